@@ -1,0 +1,1 @@
+//! The seams journal, bus, lease and presence, with their implementations.

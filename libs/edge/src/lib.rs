@@ -1,0 +1,1 @@
+//! What the edges share: accept, limits, publish, attach, drain.

@@ -1,0 +1,1 @@
+//! Names, positions, messages and rules of Longwire, without I/O.

@@ -1,0 +1,1 @@
+//! What services ask of one another, and the clients to ask with.

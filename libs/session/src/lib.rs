@@ -1,0 +1,1 @@
+//! The delivery state machine of a session, without I/O.

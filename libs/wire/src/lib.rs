@@ -1,0 +1,1 @@
+//! What travels: the chat envelope and the internal frames.

@@ -1,0 +1,1 @@
+//! The stomp-edge service.

@@ -1,0 +1,1 @@
+//! Many services, real clients, real faults.
