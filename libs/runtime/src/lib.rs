@@ -1,1 +1,3 @@
 //! The shell of a service: configuration, telemetry, lifecycle, health.
+
+pub mod config;
