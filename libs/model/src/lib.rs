@@ -1,1 +1,24 @@
-//! Names, positions, messages and rules of Longwire, without I/O.
+//! The words of Longwire and the rules about them: ids, topics, positions, principals, kinds of message, access.
+//!
+//! Nothing here does I/O, knows a runtime or asks the clock: time is passed in. Every rule that two services must
+//! decide alike (which partition a topic has, who may see a message, whether a recall is allowed) stands here once.
+
+mod access;
+mod chat_topic;
+mod clock;
+mod ids;
+mod kind;
+mod position;
+mod principal;
+mod rules;
+mod topic;
+
+pub use access::{Access, Membership, Visibility, is_visible_to_role};
+pub use chat_topic::{ChatTopic, ThreadKind};
+pub use clock::{ClientTime, UnixMillis, format_created_at};
+pub use ids::{ClientId, EdgeId, IdError, MessageUid, OrgId, UserId};
+pub use kind::{MessageKind, ReceiptKind, is_countable};
+pub use position::{FrameSeq, PartitionId, Partitioning, Position};
+pub use principal::{Origin, Principal, Role};
+pub use rules::{RecallRefusal, recall_allowed};
+pub use topic::{TopicError, TopicFilter, TopicName};
