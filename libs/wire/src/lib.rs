@@ -1,1 +1,20 @@
-//! What travels: the chat envelope and the internal frames.
+//! What travels. [`proto`] is generated from `/proto`; [`envelope`] turns the chat envelope between protobuf and JSON
+//! and gives it its normal form; [`frame`] has the entries and frames of the log.
+
+pub mod envelope;
+pub mod frame;
+
+/// Generated from `/proto/chat.proto` and `/proto/internal.proto`.
+#[allow(missing_docs, clippy::doc_markdown, rust_2018_idioms)]
+pub mod proto {
+    include!(concat!(env!("OUT_DIR"), "/_.rs"));
+    /// Between services only.
+    pub mod internal {
+        include!(concat!(env!("OUT_DIR"), "/longwire.rs"));
+    }
+}
+
+pub use proto::internal::{
+    Entry, Exception, Frame, Kind, OrgFilter, RouteReply, RouteRequest, Routed, RoutedEntry, Settled, Verdict,
+};
+pub use proto::{Message, Thread, User};
