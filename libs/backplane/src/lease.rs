@@ -1,0 +1,52 @@
+//! One holder per name, with an epoch that grows at each change of holder: the fence for everything a holder does.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+/// Why a lease could not be had or kept.
+#[derive(Debug, Error)]
+pub enum LeaseError {
+    /// Somebody else holds it.
+    #[error("the lease {name} is held by {holder}")]
+    Held {
+        /// The name.
+        name: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// It was lost: it ran out, or another holder has it. What it guarded must stop.
+    #[error("the lease {0} is lost")]
+    Lost(String),
+    /// The lease store cannot be asked.
+    #[error("the lease store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// A lease that was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What is held.
+    pub name: String,
+    /// Who holds it.
+    pub holder: String,
+    /// Grows by at least one at each change of holder.
+    pub epoch: u64,
+}
+
+/// Grants leases.
+#[async_trait]
+pub trait Leases: Send + Sync + 'static {
+    /// Takes a lease that is free or has run out, for `ttl`. Whoever holds it already gets it again with its epoch.
+    async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Lease, LeaseError>;
+
+    /// Keeps it for another `ttl`.
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LeaseError>;
+
+    /// Gives it back at once. A lease that was lost is not disturbed.
+    async fn release(&self, lease: &Lease) -> Result<(), LeaseError>;
+
+    /// Who holds it now.
+    async fn holder(&self, name: &str) -> Result<Option<Lease>, LeaseError>;
+}
