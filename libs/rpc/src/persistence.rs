@@ -1,0 +1,110 @@
+//! The persistence service: history, backlog, sessions, retained messages, threads and members. It applies the journal
+//! to the store and answers from the store.
+
+mod backlog;
+mod history;
+mod sessions;
+mod threads;
+
+use async_trait::async_trait;
+use model::{Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UnixMillis, UserId};
+
+use crate::RpcError;
+pub use backlog::{BacklogEntry, BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, Retained};
+pub use history::{HistoryEntry, HistoryPage, HistoryRange, HistoryRequest};
+pub use sessions::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey, Will};
+pub use threads::{
+    AgentCard, Desk, DeskKind, MemberTopic, OpenThread, OpenedThread, ThreadCard, ThreadPage, ThreadsRequest,
+    UserCard,
+};
+
+/// A message that is already stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where it stands.
+    pub position: Position,
+    /// Its thread.
+    pub topic: TopicName,
+    /// The principal that sent it.
+    pub sender: UserId,
+    /// The uid it was sent as.
+    pub author: UserId,
+    /// The hash of what makes it the same message.
+    pub digest: u64,
+    /// When it was accepted.
+    pub accepted_at: UnixMillis,
+}
+
+/// What the persistence service does for the others. Every answer that depends on the log says up to where the log was
+/// applied; nothing here changes messages: that is done by the log alone.
+#[async_trait]
+pub trait Persistence: Send + Sync + 'static {
+    /// Opens a session for a new connection: its epoch grows by one, whoever held it before can change nothing any
+    /// more. With `clean_start` what was stored is forgotten first. Durable before it returns. A clean session that
+    /// expires with its connection and has no will is not stored at all.
+    async fn open_session(&self, open: OpenSession) -> Result<OpenedSession, RpcError>;
+
+    /// Stores progress. One answer per session, in order: false where the epoch is stale or the session is gone.
+    /// May be lost in a power failure of the last second: a little comes again.
+    async fn save_sessions(&self, saves: Vec<SaveSession>) -> Result<Vec<bool>, RpcError>;
+
+    /// The connection is over. Stores the last progress, starts the expiry, and decides about the will. A stale epoch
+    /// changes nothing and is no error.
+    async fn close_session(&self, close: CloseSession) -> Result<(), RpcError>;
+
+    /// What a session missed: see [`BacklogRequest`]. Waits until the log is applied up to every lane's `upto`.
+    async fn backlog(&self, request: BacklogRequest) -> Result<BacklogPage, RpcError>;
+
+    /// Retained messages that match, newest state as of `applied` positions: waits like [`Self::backlog`].
+    async fn retained(
+        &self,
+        org: &OrgId,
+        filter: &TopicFilter,
+        upto: Vec<BacklogLane>,
+    ) -> Result<Vec<Retained>, RpcError>;
+
+    /// Looks up stored messages by (sender, uid), one answer each, in order. Does not wait for the log.
+    async fn find_sent(
+        &self,
+        org: &OrgId,
+        keys: Vec<(UserId, MessageUid)>,
+    ) -> Result<Vec<Option<Found>>, RpcError>;
+
+    /// Looks up stored messages by uid within a topic, whoever sent them. Does not wait for the log.
+    async fn find_in_topic(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        uids: Vec<MessageUid>,
+    ) -> Result<Vec<Option<Found>>, RpcError>;
+
+    /// The last position of a topic strictly before `before`; `None` when it has none. Does not wait for the log.
+    async fn last_before(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        before: Position,
+    ) -> Result<Option<Position>, RpcError>;
+
+    /// A page of a topic's history: waits until everything that was durable when it was asked is applied.
+    async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, RpcError>;
+
+    /// Who belongs to a thread beyond those its topic names.
+    async fn membership(&self, org: &OrgId, topic: &TopicName) -> Result<Membership, RpcError>;
+
+    /// The threads that any of these identities was made a member of, with the position from which each sees it.
+    async fn member_topics(&self, org: &OrgId, identities: Vec<UserId>)
+    -> Result<Vec<MemberTopic>, RpcError>;
+
+    /// Who answers at a desk (agent or workgroup); `NotFound` when there is none of that uid.
+    async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError>;
+
+    /// The thread of a visitor at a desk: the existing one, or a new one whose members are durable when this returns.
+    async fn open_thread(&self, open: OpenThread) -> Result<OpenedThread, RpcError>;
+
+    /// Threads of a user, the most recently active first.
+    async fn threads(&self, request: ThreadsRequest) -> Result<ThreadPage, RpcError>;
+
+    /// Enters a visitor or brings its card up to date; without a uid it gets a new one.
+    async fn visitor(&self, org: &OrgId, card: UserCard) -> Result<UserCard, RpcError>;
+}
