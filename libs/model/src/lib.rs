@@ -6,6 +6,7 @@
 mod access;
 mod chat_topic;
 mod clock;
+mod filter_map;
 mod ids;
 mod kind;
 mod position;
@@ -16,6 +17,7 @@ mod topic;
 pub use access::{Access, Membership, Visibility, is_visible_to_role};
 pub use chat_topic::{ChatTopic, ThreadKind};
 pub use clock::{ClientTime, UnixMillis, format_created_at};
+pub use filter_map::FilterMap;
 pub use ids::{ClientId, EdgeId, IdError, MessageUid, OrgId, UserId};
 pub use kind::{MessageKind, ReceiptKind, is_countable};
 pub use position::{FrameSeq, PartitionId, Partitioning, Position};
