@@ -1,11 +1,18 @@
 //! Subjects between services. At most once: what is published may be lost when a subscriber is slow or gone, so
 //! everything built on it numbers its frames or can be asked again.
 
+mod embedded;
+#[cfg(feature = "suite")]
+pub mod suite;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
+
+pub use embedded::{BusLimits, EmbeddedBus};
 
 /// Why a request had no answer.
 #[derive(Debug, Error)]
@@ -29,8 +36,8 @@ pub enum BusError {
 /// A message of a subscription.
 #[derive(Debug, Clone)]
 pub struct BusMessage {
-    /// The subject it was published on.
-    pub subject: String,
+    /// The subject it was published on, shared: cloning it allocates nothing.
+    pub subject: Arc<str>,
     /// Its bytes, shared between the subscribers.
     pub payload: Bytes,
 }
@@ -42,13 +49,16 @@ pub trait Bus: Send + Sync + 'static {
     /// it and sees [`Subscription::lost`] grow. Messages of one publisher on one subject keep their order.
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError>;
 
-    /// Subscribes; messages published after this resolves arrive.
+    /// Subscribes; messages published after this resolves arrive. Any number may subscribe to one subject, and each gets
+    /// every message.
     async fn subscribe(&self, subject: &str) -> Result<Box<dyn Subscription>, BusError>;
 
-    /// Asks whoever serves the subject, and waits.
+    /// Asks whoever serves the subject, and waits for at most `timeout`. With nobody there it fails at once; with a
+    /// server that drops the request it waits the whole time, as it would across a network.
     async fn request(&self, subject: &str, payload: Bytes, timeout: Duration) -> Result<Bytes, BusError>;
 
-    /// Serves a subject: requests arrive in order until the server is dropped. The last to serve a subject answers it.
+    /// Serves a subject: requests arrive in order until the server is dropped. The last to serve a subject answers it;
+    /// when that one goes, the one before it does.
     async fn serve(&self, subject: &str) -> Result<Box<dyn Server>, BusError>;
 }
 

@@ -1,9 +1,15 @@
 //! One holder per name, with an epoch that grows at each change of holder: the fence for everything a holder does.
 
+mod embedded;
+#[cfg(feature = "suite")]
+pub mod suite;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
+
+pub use embedded::EmbeddedLeases;
 
 /// Why a lease could not be had or kept.
 #[derive(Debug, Error)]
@@ -38,10 +44,11 @@ pub struct Lease {
 /// Grants leases.
 #[async_trait]
 pub trait Leases: Send + Sync + 'static {
-    /// Takes a lease that is free or has run out, for `ttl`. Whoever holds it already gets it again with its epoch.
+    /// Takes a lease that is free or has run out, for `ttl`. Whoever holds it already gets it again with its epoch,
+    /// for `ttl` from now. A holder whose lease ran out or was released gets a higher epoch, even if nobody held it meanwhile.
     async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Lease, LeaseError>;
 
-    /// Keeps it for another `ttl`.
+    /// Keeps it for `ttl` from now; [`LeaseError::Lost`] when it has run out, even if it is free.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LeaseError>;
 
     /// Gives it back at once. A lease that was lost is not disturbed.

@@ -1,11 +1,17 @@
 //! Who is online, and on which edge. An address book with expiry: wrong for no longer than a time to live, and never
 //! the basis of a decision about messages.
 
+mod embedded;
+#[cfg(feature = "suite")]
+pub mod suite;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{EdgeId, OrgId, UserId};
 use thiserror::Error;
+
+pub use embedded::EmbeddedPresence;
 
 /// Presence cannot be asked now: who is online is unknown.
 #[derive(Debug, Error)]
@@ -26,7 +32,7 @@ pub struct Presence {
 /// The address book.
 #[async_trait]
 pub trait PresenceBook: Send + Sync + 'static {
-    /// Enters a connection, or keeps it for another `ttl`.
+    /// Enters a connection, or keeps it for `ttl` from now. The last edge to enter a connection holds it.
     async fn refresh(
         &self,
         org: &OrgId,
