@@ -1,0 +1,215 @@
+//! Tasks that are waited for, and what to do when one fails.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures::FutureExt as _;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error};
+
+use super::Stop;
+
+/// What becomes of the process when a task fails: when it returns an error, or panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// It cannot do its work any more: stop softly, exit code 1.
+    StopProcess,
+    /// The failure concerns that task alone, like one connection: it is logged.
+    Log,
+}
+
+/// An error that ends a task.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a task may end with: nothing, or a result.
+pub trait Outcome: Send + 'static {
+    /// The failure, if it is one.
+    fn failure(self) -> Option<Failure>;
+}
+
+impl Outcome for () {
+    fn failure(self) -> Option<Failure> {
+        None
+    }
+}
+
+impl<E: Into<Failure> + Send + 'static> Outcome for Result<(), E> {
+    fn failure(self) -> Option<Failure> {
+        self.err().map(Into::into)
+    }
+}
+
+/// Spawns the tasks of one process (or of one node in a test) and waits for them. Clones are the same set.
+#[derive(Clone)]
+pub struct Tasks(Arc<Inner>);
+
+struct Inner {
+    stop: Stop,
+    main: TaskTracker,
+    last: TaskTracker,
+    kill: CancellationToken,
+    failed: AtomicBool,
+    next_id: AtomicU64,
+    running: Mutex<BTreeMap<u64, Cow<'static, str>>>,
+}
+
+impl Tasks {
+    /// An empty set whose [`OnError::StopProcess`] tasks use `stop`.
+    pub fn new(stop: Stop) -> Self {
+        Self(Arc::new(Inner {
+            stop,
+            main: TaskTracker::new(),
+            last: TaskTracker::new(),
+            kill: CancellationToken::new(),
+            failed: AtomicBool::new(false),
+            next_id: AtomicU64::new(0),
+            running: Mutex::default(),
+        }))
+    }
+
+    /// The request to stop that all tasks here are to obey.
+    pub fn stop(&self) -> &Stop {
+        &self.0.stop
+    }
+
+    /// Runs `future`; the process waits for it when it stops. `name` is for the log.
+    pub fn spawn<F>(&self, name: impl Into<Cow<'static, str>>, on_error: OnError, future: F)
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        self.0.main.spawn(self.guarded(name.into(), on_error, future));
+    }
+
+    /// Runs `future`, which is to end last: when all others have, the *hard* stop tells it so. For what must serve until
+    /// then, like the operations listener.
+    pub fn spawn_last<F>(&self, name: impl Into<Cow<'static, str>>, on_error: OnError, future: F)
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        self.0.last.spawn(self.guarded(name.into(), on_error, future));
+    }
+
+    /// Drops every task where it stands, as a crash would, without telling it. Also for tests of crashes.
+    ///
+    /// A task is dropped at its next `await`; what it spawned elsewhere goes on.
+    pub fn kill(&self) {
+        self.0.kill.cancel();
+    }
+
+    /// Whether a task failed whose policy is [`OnError::StopProcess`].
+    pub fn has_failed(&self) -> bool {
+        self.0.failed.load(Ordering::Acquire)
+    }
+
+    /// The names of the tasks that have not ended.
+    pub fn running(&self) -> Vec<String> {
+        self.0.running.lock().values().map(ToString::to_string).collect()
+    }
+
+    /// Waits until all tasks of [`Tasks::spawn`] have ended.
+    pub async fn wait(&self) {
+        self.0.main.close();
+        self.0.main.wait().await;
+    }
+
+    /// Waits until those of [`Tasks::spawn_last`] have ended.
+    pub(super) async fn wait_last(&self) {
+        self.0.last.close();
+        self.0.last.wait().await;
+    }
+
+    fn guarded<F>(
+        &self,
+        name: Cow<'static, str>,
+        on_error: OnError,
+        future: F,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let entry = Entry::new(self.0.clone(), name.clone());
+        async move {
+            let inner = &entry.inner;
+            let ended = tokio::select! {
+                biased;
+                () = inner.kill.cancelled() => return,
+                ended = AssertUnwindSafe(future).catch_unwind() => ended,
+            };
+            let failure = match ended {
+                Ok(outcome) => outcome.failure(),
+                Err(panic) => Some(Failure::from(format!("panicked: {}", panic_text(&*panic)))),
+            };
+            match failure {
+                None => debug!(task = %name, "task ended"),
+                Some(failure) => inner.handle(&name, on_error, &*failure),
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn handle(&self, name: &str, on_error: OnError, failure: &(dyn std::error::Error + 'static)) {
+        error!(task = name, ?on_error, "task failed: {}", Chain(failure));
+        if on_error == OnError::StopProcess {
+            self.failed.store(true, Ordering::Release);
+            self.stop.stop_softly();
+        }
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks")
+            .field("running", &self.running())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a task's name among the running ones until it ends or is dropped.
+struct Entry {
+    inner: Arc<Inner>,
+    id: u64,
+}
+
+impl Entry {
+    fn new(inner: Arc<Inner>, name: Cow<'static, str>) -> Self {
+        let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+        inner.running.lock().insert(id, name);
+        Self { inner, id }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.inner.running.lock().remove(&self.id);
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a text")
+}
+
+/// An error with its causes: our texts do not repeat them.
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
