@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Measures Longwire and the peers that are installed, side by side. `make bench` calls it.
+#
+#   BENCH_RUNS=3      interleaved runs of each server, of which the table shows the median (default 1)
+#   BENCH_QUICK=1     a tenth of the time and size: whether it works, not how fast
+#   BENCH_PROFILE=dev an unoptimised build, to try the script itself
+#   BENCH_SECONDS=10  how long each timed scenario sends
+#   BENCH_PEERS=      peers to measure (default "mosquitto"; empty for none)
+#   BENCH_ONLY_PEERS=1  leave Longwire out
+#   BENCH_OUT=FILE    where the JSON lines go (default: the work folder, gone afterwards; they are printed as well)
+#
+# Ends with 0 when no server lost or reordered anything; a peer's loss is a result, not a failure.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+runs=${BENCH_RUNS:-1}
+profile=${BENCH_PROFILE:-release}
+peers=${BENCH_PEERS-mosquitto}
+work=$(mktemp -d "${TMPDIR:-/tmp}/longwire-bench.XXXXXX")
+out=${BENCH_OUT:-$work/results.jsonl}
+binaries=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}
+pid=
+
+# Ends the server under test, and nothing else.
+end_server() {
+  [ -n "$pid" ] || return 0
+  kill "$pid" 2>/dev/null || true
+  for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  kill -9 "$pid" 2>/dev/null || true
+  wait "$pid" 2>/dev/null || true
+  pid=
+}
+trap 'end_server; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+fail() { echo "bench: $*" >&2; exit 1; }
+
+# Every connection is a file, here and in the server.
+ulimit -n "$(ulimit -Hn)"
+[ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 10200 ] ||
+  fail "10,200 open files are needed, the hard limit is $(ulimit -Hn)"
+
+options=()
+[ -z "${BENCH_QUICK:-}" ] || options+=(--quick)
+[ -z "${BENCH_SECONDS:-}" ] || options+=(--seconds "$BENCH_SECONDS")
+
+packages=(-p load)
+[ -n "${BENCH_ONLY_PEERS:-}" ] || packages+=(-p longwire)
+cargo build --profile "$profile" "${packages[@]}"
+load=$binaries/longwire-load
+: >"$out"
+
+# suite LABEL ARGUMENTS…: measures the server that runs as $pid.
+suite() {
+  local label=$1 status=0
+  shift
+  echo "bench: $label" >&2
+  "$load" suite --json "${options[@]}" --label "$label" --server-pid "$pid" "$@" >>"$out" || status=$?
+  return "$status"
+}
+
+# free_port: a port nobody listens on now.
+free_port() {
+  local port
+  while :; do
+    port=$((20000 + RANDOM % 12000))
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+  done
+}
+
+# await FILE SECONDS TEST…: until the test holds; fails with what the server said.
+await() {
+  local file=$1 tries=$(($2 * 20))
+  shift 2
+  until "$@"; do
+    kill -0 "$pid" 2>/dev/null || { cat "$file" >&2; fail "the server ended before it was ready"; }
+    [ $((tries -= 1)) -gt 0 ] || { cat "$file" >&2; fail "the server was not ready in time"; }
+    sleep 0.05
+  done
+}
+
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# field NAME: a member of Longwire's ready line.
+field() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p' "$work/ready" | head -n 1; }
+is_ready() { grep -q '"mqtt"' "$work/ready"; }
+
+measure_longwire() {
+  rm -rf "$work/data"
+  LONGWIRE_READY_JSON=1 LONGWIRE_MQTT__TCP_LISTEN=127.0.0.1:0 LONGWIRE_MQTT__WS_LISTEN=127.0.0.1:0 \
+    LONGWIRE_HTTP__LISTEN=127.0.0.1:0 LONGWIRE_OPS__LISTEN=127.0.0.1:0 \
+    "$binaries/longwire" all --data "$work/data" >"$work/ready" 2>"$work/log" &
+  pid=$!
+  await "$work/log" 60 is_ready
+  local status=0
+  suite longwire --url "mqtt://$(field mqtt)" --ws "ws://$(field ws)/websocket" --http "http://$(field http)" \
+    --secret-file "$work/data/auth.secret" || status=$?
+  end_server
+  return "$status"
+}
+
+measure_mosquitto() {
+  local tcp ws
+  tcp=$(free_port)
+  ws=$(free_port)
+  cat >"$work/mosquitto.conf" <<CONF
+listener $tcp 127.0.0.1
+listener $ws 127.0.0.1
+protocol websockets
+allow_anonymous true
+max_inflight_messages 0
+max_queued_messages 0
+persistence false
+set_tcp_nodelay true
+log_type error
+CONF
+  mosquitto -c "$work/mosquitto.conf" >"$work/log" 2>&1 &
+  pid=$!
+  await "$work/log" 20 listens "$tcp"
+  suite mosquitto --url "mqtt://127.0.0.1:$tcp" --ws "ws://127.0.0.1:$ws/mqtt" || true
+  end_server
+}
+
+status=0
+for run in $(seq "$runs"); do
+  echo "bench: run $run of $runs" >&2
+  [ -n "${BENCH_ONLY_PEERS:-}" ] || measure_longwire || status=$?
+  for peer in $peers; do
+    PATH=$PATH:/usr/sbin command -v "$peer" >/dev/null || { echo "bench: no $peer here, left out" >&2; continue; }
+    PATH=$PATH:/usr/sbin "measure_$peer"
+  done
+done
+
+"$load" report "$out"
+cat "$out"
+exit "$status"
