@@ -18,7 +18,7 @@ pub struct Config {
     pub public_keys: Vec<PublicKey>,
     /// A key set (JWKS, RFC 7517) in a file, read again every `jwks_refresh`.
     pub jwks_file: Option<PathBuf>,
-    /// Address of a key set, http or https, asked directly without a proxy, every `jwks_refresh` and when a token names an unknown key.
+    /// Address of a key set, http or https, asked without proxy or redirects, every `jwks_refresh` and when a token names an unknown key.
     pub jwks_url: Option<String>,
     /// How often key sets are read again, at least 10 s.
     pub jwks_refresh: HumanDuration,

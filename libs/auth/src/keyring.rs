@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, crypto};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ pub struct KeyRing {
     wanted: Notify,
     /// When the sets were last read, well or not; none without sets or before the first time.
     read_at: watch::Sender<Option<Instant>>,
+    /// When all of them were last read well.
+    fresh_at: Mutex<Option<Instant>>,
 }
 
 struct Source {
@@ -98,6 +100,7 @@ impl KeyRing {
             gap: GAP,
             wanted: Notify::new(),
             read_at: watch::Sender::new(None),
+            fresh_at: Mutex::default(),
         })
     }
 
@@ -116,6 +119,9 @@ impl KeyRing {
         if changed {
             let mut current = self.current.write();
             *current = key_set(current.generation + 1, &self.fixed, &sources);
+        }
+        if outcome.is_ok() {
+            *self.fresh_at.lock() = Some(Instant::now());
         }
         self.read_at.send_replace(Some(Instant::now()));
         outcome
@@ -157,6 +163,13 @@ impl KeyRing {
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         self.current().keys().next().is_some()
+    }
+
+    /// How long ago all key sets were last read well: worth an alert when it is several times `jwks_refresh`. None
+    /// before the first time, and without key sets.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        self.fresh_at.lock().map(|at| at.elapsed())
     }
 
     pub(crate) fn current(&self) -> KeySet {

@@ -133,6 +133,11 @@ mod tests {
                 .all(|secret| *secret == made[0] && key_bytes(secret).unwrap().unwrap().len() == 32)
         );
         assert_eq!(dev_secret(&data).unwrap(), made[0]);
+        let config = crate::Config {
+            secret: made[0].clone(),
+            ..Default::default()
+        };
+        assert!(crate::KeyRing::build(&config).unwrap().is_loaded());
         assert_eq!(
             fs::read_dir(&data).unwrap().count(),
             1,

@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{EncodingKey, Header};
-use parking_lot::Mutex;
 use runtime::clock::Clock;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -190,6 +189,8 @@ async fn the_last_good_set_is_kept_when_the_server_gives_none() {
     let server = Server::start(&good).await;
     let (ring, verifier) = ring(&server.config(), GAP);
     ring.refresh().await.unwrap();
+    let fresh_at = *ring.fresh_at.lock();
+    assert!(ring.age().is_some());
     let large = format!("{good}{}", " ".repeat(256 * 1024));
     let large = format!(
         "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{large}",
@@ -206,6 +207,7 @@ async fn the_last_good_set_is_kept_when_the_server_gives_none() {
         server.says(bad);
         let error = ring.refresh().await.unwrap_err().to_string();
         assert!(error.contains(&server.url), "{error}");
+        assert_eq!(*ring.fresh_at.lock(), fresh_at);
         assert!(verifier.verify(&token("ed.pem", Some("one"))).is_ok(), "{error}");
     }
 }
