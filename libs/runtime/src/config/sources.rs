@@ -212,9 +212,14 @@ fn explain<T: Serialize + Default>(error: DeError) -> ConfigError {
     let (key, origin) = error.at.unwrap_or((String::new(), Origin::Default));
     match error.problem {
         Problem::Bad(reason) => ConfigError::BadValue { key, origin, reason },
-        Problem::Missing(field) => ConfigError::NotSet {
-            key: join(&key, field),
+        Problem::Missing(field) if key.is_empty() => ConfigError::NotSet {
+            key: field.to_owned(),
             reason: "it has no default".to_owned(),
+        },
+        Problem::Missing(field) => ConfigError::BadValue {
+            key,
+            origin,
+            reason: format!("`{field}` is missing, and has no default"),
         },
         Problem::Unknown(fields) => {
             let parent = key.rsplit_once('.').map_or("", |(parent, _)| parent);

@@ -298,12 +298,25 @@ fn a_file_that_is_absent_or_not_toml_is_named() {
 }
 
 #[test]
-fn a_missing_key_is_named_with_how_to_set_it() {
-    let error = error_of_file("[[acl]]\nwho = 'all'");
+fn a_missing_key_is_named_with_the_place_or_how_to_set_it() {
     assert_eq!(
-        error,
-        "`acl.0.allow` is not set (set it in the configuration file or as LONGWIRE_ACL__0__ALLOW): it has no default"
+        error_of_file("data = ''\n[[acl]]\nwho = 'all'"),
+        "bad value for `acl.0` in FILE:2: `allow` is missing, and has no default"
     );
+    assert_eq!(
+        Sources::new()
+            .read()
+            .unwrap()
+            .load::<Required>()
+            .unwrap_err()
+            .to_string(),
+        "`cluster_name` is not set (set it in the configuration file or as LONGWIRE_CLUSTER_NAME): it has no default"
+    );
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Required {
+    cluster_name: String,
 }
 
 #[test]

@@ -40,6 +40,9 @@ impl Stop {
     }
 
     /// One for a part: it hears what this one is told, and can be told alone.
+    ///
+    /// Also for each of many tasks that wait for it in their main loop: every look at a token takes its lock, and a
+    /// child has its own.
     #[must_use]
     pub fn child(&self) -> Self {
         Self {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures::FutureExt as _;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
@@ -55,10 +55,23 @@ struct Inner {
     stop: Stop,
     main: TaskTracker,
     last: TaskTracker,
-    kill: CancellationToken,
     failed: AtomicBool,
     next_id: AtomicU64,
-    running: Mutex<BTreeMap<u64, Cow<'static, str>>>,
+    running: Mutex<Running>,
+}
+
+/// The tasks that have not ended. Killing goes by their abort handles: a token that every connection polls at every
+/// wake-up would be one lock for all of them.
+#[derive(Default)]
+struct Running {
+    killed: bool,
+    tasks: BTreeMap<u64, RunningTask>,
+}
+
+struct RunningTask {
+    name: Cow<'static, str>,
+    /// `None` between its registration and its spawning.
+    abort: Option<AbortHandle>,
 }
 
 impl Tasks {
@@ -68,7 +81,6 @@ impl Tasks {
             stop,
             main: TaskTracker::new(),
             last: TaskTracker::new(),
-            kill: CancellationToken::new(),
             failed: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             running: Mutex::default(),
@@ -85,7 +97,7 @@ impl Tasks {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        self.0.main.spawn(self.guarded(name.into(), on_error, future));
+        self.spawn_in(&self.0.main, name.into(), on_error, future);
     }
 
     /// Runs `future`, which is to end last: when all others have, the *hard* stop tells it so. For what must serve until
@@ -94,14 +106,25 @@ impl Tasks {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        self.0.last.spawn(self.guarded(name.into(), on_error, future));
+        self.spawn_in(&self.0.last, name.into(), on_error, future);
     }
 
     /// Drops every task where it stands, as a crash would, without telling it. Also for tests of crashes.
     ///
-    /// A task is dropped at its next `await`; what it spawned elsewhere goes on.
+    /// A task is dropped at its next `await`, one that is spawned later before its first; what they spawned elsewhere
+    /// goes on.
     pub fn kill(&self) {
-        self.0.kill.cancel();
+        let mut running = self.0.running.lock();
+        running.killed = true;
+        let handles: Vec<_> = running
+            .tasks
+            .values()
+            .filter_map(|task| task.abort.clone())
+            .collect();
+        drop(running);
+        for handle in handles {
+            handle.abort();
+        }
     }
 
     /// Whether a task failed whose policy is [`OnError::StopProcess`].
@@ -111,7 +134,13 @@ impl Tasks {
 
     /// The names of the tasks that have not ended.
     pub fn running(&self) -> Vec<String> {
-        self.0.running.lock().values().map(ToString::to_string).collect()
+        self.0
+            .running
+            .lock()
+            .tasks
+            .values()
+            .map(|task| task.name.to_string())
+            .collect()
     }
 
     /// Waits until all tasks of [`Tasks::spawn`] have ended.
@@ -126,32 +155,41 @@ impl Tasks {
         self.0.last.wait().await;
     }
 
-    fn guarded<F>(
-        &self,
-        name: Cow<'static, str>,
-        on_error: OnError,
-        future: F,
-    ) -> impl Future<Output = ()> + Send + 'static
+    fn spawn_in<F>(&self, tracker: &TaskTracker, name: Cow<'static, str>, on_error: OnError, future: F)
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
         let entry = Entry::new(self.0.clone(), name.clone());
-        async move {
-            let inner = &entry.inner;
-            let ended = tokio::select! {
-                biased;
-                () = inner.kill.cancelled() => return,
-                ended = AssertUnwindSafe(future).catch_unwind() => ended,
-            };
-            let failure = match ended {
-                Ok(outcome) => outcome.failure(),
-                Err(panic) => Some(Failure::from(format!("panicked: {}", panic_text(&*panic)))),
-            };
-            match failure {
-                None => debug!(task = %name, "task ended"),
-                Some(failure) => inner.handle(&name, on_error, &*failure),
+        let id = entry.id;
+        let handle = tracker
+            .spawn(guarded(entry, name, on_error, future))
+            .abort_handle();
+        let mut running = self.0.running.lock();
+        let killed = running.killed;
+        match running.tasks.get_mut(&id) {
+            Some(task) if !killed => task.abort = Some(handle),
+            Some(_) => {
+                drop(running);
+                handle.abort();
             }
+            // It has ended already.
+            None => {}
         }
+    }
+}
+
+/// `future`, and what its end means.
+async fn guarded<F>(entry: Entry, name: Cow<'static, str>, on_error: OnError, future: F)
+where
+    F: Future<Output: Outcome> + Send + 'static,
+{
+    let failure = match AssertUnwindSafe(future).catch_unwind().await {
+        Ok(outcome) => outcome.failure(),
+        Err(panic) => Some(Failure::from(format!("panicked: {}", panic_text(&*panic)))),
+    };
+    match failure {
+        None => debug!(task = %name, "task ended"),
+        Some(failure) => entry.inner.handle(&name, on_error, &*failure),
     }
 }
 
@@ -182,14 +220,18 @@ struct Entry {
 impl Entry {
     fn new(inner: Arc<Inner>, name: Cow<'static, str>) -> Self {
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
-        inner.running.lock().insert(id, name);
+        inner
+            .running
+            .lock()
+            .tasks
+            .insert(id, RunningTask { name, abort: None });
         Self { inner, id }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.inner.running.lock().remove(&self.id);
+        self.inner.running.lock().tasks.remove(&self.id);
     }
 }
 

@@ -234,6 +234,8 @@ async fn killed_tasks_run_nothing_but_their_destructors() {
     });
     tasks.kill();
     assert!(receiver.await.is_err());
+    tasks.spawn("too late", OnError::StopProcess, std::future::pending::<()>());
     tasks.wait().await;
+    assert!(tasks.running().is_empty());
     assert!(!tasks.has_failed() && !tasks.stop().soft().is_cancelled());
 }
