@@ -102,6 +102,9 @@ pub trait Persistence: Send + Sync + 'static {
     /// The thread of a visitor at a desk: the existing one, or a new one whose members are durable when this returns.
     async fn open_thread(&self, open: OpenThread) -> Result<OpenedThread, RpcError>;
 
+    /// The MEMBERSHIP entries of these users ([`OpenedThread::joined`]) are durable in the log: they are owed no more.
+    async fn announced(&self, org: &OrgId, topic: &TopicName, users: Vec<UserId>) -> Result<(), RpcError>;
+
     /// Threads of a user, the most recently active first.
     async fn threads(&self, request: ThreadsRequest) -> Result<ThreadPage, RpcError>;
 
