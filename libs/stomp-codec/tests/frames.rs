@@ -285,7 +285,7 @@ const ILLEGAL: &[(Option<Version>, &[u8], &str)] = &[
     ),
     (
         NONE,
-        b"GET /stomp HTTP/1.1 and so on without end",
+        b"GET /stomp HTTP/1.1 and so on wit",
         "unknown command \"GET /stomp HTTP/1.1 and so on wi\": a frame starts with a STOMP command in capital letters",
     ),
     (
@@ -450,6 +450,10 @@ fn limits_hold_before_the_bytes_they_refuse_are_complete() {
         (
             b"SEND\na:12345678\nb:12345678",
             "the headers of SEND are larger than the 24 bytes allowed",
+        ),
+        (
+            b"SEND\na:123456\nb:123456789",
+            "header line 2 of SEND is longer than the 10 bytes allowed",
         ),
         (
             b"SEND\n\nabcde",
