@@ -107,7 +107,7 @@ fn the_server_frames_are_those_of_the_version() {
 }
 
 #[test]
-fn a_client_reads_what_the_server_helpers_write() {
+fn a_client_reads_what_the_server_writes() {
     let beat = HeartBeat { send: 0, want: 5 };
     let mut out = BytesMut::new();
     Frame::connected(V12, "s", "longwire/1", beat).encode(V12, &mut out);
