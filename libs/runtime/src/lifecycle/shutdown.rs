@@ -25,6 +25,7 @@ pub struct Shutdown {
     delay: Duration,
     health: Option<Health>,
     signals: mpsc::UnboundedReceiver<&'static str>,
+    signalled: bool,
     handle: ShutdownHandle,
 }
 
@@ -55,6 +56,7 @@ impl Shutdown {
             delay: Duration::ZERO,
             health: None,
             signals,
+            signalled: false,
             handle,
         }
     }
@@ -133,16 +135,25 @@ impl Shutdown {
 
     async fn until_told(&mut self, tasks: &Tasks) {
         tokio::select! {
-            signal = self.signals.recv() => info!(signal, delay = ?self.delay, "leaving"),
+            signal = self.signals.recv() => {
+                self.signalled = true;
+                info!(signal, delay = ?self.delay, "leaving");
+            }
             () = tasks.stop().soft().cancelled() => return,
             () = tasks.wait() => return,
         }
         if let Some(health) = &self.health {
             health.set_draining();
         }
-        // A second signal is the end of patience: it also cuts the grace short.
-        let delayed = sleep(self.delay);
-        if self.second_signal_before(delayed).await {
+        let delay = self.delay;
+        let end_of_delay = async {
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = tasks.stop().soft().cancelled() => {}
+                () = tasks.wait() => {}
+            }
+        };
+        if self.second_signal_before(end_of_delay).await {
             tasks.stop().stop_hard();
         }
     }
@@ -164,13 +175,19 @@ impl Shutdown {
         }
     }
 
+    /// A first signal after a task has stopped the process is no impatience: it says what is happening anyway.
     async fn second_signal_before(&mut self, end: impl Future<Output = ()>) -> bool {
-        tokio::select! {
-            signal = self.signals.recv() => {
-                warn!(signal, "second signal: stopping at once");
-                true
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                signal = self.signals.recv() => {
+                    if std::mem::replace(&mut self.signalled, true) {
+                        warn!(signal, "second signal: stopping at once");
+                        return true;
+                    }
+                }
+                () = &mut end => return false,
             }
-            () = end => false,
         }
     }
 }

@@ -13,7 +13,7 @@ use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::Stop;
 
@@ -195,10 +195,13 @@ where
 
 impl Inner {
     fn handle(&self, name: &str, on_error: OnError, failure: &(dyn std::error::Error + 'static)) {
-        error!(task = name, ?on_error, "task failed: {}", Chain(failure));
-        if on_error == OnError::StopProcess {
-            self.failed.store(true, Ordering::Release);
-            self.stop.stop_softly();
+        match on_error {
+            OnError::StopProcess => {
+                error!(task = name, "task failed, stopping: {}", Chain(failure));
+                self.failed.store(true, Ordering::Release);
+                self.stop.stop_softly();
+            }
+            OnError::Log => warn!(task = name, "task failed: {}", Chain(failure)),
         }
     }
 }

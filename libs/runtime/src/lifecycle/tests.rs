@@ -133,6 +133,41 @@ async fn a_failing_task_stops_the_process_if_it_must_not_fail() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_signal_while_a_failure_stops_the_process_does_not_cut_the_grace_short() {
+    let shutdown = Shutdown::new(GRACE);
+    let (tasks, handle) = (shutdown.tasks().clone(), shutdown.handle());
+    tasks.spawn(
+        "edge",
+        OnError::StopProcess,
+        drains(tasks.stop().clone(), Duration::from_secs(10)),
+    );
+    tasks.spawn("routing", OnError::StopProcess, async {
+        Err::<(), _>(io::Error::other("lost the lease"))
+    });
+    let start = Instant::now();
+    let signals = async {
+        sleep(Duration::from_secs(1)).await;
+        handle.signal();
+    };
+    let (code, ()) = tokio::join!(shutdown.run(), signals);
+    assert_eq!((code, start.elapsed()), (1, Duration::from_secs(10)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_ends_during_the_delay_does_not_wait_for_it() {
+    let shutdown = Shutdown::new(GRACE).unready_first(Health::new(), Duration::from_secs(5));
+    shutdown
+        .tasks()
+        .spawn("job", OnError::StopProcess, sleep(Duration::from_secs(2)));
+    shutdown.handle().signal();
+    let start = Instant::now();
+    assert_eq!(
+        (shutdown.run().await, start.elapsed()),
+        (0, Duration::from_secs(2))
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_counts_as_a_failure() {
     let shutdown = Shutdown::new(GRACE);
     shutdown.tasks().spawn(
