@@ -96,7 +96,7 @@ fn user(uid: &str, role: &str) -> Vec<u8> {
 }
 
 /// One length-delimited field, the only kind the envelope has.
-fn put(out: &mut Vec<u8>, number: u8, value: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, number: u8, value: &[u8]) {
     out.push(number << 3 | 2);
     let mut size = value.len();
     while size > 0x7F {

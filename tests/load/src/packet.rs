@@ -89,15 +89,22 @@ pub(crate) fn pub_ack(packet_id: u16) -> [u8; 4] {
     [0x40, 2, high, low]
 }
 
-/// The first packet in `bytes` and its length, or nothing when it is not there whole.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(usize, Packet<'_>)>> {
+/// The first byte, the body and the whole length of the packet at the front of `bytes`, if it is there whole.
+pub(crate) fn split(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(None);
     };
     let Some((size, digits)) = remaining_length(rest)? else {
         return Ok(None);
     };
-    let Some(body) = rest.get(digits..digits + size) else {
+    Ok(rest
+        .get(digits..digits + size)
+        .map(|body| (first, body, 1 + digits + size)))
+}
+
+/// The first packet in `bytes` and its length, or nothing when it is not there whole.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(usize, Packet<'_>)>> {
+    let Some((first, body, len)) = split(bytes)? else {
         return Ok(None);
     };
     let packet = match (first >> 4, body) {
@@ -113,7 +120,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(usize, Packet<'_>)>> {
         (13, []) => Packet::PingResp,
         _ => return Err(Error::Protocol("not a packet a server sends to this client")),
     };
-    Ok(Some((1 + digits + size, packet)))
+    Ok(Some((len, packet)))
 }
 
 fn decode_publish(first: u8, body: &[u8]) -> Result<Packet<'_>> {

@@ -4,7 +4,11 @@ pub(crate) mod connect;
 pub(crate) mod fanout;
 pub(crate) mod offline;
 pub(crate) mod pairs;
+#[cfg(test)]
+mod peer;
 pub(crate) mod stomp;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 use std::time::Duration;
