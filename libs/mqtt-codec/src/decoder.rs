@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::error::DecodeError;
-use crate::packet::{Ack, Connect, Packet};
+use crate::packet::{Ack, Connect, Packet, Publish};
 use crate::read::{NotMinimal, Reader, variable_byte_integer};
 use crate::types::{PacketId, PacketType, Role, Version};
 
@@ -94,19 +94,32 @@ impl Decoder {
         {
             return Ok(Some(ack));
         }
-        let mut body = buf.split_to(size).freeze();
-        body.advance(header);
-        self.read(first, packet, body).map(Some)
+        let frame = buf.split_to(size).freeze();
+        self.read(first, packet, header, frame).map(Some)
     }
 
-    fn read(&mut self, first: u8, packet: PacketType, body: Bytes) -> Result<Packet, DecodeError> {
-        let reader = Reader::new(body, packet, self.version.unwrap_or(Version::V5), self.role);
-        if packet != PacketType::Connect {
-            return Packet::read(first, reader);
+    /// Reads a whole packet, of which the first `header` bytes are the fixed header.
+    #[inline]
+    fn read(
+        &mut self,
+        first: u8,
+        packet: PacketType,
+        header: usize,
+        frame: Bytes,
+    ) -> Result<Packet, DecodeError> {
+        let version = self.version.unwrap_or(Version::V5);
+        if packet == PacketType::Publish {
+            return Publish::read(first, header, frame, version, self.role).map(Packet::Publish);
         }
-        let connect = Connect::read(reader, &mut self.version)?;
-        self.connected = true;
-        Ok(Packet::Connect(Box::new(connect)))
+        let reader = Reader::new(&frame, header, packet, version, self.role);
+        match packet {
+            PacketType::Connect => {
+                let connect = Connect::read(reader, &mut self.version)?;
+                self.connected = true;
+                Ok(Packet::Connect(Box::new(connect)))
+            }
+            _ => Packet::read(reader),
+        }
     }
 
     /// Whether the peer may send this kind of packet now, and its flags are right.

@@ -82,14 +82,14 @@ impl Packet {
         }
     }
 
-    /// Reads the body of any packet but CONNECT. `first` is the first byte, its type and reserved flags checked.
-    pub(crate) fn read(first: u8, mut reader: Reader) -> Result<Self, DecodeError> {
+    /// Reads the body of any packet but PUBLISH, which keeps its body, and CONNECT, which tells the version.
+    pub(crate) fn read(mut reader: Reader<'_>) -> Result<Self, DecodeError> {
         let r = &mut reader;
         let packet = match r.packet {
-            // Read by the decoder, which learns the version from it.
-            PacketType::Connect => return Err(DecodeError::UnexpectedPacket { packet: r.packet }),
+            PacketType::Connect | PacketType::Publish => {
+                return Err(DecodeError::UnexpectedPacket { packet: r.packet });
+            }
             PacketType::ConnAck => Self::ConnAck(Box::new(ConnAck::read(r)?)),
-            PacketType::Publish => Self::Publish(Publish::read(first, r)?),
             PacketType::PubAck => Self::PubAck(Ack::read(r)?),
             PacketType::PubRec => Self::PubRec(Ack::read(r)?),
             PacketType::PubRel => Self::PubRel(Ack::read(r)?),

@@ -79,20 +79,20 @@ impl fmt::Display for PropertyId {
 /// The properties of one kind of packet. Implemented by [`properties!`](crate::properties::properties).
 pub(crate) trait Properties: Default {
     /// Reads the value of `id` into its field.
-    fn fill(&mut self, id: PropertyId, reader: &mut Reader) -> Result<(), DecodeError>;
+    fn fill(&mut self, id: PropertyId, reader: &mut Reader<'_>) -> Result<(), DecodeError>;
 
     /// Writes what is present, without the length in front.
     fn write<S: Sink>(&self, out: &mut S) -> Result<(), EncodeError>;
 
     /// Reads the length and all properties.
-    fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut properties = Self::default();
         properties.fill_all(reader.section("properties")?)?;
         Ok(properties)
     }
 
     /// The same, without an allocation if there are none.
-    fn read_boxed(reader: &mut Reader) -> Result<Option<Box<Self>>, DecodeError> {
+    fn read_boxed(reader: &mut Reader<'_>) -> Result<Option<Box<Self>>, DecodeError> {
         let section = reader.section("properties")?;
         if section.is_empty() {
             return Ok(None);
@@ -102,7 +102,7 @@ pub(crate) trait Properties: Default {
         Ok(Some(properties))
     }
 
-    fn fill_all(&mut self, mut section: Reader) -> Result<(), DecodeError> {
+    fn fill_all(&mut self, mut section: Reader<'_>) -> Result<(), DecodeError> {
         let packet = section.packet;
         while !section.is_empty() {
             let id = section.varint("property identifier")?;
@@ -154,7 +154,7 @@ macro_rules! properties {
             fn fill(
                 &mut self,
                 id: $crate::properties::PropertyId,
-                reader: &mut $crate::read::Reader,
+                reader: &mut $crate::read::Reader<'_>,
             ) -> Result<(), $crate::error::DecodeError> {
                 match id {
                     $($crate::properties::PropertyId::$id => {
@@ -182,12 +182,12 @@ pub(crate) use properties;
 
 /// Where the values of one property go.
 pub(crate) trait Slot {
-    fn fill(&mut self, id: PropertyId, reader: &mut Reader) -> Result<(), DecodeError>;
+    fn fill(&mut self, id: PropertyId, reader: &mut Reader<'_>) -> Result<(), DecodeError>;
     fn write<S: Sink>(&self, id: PropertyId, out: &mut S) -> Result<(), EncodeError>;
 }
 
 impl<T: Value> Slot for Option<T> {
-    fn fill(&mut self, id: PropertyId, reader: &mut Reader) -> Result<(), DecodeError> {
+    fn fill(&mut self, id: PropertyId, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         if self.is_some() {
             return Err(DecodeError::DuplicateProperty {
                 packet: reader.packet,
@@ -208,7 +208,7 @@ impl<T: Value> Slot for Option<T> {
 }
 
 impl<T: Value> Slot for Vec<T> {
-    fn fill(&mut self, id: PropertyId, reader: &mut Reader) -> Result<(), DecodeError> {
+    fn fill(&mut self, id: PropertyId, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         self.push(T::read(id, reader)?);
         Ok(())
     }
@@ -224,11 +224,11 @@ impl<T: Value> Slot for Vec<T> {
 
 /// A value of a property, with the range the specification gives it.
 pub(crate) trait Value: Sized {
-    fn read(id: PropertyId, reader: &mut Reader) -> Result<Self, DecodeError>;
+    fn read(id: PropertyId, reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
     fn write<S: Sink>(&self, id: PropertyId, out: &mut S) -> Result<(), EncodeError>;
 }
 
-fn in_range<T>(value: Option<T>, property: PropertyId, reader: &Reader) -> Result<T, DecodeError> {
+fn in_range<T>(value: Option<T>, property: PropertyId, reader: &Reader<'_>) -> Result<T, DecodeError> {
     value.ok_or(DecodeError::PropertyValue {
         packet: reader.packet,
         property,
@@ -238,7 +238,7 @@ fn in_range<T>(value: Option<T>, property: PropertyId, reader: &Reader) -> Resul
 macro_rules! values {
     ($($type:ty: |$id:ident, $reader:ident| $read:expr, |$value:ident, $out:ident| $write:expr;)+) => {
         $(impl Value for $type {
-            fn read($id: PropertyId, $reader: &mut Reader) -> Result<Self, DecodeError> {
+            fn read($id: PropertyId, $reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
                 $read
             }
 
@@ -281,8 +281,8 @@ values! {
             _ => reader.utf8(id.name()),
         },
         |value, out| out.binary(value.as_bytes(), id.name());
-    Bytes: |id, reader| reader.binary(id.name()), |value, out| out.binary(value, id.name());
-    Secret: |id, reader| reader.binary(id.name()).map(Self::from), |value, out| out.binary(value, id.name());
+    Bytes: |id, reader| reader.bytes(id.name()), |value, out| out.binary(value, id.name());
+    Secret: |id, reader| reader.bytes(id.name()).map(Self::from), |value, out| out.binary(value, id.name());
     UserProperty:
         |id, reader| Ok((reader.utf8(id.name())?, reader.utf8(id.name())?)),
         |value, out| {

@@ -1,6 +1,6 @@
 //! Reading the fields of one packet.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::error::DecodeError;
 use crate::reason::ReasonCode;
@@ -8,18 +8,27 @@ use crate::topic::validate_topic_name;
 use crate::types::{PacketId, PacketType, QoS, Role, Version};
 use crate::utf8::{Utf8, Utf8Error};
 
-/// The rest of a packet body, or of its properties.
-pub(crate) struct Reader {
-    bytes: Bytes,
+/// The rest of a packet body, or of its properties. What is taken out shares the storage of the frame.
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+    frame: &'a Bytes,
     pub(crate) packet: PacketType,
     pub(crate) version: Version,
     pub(crate) role: Role,
 }
 
-impl Reader {
-    pub(crate) fn new(bytes: Bytes, packet: PacketType, version: Version, role: Role) -> Self {
+impl<'a> Reader<'a> {
+    /// Reads `frame` from behind its fixed header.
+    pub(crate) fn new(
+        frame: &'a Bytes,
+        header: usize,
+        packet: PacketType,
+        version: Version,
+        role: Role,
+    ) -> Self {
         Self {
-            bytes,
+            rest: frame.get(header..).unwrap_or_default(),
+            frame,
             packet,
             version,
             role,
@@ -27,31 +36,43 @@ impl Reader {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.rest.is_empty()
     }
 
-    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
-        let &[value] = self.bytes.first_chunk().ok_or_else(|| self.truncated(field))?;
-        self.bytes.advance(1);
+    /// How many bytes are left.
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+        let (&value, rest) = self
+            .rest
+            .split_first_chunk()
+            .ok_or_else(|| self.truncated(field))?;
+        self.rest = rest;
         Ok(value)
     }
 
+    #[inline]
+    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+        self.array(field).map(u8::from_be_bytes)
+    }
+
+    #[inline]
     pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
-        let &value = self.bytes.first_chunk().ok_or_else(|| self.truncated(field))?;
-        self.bytes.advance(2);
-        Ok(u16::from_be_bytes(value))
+        self.array(field).map(u16::from_be_bytes)
     }
 
     pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
-        let &value = self.bytes.first_chunk().ok_or_else(|| self.truncated(field))?;
-        self.bytes.advance(4);
-        Ok(u32::from_be_bytes(value))
+        self.array(field).map(u32::from_be_bytes)
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self, field: &'static str) -> Result<u32, DecodeError> {
-        match variable_byte_integer(&self.bytes) {
+        match variable_byte_integer(self.rest) {
             Ok(Some((value, used))) => {
-                self.bytes.advance(used);
+                self.take(used, field)?;
                 Ok(value)
             }
             Ok(None) => Err(self.truncated(field)),
@@ -62,23 +83,33 @@ impl Reader {
         }
     }
 
-    /// The next `len` bytes, sharing their storage.
-    fn take(&mut self, len: usize, field: &'static str) -> Result<Bytes, DecodeError> {
-        if len > self.bytes.len() {
-            return Err(self.truncated(field));
-        }
-        Ok(self.bytes.split_to(len))
+    #[inline]
+    fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(len)
+            .ok_or_else(|| self.truncated(field))?;
+        self.rest = rest;
+        Ok(taken)
     }
 
     /// Binary Data: a two-byte length and as many bytes.
-    pub(crate) fn binary(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
+    #[inline]
+    pub(crate) fn binary(&mut self, field: &'static str) -> Result<&'a [u8], DecodeError> {
         let len = self.u16(field)?;
         self.take(len.into(), field)
     }
 
+    /// Binary Data to be kept.
+    #[inline]
+    pub(crate) fn bytes(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
+        self.binary(field).map(|bytes| self.frame.slice_ref(bytes))
+    }
+
+    #[inline]
     pub(crate) fn utf8(&mut self, field: &'static str) -> Result<Utf8, DecodeError> {
         let packet = self.packet;
-        Utf8::new(self.binary(field)?).map_err(|error| match error {
+        Utf8::new(self.bytes(field)?).map_err(|error| match error {
             Utf8Error::Null => DecodeError::NullCharacter { packet, field },
             Utf8Error::IllFormed | Utf8Error::TooLong => DecodeError::Utf8 { packet, field },
         })
@@ -120,17 +151,12 @@ impl Reader {
     /// Splits off what follows its own length, which is a Variable Byte Integer.
     pub(crate) fn section(&mut self, field: &'static str) -> Result<Self, DecodeError> {
         let len = self.varint(field)?;
-        let bytes = self.take(usize::try_from(len).unwrap_or(usize::MAX), field)?;
-        Ok(Self { bytes, ..*self })
-    }
-
-    /// All that is left.
-    pub(crate) fn rest(&mut self) -> Bytes {
-        std::mem::take(&mut self.bytes)
+        let rest = self.take(usize::try_from(len).unwrap_or(usize::MAX), field)?;
+        Ok(Self { rest, ..*self })
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
-        match self.bytes.len() {
+        match self.rest.len() {
             0 => Ok(()),
             count => Err(DecodeError::TrailingBytes {
                 packet: self.packet,

@@ -32,12 +32,15 @@ pub enum TopicError {
 /// Empty, too long, with U+0000 or with a wildcard.
 pub fn validate_topic_name(topic: &str) -> Result<(), TopicError> {
     check_size(topic)?;
-    for byte in topic.bytes() {
-        match byte {
-            b'+' | b'#' => return Err(TopicError::Wildcard),
-            0 => return Err(TopicError::Null),
-            _ => {}
-        }
+    // Without a way out of the loop it is done sixteen bytes at a time; which one it was is for the cold path.
+    let wrong = |byte| matches!(byte, 0 | b'+' | b'#');
+    if topic.bytes().fold(0, |found, byte| found | u8::from(wrong(byte))) != 0 {
+        let null = topic.contains('\0');
+        return Err(if null {
+            TopicError::Null
+        } else {
+            TopicError::Wildcard
+        });
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ impl Ack {
         }
     }
 
-    pub(crate) fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut ack = Self::new(r.packet_id()?);
         if r.version == Version::V5 && !r.is_empty() {
             ack.reason = r.reason()?;

@@ -32,7 +32,7 @@ properties! {
 }
 
 impl Auth {
-    pub(crate) fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet = r.packet;
         if r.is_empty() {
             // §3.15.2.1: stands for success, which only a server may say.

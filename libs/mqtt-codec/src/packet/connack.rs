@@ -72,7 +72,7 @@ impl ConnAck {
         }
     }
 
-    pub(crate) fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet = r.packet;
         let flags = r.u8("acknowledge flags")?;
         if flags > 1 {

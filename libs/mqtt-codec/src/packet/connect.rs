@@ -111,9 +111,9 @@ properties! {
 }
 
 /// Protocol name and level; `seen` gets the version in which a CONNACK is understood even if the level is refused.
-fn read_version(r: &mut Reader, seen: &mut Option<Version>) -> Result<Version, DecodeError> {
+fn read_version(r: &mut Reader<'_>, seen: &mut Option<Version>) -> Result<Version, DecodeError> {
     let name = r.binary("protocol name")?;
-    if name != "MQTT" && name != "MQIsdp" {
+    if name != b"MQTT" && name != b"MQIsdp" {
         return Err(DecodeError::ProtocolName);
     }
     let level = r.u8("protocol level")?;
@@ -123,7 +123,7 @@ fn read_version(r: &mut Reader, seen: &mut Option<Version>) -> Result<Version, D
         Version::V311
     };
     *seen = Some(version);
-    if name == "MQTT" && level == version.level() {
+    if name == b"MQTT" && level == version.level() {
         Ok(version)
     } else {
         Err(DecodeError::ProtocolVersion { level })
@@ -161,7 +161,7 @@ impl Connect {
         }
     }
 
-    pub(crate) fn read(mut reader: Reader, seen: &mut Option<Version>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(mut reader: Reader<'_>, seen: &mut Option<Version>) -> Result<Self, DecodeError> {
         let r = &mut reader;
         let packet = r.packet;
         let version = read_version(r, seen)?;
@@ -192,7 +192,7 @@ impl Connect {
             None
         };
         let password = if flags & PASSWORD != 0 {
-            Some(r.binary("password")?.into())
+            Some(r.bytes("password")?.into())
         } else {
             None
         };
@@ -260,7 +260,7 @@ impl Connect {
 }
 
 impl Will {
-    fn read(flags: u8, r: &mut Reader) -> Result<Self, DecodeError> {
+    fn read(flags: u8, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             qos: r.qos(flags >> 3 & 0b11)?,
             retain: flags & WILL_RETAIN != 0,
@@ -269,7 +269,7 @@ impl Will {
                 Version::V311 => WillProperties::default(),
             },
             topic: r.topic_name("will topic")?,
-            payload: r.binary("will payload")?,
+            payload: r.bytes("will payload")?,
         })
     }
 

@@ -41,7 +41,7 @@ impl Disconnect {
         }
     }
 
-    pub(crate) fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut disconnect = Self::default();
         if r.version == Version::V5 && !r.is_empty() {
             disconnect.reason = r.reason()?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU16;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::error::{DecodeError, EncodeError};
 use crate::properties::{Properties, PropertyId, UserProperty, properties, write_section};
@@ -84,7 +84,16 @@ impl Publish {
         }
     }
 
-    pub(crate) fn read(first: u8, r: &mut Reader) -> Result<Self, DecodeError> {
+    /// Reads a whole packet, of which the first `header` bytes are the fixed header.
+    #[inline]
+    pub(crate) fn read(
+        first: u8,
+        header: usize,
+        mut frame: Bytes,
+        version: Version,
+        role: Role,
+    ) -> Result<Self, DecodeError> {
+        let r = &mut Reader::new(&frame, header, PacketType::Publish, version, role);
         let qos = r.qos(first >> 1 & 0b11)?;
         let dup = first & DUP != 0;
         if dup && qos == QoS::AtMostOnce {
@@ -96,7 +105,7 @@ impl Publish {
         } else {
             Some(r.packet_id()?)
         };
-        let properties = match r.version {
+        let properties = match version {
             Version::V5 => PublishProperties::read_boxed(r)?,
             Version::V311 => None,
         };
@@ -104,17 +113,19 @@ impl Publish {
         if !(topic.is_empty() && aliased) {
             r.check_topic_name(&topic, "topic name")?;
         }
-        if r.role == Role::Server
+        if role == Role::Server
             && properties
                 .as_ref()
                 .is_some_and(|p| !p.subscription_identifiers.is_empty())
         {
             let property = PropertyId::SubscriptionIdentifier;
             return Err(DecodeError::PropertyNotAllowed {
-                packet: r.packet,
+                packet: PacketType::Publish,
                 property,
             });
         }
+        let payload = frame.len() - r.remaining();
+        frame.advance(payload);
         Ok(Self {
             dup,
             qos,
@@ -122,7 +133,7 @@ impl Publish {
             topic,
             packet_id,
             properties,
-            payload: r.rest(),
+            payload: frame,
         })
     }
 }

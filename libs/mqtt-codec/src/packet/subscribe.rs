@@ -50,7 +50,7 @@ properties! {
 }
 
 impl Subscribe {
-    pub(crate) fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet_id = r.packet_id()?;
         let properties = match r.version {
             Version::V5 => SubscribeProperties::read(r)?,
@@ -95,7 +95,7 @@ impl Subscription {
         }
     }
 
-    fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let filter = read_filter(r)?;
         let options = r.u8("subscription options")?;
         let reserved = if r.version == Version::V5 {
@@ -143,7 +143,7 @@ impl Subscription {
 }
 
 /// A topic filter of SUBSCRIBE or UNSUBSCRIBE.
-pub(super) fn read_filter(r: &mut Reader) -> Result<Utf8, DecodeError> {
+pub(super) fn read_filter(r: &mut Reader<'_>) -> Result<Utf8, DecodeError> {
     let packet = r.packet;
     let filter = r.utf8("topic filter")?;
     let mut valid = validate_topic_filter(&filter);
@@ -166,7 +166,7 @@ pub struct SubAck {
 }
 
 impl SubAck {
-    pub(crate) fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet_id = r.packet_id()?;
         let properties = match r.version {
             Version::V5 => AckProperties::read(r)?,
@@ -183,7 +183,7 @@ impl SubAck {
         })
     }
 
-    fn read_reason(r: &mut Reader) -> Result<ReasonCode, DecodeError> {
+    fn read_reason(r: &mut Reader<'_>) -> Result<ReasonCode, DecodeError> {
         let reason = r.reason()?;
         if r.version == Version::V311 && reason.is_error() && reason != ReasonCode::UnspecifiedError {
             return Err(DecodeError::ReasonCode {

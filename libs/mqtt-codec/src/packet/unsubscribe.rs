@@ -30,7 +30,7 @@ properties! {
 }
 
 impl Unsubscribe {
-    pub(crate) fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet_id = r.packet_id()?;
         let properties = match r.version {
             Version::V5 => UnsubscribeProperties::read(r)?,
@@ -74,7 +74,7 @@ pub struct UnsubAck {
 }
 
 impl UnsubAck {
-    pub(crate) fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut unsuback = Self {
             packet_id: r.packet_id()?,
             properties: AckProperties::default(),
