@@ -22,4 +22,4 @@ mod service;
 
 pub use config::Config;
 pub use error::Error;
-pub use service::{Deps, Outside, Service};
+pub use service::{Deps, Service};

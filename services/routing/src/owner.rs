@@ -14,7 +14,8 @@ use wire::{Exception, Frame, Kind, RouteReply, RouteRequest, Routed, Settled};
 
 use crate::memory::{Memory, topic_key};
 use crate::routes::{Routes, routed_entry, subject};
-use crate::{Config, Error, service::Deps};
+use crate::service::With;
+use crate::{Config, Error};
 
 /// How many frames with refused entries are remembered for edges that ask again.
 const REMEMBERED_EXCEPTIONS: usize = 4096;
@@ -25,7 +26,7 @@ const REMEMBERED_HEADS: usize = 200_000;
 pub(crate) struct Owner {
     pub partition: PartitionId,
     epoch: u64,
-    deps: Deps,
+    deps: With,
     pub routes: Routes,
     memory: Memory,
     heads: HashMap<u128, Position, ahash::RandomState>,
@@ -40,7 +41,7 @@ impl Owner {
         partition: PartitionId,
         epoch: u64,
         config: &Config,
-        deps: Deps,
+        deps: With,
     ) -> Result<(Self, Box<dyn Reader>), Error> {
         let head = deps.journal.head(partition).await?;
         let (mut reader, start) =
@@ -164,10 +165,7 @@ impl Owner {
                 return;
             }
         };
-        let edge = self.routes.hear(&asked.edge, now);
-        if asked.reset {
-            self.routes.reset(edge);
-        }
+        let edge = self.routes.hear(&asked.edge, asked.stream, now);
         asked.detach.into_iter().for_each(|f| self.routes.detach(edge, f));
         asked.attach.into_iter().for_each(|f| self.routes.attach(edge, f));
         let pending = asked.pending_ids.into_iter().zip(asked.pending_seqs);
@@ -237,6 +235,9 @@ pub(crate) fn request_subject(partition: PartitionId) -> String {
 pub(crate) fn transient_subject(partition: PartitionId) -> String {
     format!("transient.{partition}")
 }
+
+/// The subject on which a new owner says that it is there, so that edges attach at once.
+pub(crate) const ANNOUNCE_SUBJECT: &str = "owners";
 
 /// Everything an owner listens to.
 pub(crate) struct Ears {

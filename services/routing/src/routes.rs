@@ -14,6 +14,7 @@ const FRAME_BYTES: usize = 512 * 1024;
 struct Edge {
     id: EdgeId,
     filters: HashSet<(OrgId, TopicFilter)>,
+    stream: u64,
     last_number: u64,
     last_heard: Duration,
     entries: Vec<RoutedEntry>,
@@ -33,14 +34,18 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// The number of the last frame sent to an edge; enters the edge if it is new.
-    pub fn hear(&mut self, id: &str, now: Duration) -> u32 {
+    /// Notes that an edge lives, and enters it if it is new. An edge that follows another stream than before begins anew.
+    pub fn hear(&mut self, id: &str, stream: u64, now: Duration) -> u32 {
         let ix = match self.by_id.get(id) {
             Some(ix) => *ix,
             None => self.enter(EdgeId::new(id)),
         };
+        if self.edges.get(&ix).is_some_and(|e| e.stream != stream) {
+            self.reset(ix);
+        }
         if let Some(edge) = self.edges.get_mut(&ix) {
             edge.last_heard = now;
+            edge.stream = stream;
         }
         ix
     }
@@ -52,6 +57,7 @@ impl Routes {
         let edge = Edge {
             id,
             filters: HashSet::new(),
+            stream: 0,
             last_number: 0,
             last_heard: Duration::ZERO,
             entries: Vec::new(),
@@ -160,6 +166,7 @@ impl Routes {
                     upto: upto.0,
                     entries: std::mem::take(&mut edge.entries),
                     settled: std::mem::take(&mut edge.settled),
+                    stream: edge.stream,
                 };
                 (edge.id.clone(), routed)
             })
@@ -220,7 +227,7 @@ mod tests {
     #[test]
     fn an_edge_gets_an_entry_once_however_many_of_its_filters_match() {
         let mut r = Routes::default();
-        let ix = r.hear("e", Duration::ZERO);
+        let ix = r.hear("e", 1, Duration::ZERO);
         r.attach(ix, of("a/b"));
         r.attach(ix, of("a/+"));
         r.fan_out("o", "a/b", &routed_entry(Position(1), None, Bytes::new()));
@@ -237,7 +244,7 @@ mod tests {
     #[test]
     fn a_silent_edge_is_forgotten_with_its_filters() {
         let mut r = Routes::default();
-        let ix = r.hear("e", Duration::from_secs(1));
+        let ix = r.hear("e", 1, Duration::from_secs(1));
         r.attach(ix, of("#"));
         r.expire(Duration::from_secs(2));
         assert!(r.wanting("o", "a").is_empty() && r.by_org.is_empty() && r.by_id.is_empty());

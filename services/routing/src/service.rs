@@ -12,20 +12,8 @@ use runtime::metrics::ServiceMetrics;
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
-use crate::owner::{Ears, Owner};
+use crate::owner::{ANNOUNCE_SUBJECT, Ears, Owner};
 use crate::{Config, Error};
-
-/// What routing needs from outside.
-pub struct Outside {
-    /// The log it reads.
-    pub journal: Arc<dyn Journal>,
-    /// The way to the edges.
-    pub bus: Arc<dyn Bus>,
-    /// Who owns which partition.
-    pub leases: Arc<dyn Leases>,
-    /// What it has forgotten.
-    pub persistence: Arc<dyn Persistence>,
-}
 
 /// What routing is built with.
 #[derive(Clone)]
@@ -46,66 +34,60 @@ pub struct Deps {
     pub holder: String,
     /// Time.
     pub clock: Clock,
-    pub(crate) metrics: Metrics,
-}
-
-impl Deps {
-    /// Puts the parts together.
-    pub fn new(
-        outside: Outside,
-        partitioning: Partitioning,
-        recall_window: u64,
-        holder: String,
-        clock: Clock,
-        metrics: &ServiceMetrics,
-    ) -> Self {
-        let Outside {
-            journal,
-            bus,
-            leases,
-            persistence,
-        } = outside;
-        let metrics = Metrics::new(metrics);
-        Self {
-            journal,
-            bus,
-            leases,
-            persistence,
-            partitioning,
-            recall_window,
-            holder,
-            clock,
-            metrics,
-        }
-    }
+    /// Where its series go.
+    pub metrics: ServiceMetrics,
 }
 
 /// The routing service.
 pub struct Service {
     config: Config,
-    deps: Deps,
+    deps: Arc<Deps>,
+    metrics: Metrics,
 }
 
 impl Service {
     /// Builds it; nothing is owned yet.
     pub fn new(config: Config, deps: Deps) -> Self {
-        Self { config, deps }
+        let metrics = Metrics::new(&deps.metrics);
+        Self {
+            config,
+            deps: Arc::new(deps),
+            metrics,
+        }
     }
 
     /// Spawns one task per partition, which owns it whenever its lease can be had.
     pub fn start(self, tasks: &Tasks) {
         let config = Arc::new(self.config);
         for partition in self.deps.partitioning.all() {
-            let (config, deps, stop) = (config.clone(), self.deps.clone(), tasks.stop().clone());
+            let (stop, config) = (tasks.stop().clone(), config.clone());
+            let with = With {
+                deps: self.deps.clone(),
+                metrics: self.metrics.clone(),
+            };
             tasks.spawn_last(format!("routing/{partition}"), OnError::StopProcess, async move {
-                keep_owning(partition, &config, &deps, &stop).await;
+                keep_owning(partition, &config, &with, &stop).await;
             });
         }
     }
 }
 
+/// What every owner has at hand.
+#[derive(Clone)]
+pub(crate) struct With {
+    pub deps: Arc<Deps>,
+    pub metrics: Metrics,
+}
+
+impl std::ops::Deref for With {
+    type Target = Deps;
+    fn deref(&self) -> &Deps {
+        &self.deps
+    }
+}
+
 /// Owns the partition again and again until told to stop.
-async fn keep_owning(partition: PartitionId, config: &Config, deps: &Deps, stop: &Stop) {
+async fn keep_owning(partition: PartitionId, config: &Config, deps: &With, stop: &Stop) {
     let name = format!("routing/{partition}");
     let mut pause = Duration::from_millis(100);
     while !stop.hard().is_cancelled() {
@@ -147,10 +129,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn own(partition: PartitionId, lease: &Lease, config: &Config, deps: &Deps) -> Result<(), Error> {
+async fn own(partition: PartitionId, lease: &Lease, config: &Config, deps: &With) -> Result<(), Error> {
     let (owner, reader) = Owner::take_over(partition, lease.epoch, config, deps.clone()).await?;
     // Edges find us only now, so that every boundary we name lies after what was read again.
     let ears = Ears::open(&deps.bus, partition).await?;
+    let announcement = bytes::Bytes::copy_from_slice(&partition.0.to_be_bytes());
+    deps.bus.publish(ANNOUNCE_SUBJECT, announcement).await?;
     deps.metrics.partitions.inc();
     let result = serve(owner, reader, ears, lease, config, deps).await;
     deps.metrics.partitions.dec();
@@ -163,7 +147,7 @@ async fn serve(
     mut ears: Ears,
     lease: &Lease,
     config: &Config,
-    deps: &Deps,
+    deps: &With,
 ) -> Result<(), Error> {
     let mut renew = tokio::time::interval(config.lease.get() / 3);
     renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
