@@ -23,8 +23,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// The broker: mqtt://host:port or ws://host:port/path.
-    #[arg(long, global = true)]
-    pub(crate) url: Option<String>,
+    #[arg(long, global = true, default_value = "mqtt://127.0.0.1:1883")]
+    pub(crate) url: String,
     /// The same broker's MQTT over WebSocket, for the suite and for idle connections.
     #[arg(long, global = true)]
     pub(crate) ws: Option<String>,

@@ -56,15 +56,8 @@ fn main() -> ExitCode {
 
 async fn dispatch(cli: &Cli) -> Result<Vec<Outcome>> {
     let common = &cli.common;
-    if let Command::Report { files } = &cli.command {
-        return read(files);
-    }
     let mut bench = bench(common)?;
-    let url = common.url.as_deref().ok_or(Error::Missing {
-        scenario: "every scenario",
-        option: "--url",
-    })?;
-    let mqtt = Target::resolve(url).await?;
+    let mqtt = Target::resolve(&common.url).await?;
     let ws = resolve(common.ws.as_deref()).await?;
     let stomp = resolve(common.http.as_deref().map(suite::stomp_url).as_deref()).await?;
     let outcome = match &cli.command {
@@ -95,7 +88,7 @@ async fn dispatch(cli: &Cli) -> Result<Vec<Outcome>> {
             let targets = Targets { mqtt, ws, stomp };
             return Ok(suite::run(&mut bench, &targets, *quick, seconds(common)?, tell).await);
         }
-        Command::Report { .. } => Vec::new().pop().unwrap_or_default(),
+        Command::Report { files } => return read(files),
     };
     Ok(vec![outcome])
 }

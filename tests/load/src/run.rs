@@ -171,6 +171,17 @@ pub(crate) struct Reading {
     pub(crate) elapsed: Duration,
 }
 
+impl Reading {
+    /// What was used in this phase and the next together.
+    pub(crate) fn then(self, next: Self) -> Self {
+        Self {
+            server: self.server.zip(next.server).map(|(one, other)| one + other),
+            own: self.own + next.own,
+            elapsed: self.elapsed + next.elapsed,
+        }
+    }
+}
+
 impl Meter {
     /// Starts measuring.
     pub(crate) fn start(processes: &Processes) -> Result<Self> {

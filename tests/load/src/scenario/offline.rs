@@ -60,6 +60,18 @@ struct Away {
     lanes: usize,
 }
 
+/// What is stored for whom.
+struct Load<'a> {
+    scenario: String,
+    /// Names the topics and the clients.
+    kind: &'static str,
+    sessions: Vec<Away>,
+    lanes: usize,
+    /// On each lane.
+    messages: u64,
+    sending: &'a Sending,
+}
+
 /// Many sessions with a few messages each.
 pub(crate) async fn many(bench: &Bench, target: &Target, options: &Offline) -> Result<Outcome> {
     let sessions = (0..options.sessions as usize).map(|index| Away {
@@ -67,62 +79,41 @@ pub(crate) async fn many(bench: &Bench, target: &Target, options: &Offline) -> R
         filter: bench.topic("away", index),
         lanes: 1,
     });
-    let scenario = format!("offline {}×{}", options.sessions, options.messages);
-    let lanes = options.sessions as usize;
-    measure(
-        bench,
-        target,
-        scenario,
-        "away",
-        sessions.collect(),
-        lanes,
-        options.messages,
-        &options.sending,
-    )
-    .await
+    let load = Load {
+        scenario: format!("offline {}×{}", options.sessions, options.messages),
+        kind: "away",
+        sessions: sessions.collect(),
+        lanes: options.sessions as usize,
+        messages: options.messages,
+        sending: &options.sending,
+    };
+    measure(bench, target, load).await
 }
 
 /// One session with many messages, over as many topics as there are publishers.
 pub(crate) async fn one(bench: &Bench, target: &Target, options: &One) -> Result<Outcome> {
-    let lanes = options.sending.publishers as usize;
-    let topic = bench.topic("one", 0);
-    let filter = topic.rsplit_once('/').map_or("#", |(front, _)| front).to_owned() + "/+";
-    let session = Away {
-        connect: bench.connect("one", 0, false),
-        filter,
+    let publishers = options.sending.publishers;
+    let lanes = publishers as usize;
+    let filter = format!("load/{}/one/+", bench.run_id);
+    let messages = (options.messages / publishers).max(1);
+    let load = Load {
+        scenario: format!("drain-one {}", messages * publishers),
+        kind: "one",
+        sessions: vec![Away {
+            connect: bench.connect("one", 0, false),
+            filter,
+            lanes,
+        }],
         lanes,
+        messages,
+        sending: &options.sending,
     };
-    let each = options.messages / options.sending.publishers;
-    let scenario = format!("drain-one {}", each * options.sending.publishers);
-    measure(
-        bench,
-        target,
-        scenario,
-        "one",
-        vec![session],
-        lanes,
-        each,
-        &options.sending,
-    )
-    .await
+    measure(bench, target, load).await
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the two scenarios differ in each of these"
-)]
-async fn measure(
-    bench: &Bench,
-    target: &Target,
-    scenario: String,
-    kind: &str,
-    sessions: Vec<Away>,
-    lanes: usize,
-    messages: u64,
-    sending: &Sending,
-) -> Result<Outcome> {
-    validate_size(sending.size)?;
-    let jobs = sessions.iter().enumerate().map(|(index, away)| {
+async fn measure(bench: &Bench, target: &Target, load: Load<'_>) -> Result<Outcome> {
+    validate_size(load.sending.size)?;
+    let jobs = load.sessions.iter().enumerate().map(|(index, away)| {
         let (target, connect, filter) = (target.clone(), away.connect.clone(), away.filter.clone());
         async move {
             subscriber(target, connect, filter, 1, index)
@@ -134,55 +125,58 @@ async fn measure(
     each(OPENING, jobs).await.map(|_: Vec<()>| ())?;
 
     let run = Run::start();
-    let storing = store(bench, target, &run, kind, lanes, messages, sending).await?;
+    let storing = store(bench, target, &run, &load).await?;
     let unacknowledged = run.unacknowledged();
     let rss = bench.processes.rss_kib()?;
-    let (inboxes, draining) = drain(bench, target, &run, &sessions, messages).await?;
+    let (inboxes, draining) = drain(bench, target, &run, &load).await?;
     let mut verdict = Verdict::default();
-    for (inbox, away) in inboxes.iter().zip(&sessions) {
+    for (inbox, away) in inboxes.iter().zip(&load.sessions) {
         for lane in 0..away.lanes {
-            verdict += inbox.verdict(lane, messages);
+            verdict += inbox.verdict(lane, load.messages);
         }
     }
-    forget(target, sessions.into_iter().map(|away| away.connect).collect()).await?;
-
-    let whole = Reading {
-        server: storing
-            .server
-            .zip(draining.server)
-            .map(|(one, other)| one + other),
-        own: storing.own + draining.own,
-        elapsed: storing.elapsed + draining.elapsed,
-    };
-    let mut outcome = Outcome::new("message", verdict, whole);
-    let total = (lanes as u64 * messages) as f64;
-    let figures = &mut outcome.figures;
-    for (phase, reading) in [("puback", storing), ("drain", draining)] {
-        figures.insert(format!("{phase}_per_s"), total / reading.elapsed.as_secs_f64());
-        figures.insert(format!("{phase}_s"), reading.elapsed.as_secs_f64());
-        if let Some(cpu) = reading.server {
-            figures.insert(format!("{phase}_cpu_us"), cpu.as_secs_f64() * 1e6 / total);
-        }
-    }
-    figures.extend(rss.map(|kib| ("stored_rss_MiB".to_owned(), kib as f64 / 1024.0)));
+    let mut outcome = Outcome::new("message", verdict, storing.then(draining));
+    let total = (load.lanes as u64 * load.messages) as f64;
+    put_phase(&mut outcome, "puback", storing, total);
+    put_phase(&mut outcome, "drain", draining, total);
+    outcome
+        .figures
+        .extend(rss.map(|kib| ("stored_rss_MiB".to_owned(), kib as f64 / 1024.0)));
+    forget(
+        target,
+        load.sessions.into_iter().map(|away| away.connect).collect(),
+    )
+    .await?;
+    let outcome = bench.finish(name(&load.scenario, target, &[]), &run, outcome)?;
     // The time a message spent waiting for its session says nothing about the server.
     Ok(Outcome {
         latency_ms: None,
         unacknowledged,
-        ..bench.finish(name(&scenario, target, &[]), &run, outcome)?
+        ..outcome
     })
 }
 
-/// Publishes `messages` on each of the lanes, shared out among the publishers.
-async fn store(
-    bench: &Bench,
-    target: &Target,
-    run: &Rc<Run>,
-    kind: &str,
-    lanes: usize,
-    messages: u64,
-    sending: &Sending,
-) -> Result<Reading> {
+fn put_phase(outcome: &mut Outcome, phase: &str, reading: Reading, total: f64) {
+    let seconds = reading.elapsed.as_secs_f64();
+    let cpu = reading
+        .server
+        .map(|cpu| (format!("{phase}_cpu_us"), cpu.as_secs_f64() * 1e6 / total));
+    outcome.figures.extend([
+        (format!("{phase}_per_s"), total / seconds),
+        (format!("{phase}_s"), seconds),
+    ]);
+    outcome.figures.extend(cpu);
+}
+
+/// Publishes the messages on each of the lanes, shared out among the publishers.
+async fn store(bench: &Bench, target: &Target, run: &Rc<Run>, load: &Load<'_>) -> Result<Reading> {
+    let &Load {
+        kind,
+        lanes,
+        messages,
+        sending,
+        ..
+    } = load;
     let publishers = (sending.publishers as usize).min(lanes);
     let jobs = (0..publishers).map(|index| {
         let (target, connect) = (target.clone(), bench.connect(&format!("{kind}-pub"), index, true));
@@ -219,9 +213,13 @@ async fn drain(
     bench: &Bench,
     target: &Target,
     run: &Rc<Run>,
-    sessions: &[Away],
-    messages: u64,
+    load: &Load<'_>,
 ) -> Result<(Vec<Rc<Inbox>>, Reading)> {
+    let &Load {
+        ref sessions,
+        messages,
+        ..
+    } = load;
     let inboxes: Vec<_> = sessions
         .iter()
         .map(|away| Rc::new(Inbox::new(run, Payload::Opaque, None, away.lanes)))
