@@ -1,4 +1,4 @@
-//! A mutation fuzzer fast enough for every test run. `MQTT_FUZZ_SEED` repeats a run, `MQTT_FUZZ_SECONDS`
+//! A mutation fuzzer fast enough for every test run. `FUZZ_SEED` repeats a run, `FUZZ_SECONDS`
 //! makes it longer than its three seconds.
 #![allow(
     clippy::unwrap_used,
@@ -47,10 +47,7 @@ struct Report<'a> {
 impl Drop for Report<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "MQTT_FUZZ_SEED={} {:?} {:02x?}",
-                self.seed, self.stream, self.bytes
-            );
+            eprintln!("FUZZ_SEED={} {:?} {:02x?}", self.seed, self.stream, self.bytes);
         }
     }
 }
@@ -129,9 +126,9 @@ fn repair(bytes: &mut Vec<u8>) {
 #[test]
 fn no_mutation_of_a_packet_breaks_an_invariant() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let seed = from_env("MQTT_FUZZ_SEED").unwrap_or(now);
-    let until = Instant::now() + Duration::from_secs(from_env("MQTT_FUZZ_SECONDS").unwrap_or(3));
-    println!("MQTT_FUZZ_SEED={seed}");
+    let seed = from_env("FUZZ_SEED").unwrap_or(now);
+    let until = Instant::now() + Duration::from_secs(from_env("FUZZ_SECONDS").unwrap_or(3));
+    println!("FUZZ_SEED={seed}");
     let corpus = corpus();
     let mut random = Random(seed);
     let (mut tried, mut accepted) = (0u64, 0u64);
