@@ -4,10 +4,16 @@
 //!  append(p, frame) ──► durable ──► FrameSeq n ──► every reader of p sees n after n-1
 //! ```
 
+mod embedded;
+#[cfg(feature = "suite")]
+pub mod suite;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{FrameSeq, PartitionId};
 use thiserror::Error;
+
+pub use embedded::{EmbeddedJournal, JournalConfig, JournalStats, OpenError};
 
 /// Identity of a frame within its writer, so that a retried append is stored once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +43,14 @@ pub enum JournalError {
         size: usize,
         /// Bytes allowed.
         limit: usize,
+    },
+    /// The journal has no such partition.
+    #[error("the journal has no partition {partition}, only {count} from 0 on")]
+    NoPartition {
+        /// The partition asked for.
+        partition: PartitionId,
+        /// How many there are.
+        count: u16,
     },
     /// What was asked for has been trimmed: the reader must begin at `first` and take what is older from the store.
     #[error("the journal of partition {partition} begins at frame {first}")]

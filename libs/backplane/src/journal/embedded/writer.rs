@@ -1,0 +1,371 @@
+//! The one thread that writes. It takes every append that waits, writes them with one call, syncs once, shows them to the
+//! readers, and answers. While it syncs, the next batch gathers: no timer, and the more comes the larger the batches.
+//!
+//! When a write fails, what it may have left behind is cut off and synced away. When a sync fails, nothing that file says can
+//! be trusted any more (the kernel may have dropped the pages and call the next sync a success): a new segment begins, whose
+//! header says how much of the old one counts. Only if that fails too is the outcome unknown.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use bytes::{Bytes, BytesMut};
+use model::FrameSeq;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::config::JournalConfig;
+use super::disk::{Disk, create};
+use super::format::{Header, RECORD, Record};
+use super::log::{Log, Segment};
+use super::queue::{Append, Queue, Work};
+use super::window::{Key, Window};
+use crate::journal::{JournalError, StoredFrame};
+
+/// How often an idle writer looks whether the disk has room.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Bytes that a failed disk must take before it counts as well again.
+const PROBE: usize = 256 << 10;
+
+/// What the outside sees of the writer.
+#[derive(Default)]
+pub(super) struct Status {
+    /// Why appends fail; `None` while they do not.
+    pub trouble: Mutex<Option<String>>,
+    pub frames: AtomicU64,
+    pub bytes: AtomicU64,
+    pub commits: AtomicU64,
+}
+
+pub(super) struct Writer {
+    pub log: Arc<Log>,
+    pub config: JournalConfig,
+    pub disk: Box<dyn Disk>,
+    pub queue: Arc<Queue>,
+    pub status: Arc<Status>,
+    /// The last durable frame of each partition, for the readers. They learn from their end that the journal is closed.
+    pub heads: Vec<watch::Sender<u64>>,
+    pub segment: Arc<Segment>,
+    pub file: File,
+    /// A sync of the segment failed: it takes no more records.
+    pub poisoned: bool,
+    /// The next frame of each partition.
+    pub next: Vec<u64>,
+    pub window: Window,
+    pub recent: Recent,
+}
+
+/// Which frames are in memory, the oldest first.
+#[derive(Default)]
+pub(super) struct Recent {
+    frames: VecDeque<(u16, usize)>,
+    bytes: usize,
+}
+
+/// Why a batch is not stored.
+struct Failure {
+    reason: String,
+    /// Whether a restart could find parts of it all the same.
+    unknown: bool,
+}
+
+impl Failure {
+    fn certain(doing: &str, cause: impl std::fmt::Display) -> Self {
+        Self {
+            reason: format!("{doing}: {cause}"),
+            unknown: false,
+        }
+    }
+}
+
+/// A batch on its way: the appends that get places of their own, and those that repeat one of them.
+#[derive(Default)]
+struct Batch {
+    appends: Vec<Placed>,
+    by_id: AHashMap<Key, usize>,
+    repeats: Vec<(usize, Append)>,
+    size: usize,
+}
+
+struct Placed {
+    append: Append,
+    key: Key,
+    seq: u64,
+}
+
+/// However the thread ends, nobody waits for it any longer.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.abandon();
+        if std::thread::panicking() {
+            self.ill("the writer of the journal has panicked".to_owned());
+        }
+    }
+}
+
+impl Writer {
+    /// Works until the queue is closed and empty.
+    pub fn run(mut self) {
+        loop {
+            match self.queue.take(PROBE_EVERY) {
+                Work::Commit(appends) => self.commit(appends),
+                Work::Idle => self.probe(),
+                Work::End => return,
+            }
+        }
+    }
+
+    fn commit(&mut self, appends: Vec<Append>) {
+        let mut next = self.next.clone();
+        let batch = self.place(appends, &mut next);
+        if batch.appends.is_empty() {
+            return;
+        }
+        match self.store(&batch) {
+            Ok(bytes) => {
+                self.next = next;
+                self.publish(&batch, &bytes);
+                self.well();
+                batch.answer(|seq| Ok(FrameSeq(seq)));
+            }
+            Err(failure) => {
+                batch.answer(|_| match failure.unknown {
+                    true => Err(JournalError::Unknown),
+                    false => Err(JournalError::Unavailable {
+                        reason: failure.reason.clone(),
+                    }),
+                });
+                self.ill(failure.reason);
+            }
+        }
+    }
+
+    /// Gives each append its place; answers those that are stored already.
+    fn place(&mut self, appends: Vec<Append>, next: &mut [u64]) -> Batch {
+        let mut batch = Batch::default();
+        for append in appends {
+            let partition = append.partition.0;
+            let key = self.window.key(partition, &append.id.writer, append.id.number);
+            if let Some(seq) = self.window.get(&key) {
+                // Whoever asked may have gone; the frame is stored all the same.
+                let _ = append.answer.send(Ok(FrameSeq(seq)));
+                continue;
+            }
+            if let Some(first) = batch.by_id.get(&key) {
+                batch.repeats.push((*first, append));
+                continue;
+            }
+            let seq = &mut next[usize::from(partition)];
+            batch.by_id.insert(key, batch.appends.len());
+            batch.size += RECORD + append.id.writer.len() + append.frame.len();
+            batch.appends.push(Placed {
+                append,
+                key,
+                seq: *seq,
+            });
+            *seq += 1;
+        }
+        batch
+    }
+
+    /// Makes the batch durable; returns its bytes as written.
+    fn store(&mut self, batch: &Batch) -> Result<Bytes, Failure> {
+        self.leave_reserve(batch.size)?;
+        let len = self.segment.len();
+        let full = len > self.segment.header.len() && len + batch.size as u64 > self.config.segment_size;
+        if self.poisoned || full {
+            self.begin_segment()
+                .map_err(|e| Failure::certain("beginning a journal segment", e))?;
+        }
+        let at = self.segment.len();
+        let bytes = batch.encode(self.segment.header.seed(), at);
+        if let Err(error) = self.disk.write(&self.file, &bytes, at) {
+            return Err(self.undo_write(at, &error));
+        }
+        if let Err(error) = self.disk.sync(&self.file) {
+            return Err(self.abandon_segment(&format!("syncing the journal: {error}")));
+        }
+        self.status.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(bytes)
+    }
+
+    /// Refuses what would leave less free than is reserved.
+    fn leave_reserve(&mut self, size: usize) -> Result<(), Failure> {
+        let free = self
+            .disk
+            .free(&self.log.dir)
+            .map_err(|e| Failure::certain("asking for free disk space", e))?;
+        if free < self.config.reserve.saturating_add(size as u64) {
+            let reserve = self.config.reserve;
+            let cause = format!("{free} bytes are free, of which {reserve} are reserved");
+            return Err(Failure::certain("writing the journal", cause));
+        }
+        Ok(())
+    }
+
+    fn begin_segment(&mut self) -> std::io::Result<()> {
+        let header = Header {
+            epoch: self.log.epoch,
+            number: self.segment.header.number + 1,
+            previous: self.segment.len(),
+            start: self.next.clone().into(),
+        };
+        let segment = Arc::new(Segment::new(&self.log.dir, header));
+        self.file = create(&mut *self.disk, &segment.path, &segment.header.encode())?;
+        self.log.add(segment.clone());
+        self.segment = segment;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// After a write that failed, perhaps half way: takes away what it left.
+    fn undo_write(&mut self, len: u64, cause: &std::io::Error) -> Failure {
+        let reason = format!("writing the journal: {cause}");
+        let undone = self.disk.truncate(&self.file, len);
+        match undone.and_then(|()| self.disk.sync(&self.file)) {
+            Ok(()) => Failure {
+                reason,
+                unknown: false,
+            },
+            Err(_) => self.abandon_segment(&reason),
+        }
+    }
+
+    /// After a sync that failed: the segment ends where it last was durable, whatever the disk holds behind.
+    fn abandon_segment(&mut self, reason: &str) -> Failure {
+        self.poisoned = true;
+        // Only tidiness: the next segment's header decides what counts.
+        let _ = self.disk.truncate(&self.file, self.segment.len());
+        Failure {
+            unknown: self.begin_segment().is_err(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Shows the batch to the readers.
+    fn publish(&mut self, batch: &Batch, bytes: &Bytes) {
+        let (begin, now) = (self.segment.len(), Instant::now());
+        let mut next = batch.first_places(&self.next);
+        let mut at = 0;
+        for placed in &batch.appends {
+            self.segment.mark(begin + at as u64, &next);
+            let partition = placed.append.partition.0;
+            let frame = at + RECORD + placed.append.id.writer.len();
+            at = frame + placed.append.frame.len();
+            let stored = StoredFrame {
+                seq: FrameSeq(placed.seq),
+                bytes: bytes.slice(frame..at),
+            };
+            next[usize::from(partition)] = placed.seq + 1;
+            self.recent
+                .remember(&self.log, partition, stored, self.config.memory);
+            self.window.insert(placed.key, placed.seq, now);
+        }
+        self.segment.advance(begin + at as u64);
+        for (head, next) in self.heads.iter().zip(&self.next) {
+            head.send_if_modified(|head| std::mem::replace(head, next - 1) != next - 1);
+        }
+        let frames = batch.appends.len() as u64;
+        self.status.frames.fetch_add(frames, Ordering::Relaxed);
+        self.status.bytes.fetch_add(at as u64, Ordering::Relaxed);
+    }
+
+    /// Finds out without traffic whether the disk is full, or no longer is.
+    fn probe(&mut self) {
+        let troubled = self.status.trouble.lock().is_some();
+        let found = match self.leave_reserve(0) {
+            Ok(()) if troubled => self.try_to_write(),
+            other => other,
+        };
+        match found {
+            Ok(()) => self.well(),
+            Err(failure) => self.ill(failure.reason),
+        }
+    }
+
+    fn try_to_write(&mut self) -> Result<(), Failure> {
+        if self.poisoned {
+            return self
+                .begin_segment()
+                .map_err(|e| Failure::certain("beginning a journal segment", e));
+        }
+        let path = self.log.dir.join("probe");
+        let written = create(&mut *self.disk, &path, &vec![0; PROBE]);
+        let removed = std::fs::remove_file(&path);
+        written
+            .and(removed)
+            .map_err(|e| Failure::certain("writing to the journal's disk", e))
+    }
+
+    fn well(&mut self) {
+        if self.status.trouble.lock().take().is_some() {
+            tracing::info!("the journal takes appends again");
+        }
+    }
+
+    fn ill(&mut self, reason: String) {
+        let mut trouble = self.status.trouble.lock();
+        if trouble.is_none() {
+            tracing::error!(reason, "the journal takes no appends");
+        }
+        *trouble = Some(reason);
+    }
+}
+
+impl Batch {
+    fn encode(&self, seed: u32, at: u64) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.size);
+        for Placed { append, seq, .. } in &self.appends {
+            let record = Record {
+                batch: u32::try_from(at).expect("a segment is at most 1 GiB and one batch long"),
+                partition: append.partition.0,
+                seq: *seq,
+                number: append.id.number,
+                writer: &append.id.writer,
+                frame: &append.frame,
+            };
+            record.encode(seed, &mut out);
+        }
+        out.freeze()
+    }
+
+    /// The next frame of each partition before the batch, from what it is behind it.
+    fn first_places(&self, after: &[u64]) -> Vec<u64> {
+        let mut next = after.to_vec();
+        for placed in self.appends.iter().rev() {
+            next[usize::from(placed.append.partition.0)] = placed.seq;
+        }
+        next
+    }
+
+    fn answer(self, result: impl Fn(u64) -> Result<FrameSeq, JournalError>) {
+        // Whoever asked may have gone; what happened to the frame stands all the same.
+        for (first, append) in self.repeats {
+            let _ = append.answer.send(result(self.appends[first].seq));
+        }
+        for placed in self.appends {
+            let _ = placed.append.answer.send(result(placed.seq));
+        }
+    }
+}
+
+impl Recent {
+    /// Keeps a frame in memory and lets the oldest go.
+    fn remember(&mut self, log: &Log, partition: u16, frame: StoredFrame, limit: usize) {
+        // What a frame costs besides its bytes.
+        let cost = frame.bytes.len() + 128;
+        self.frames.push_back((partition, cost));
+        self.bytes += cost;
+        log.remember(partition, frame);
+        while self.bytes > limit {
+            let Some((partition, cost)) = self.frames.pop_front() else {
+                break;
+            };
+            self.bytes -= cost;
+            log.forget_oldest(partition);
+        }
+    }
+}

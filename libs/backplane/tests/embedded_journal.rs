@@ -1,0 +1,438 @@
+//! The journal of one process keeps every promise of the seam, across restarts, cuts and damage.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backplane::journal::suite::{append, id, take};
+use backplane::journal::{EmbeddedJournal, Journal, JournalConfig, JournalError, OpenError};
+use bytes::Bytes;
+use model::{FrameSeq, PartitionId};
+use tempfile::TempDir;
+
+thread_local! {
+    /// Lives as long as the test.
+    static DIR: RefCell<Option<TempDir>> = const { RefCell::new(None) };
+}
+
+async fn journal() -> Arc<dyn Journal> {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    DIR.set(Some(dir));
+    Arc::new(journal)
+}
+
+backplane::journal_suite!(tokio::test, journal);
+
+mod in_files_only {
+    use super::*;
+
+    /// Nothing is served from memory, and segments are small.
+    async fn journal() -> Arc<dyn Journal> {
+        let dir = tempfile::tempdir().unwrap();
+        let config = JournalConfig {
+            memory: 0,
+            segment_size: 1000,
+            ..config()
+        };
+        let journal = EmbeddedJournal::open(dir.path(), config).unwrap();
+        DIR.set(Some(dir));
+        Arc::new(journal)
+    }
+
+    backplane::journal_suite!(tokio::test, journal);
+}
+
+const P: PartitionId = PartitionId(0);
+
+fn config() -> JournalConfig {
+    JournalConfig {
+        partitions: 4,
+        reserve: 0,
+        ..JournalConfig::default()
+    }
+}
+
+fn open(dir: &Path) -> EmbeddedJournal {
+    EmbeddedJournal::open(dir, config()).unwrap()
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = entries
+        .filter(|p| p.extension().is_some_and(|e| e == "segment"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Appends `count` frames, one write each.
+async fn fill(journal: &EmbeddedJournal, from: u64, count: u64) {
+    for i in from..from + count {
+        append(journal, P, i, &format!("frame {i}")).await;
+    }
+}
+
+async fn read_all(journal: &EmbeddedJournal) -> Vec<String> {
+    let head = journal.head(P).await.unwrap().0 as usize;
+    let mut reader = journal.read(P, FrameSeq(0)).await.unwrap();
+    let frames = take(&mut reader, head).await;
+    frames
+        .iter()
+        .map(|f| String::from_utf8(f.bytes.to_vec()).unwrap())
+        .collect()
+}
+
+fn frames(range: std::ops::Range<u64>) -> Vec<String> {
+    range.map(|i| format!("frame {i}")).collect()
+}
+
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let epoch = journal.epoch();
+    fill(&journal, 0, 20).await;
+    append(&journal, PartitionId(3), 100, "other").await;
+    drop(journal);
+    let journal = open(dir.path());
+    assert_eq!(journal.epoch(), epoch);
+    assert_eq!(read_all(&journal).await, frames(0..20));
+    assert_eq!(journal.head(PartitionId(3)).await.unwrap(), FrameSeq(1));
+    assert_eq!(
+        append(&journal, P, 5, "frame 5").await,
+        6,
+        "the ids are remembered"
+    );
+    assert_eq!(append(&journal, P, 20, "frame 20").await, 21);
+    assert_eq!(read_all(&journal).await, frames(0..21));
+}
+
+#[tokio::test]
+async fn a_restart_keeps_everything_across_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = JournalConfig {
+        segment_size: 500,
+        ..config()
+    };
+    let journal = EmbeddedJournal::open(dir.path(), small.clone()).unwrap();
+    fill(&journal, 0, 100).await;
+    drop(journal);
+    assert!(segments(dir.path()).len() > 5);
+    let journal = EmbeddedJournal::open(dir.path(), small).unwrap();
+    assert_eq!(read_all(&journal).await, frames(0..100));
+}
+
+#[tokio::test]
+async fn a_recreated_log_has_another_epoch() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_ne!(open(a.path()).epoch(), open(b.path()).epoch());
+}
+
+#[tokio::test]
+async fn a_last_record_torn_at_any_byte_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    fill(&journal, 0, 5).await;
+    let segment = segments(dir.path()).remove(0);
+    let before = fs::metadata(&segment).unwrap().len() as usize;
+    fill(&journal, 5, 1).await;
+    drop(journal);
+    let whole = fs::read(&segment).unwrap();
+    for cut in before..whole.len() {
+        fs::write(&segment, &whole[..cut]).unwrap();
+        let journal = open(dir.path());
+        assert_eq!(read_all(&journal).await, frames(0..5), "cut at {cut}");
+        assert_eq!(append(&journal, P, 50, "again").await, 6);
+        drop(journal);
+        let journal = open(dir.path());
+        assert_eq!(journal.head(P).await.unwrap(), FrameSeq(6));
+    }
+}
+
+#[tokio::test]
+async fn a_last_record_that_does_not_match_its_checksum_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    fill(&journal, 0, 5).await;
+    let segment = segments(dir.path()).remove(0);
+    let before = fs::metadata(&segment).unwrap().len() as usize;
+    fill(&journal, 5, 1).await;
+    drop(journal);
+    let whole = fs::read(&segment).unwrap();
+    for at in before..whole.len() {
+        let mut broken = whole.clone();
+        broken[at] ^= 0x10;
+        fs::write(&segment, &broken).unwrap();
+        assert_eq!(read_all(&open(dir.path())).await, frames(0..5), "flipped at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_byte_before_the_last_write_is_told_as_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    fill(&journal, 0, 4).await;
+    let segment = segments(dir.path()).remove(0);
+    let before = fs::metadata(&segment).unwrap().len() as usize;
+    fill(&journal, 4, 1).await;
+    drop(journal);
+    let whole = fs::read(&segment).unwrap();
+    for at in 0..before {
+        let mut broken = whole.clone();
+        broken[at] ^= 0x10;
+        fs::write(&segment, &broken).unwrap();
+        match EmbeddedJournal::open(dir.path(), config()) {
+            Err(OpenError::Corrupt { place, .. }) => {
+                assert!(
+                    place.contains("000000000001.segment at offset"),
+                    "flipped at {at}: {place}"
+                )
+            }
+            Err(other) => panic!("flipped at {at}: {other}"),
+            Ok(_) => panic!("flipped at {at}: the log opens"),
+        }
+        assert_eq!(fs::read(&segment).unwrap(), broken, "nothing was changed");
+    }
+}
+
+#[tokio::test]
+async fn damage_in_a_segment_that_another_follows_is_told_whatever_stands_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = JournalConfig {
+        segment_size: 300,
+        ..config()
+    };
+    let journal = EmbeddedJournal::open(dir.path(), small.clone()).unwrap();
+    fill(&journal, 0, 20).await;
+    drop(journal);
+    let first = segments(dir.path()).remove(0);
+    let whole = fs::read(&first).unwrap();
+    fs::write(&first, &whole[..whole.len() - 1]).unwrap();
+    let cut = EmbeddedJournal::open(dir.path(), small.clone());
+    assert!(matches!(cut, Err(OpenError::Corrupt { .. })), "cut off");
+    let mut broken = whole.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    fs::write(&first, &broken).unwrap();
+    let flipped = EmbeddedJournal::open(dir.path(), small.clone());
+    assert!(matches!(flipped, Err(OpenError::Corrupt { .. })), "flipped");
+    fs::write(&first, &whole).unwrap();
+    let second = segments(dir.path()).remove(1);
+    fs::rename(&second, dir.path().join("aside")).unwrap();
+    let missing = EmbeddedJournal::open(dir.path(), small.clone());
+    assert!(
+        matches!(missing, Err(OpenError::Corrupt { what, .. }) if what == "segment 2 is missing"),
+        "missing"
+    );
+}
+
+#[tokio::test]
+async fn damage_met_by_a_reader_is_told_with_file_and_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = JournalConfig {
+        memory: 0,
+        ..config()
+    };
+    let journal = EmbeddedJournal::open(dir.path(), config).unwrap();
+    fill(&journal, 0, 3).await;
+    let segment = segments(dir.path()).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let mut reader = journal.read(P, FrameSeq(2)).await.unwrap();
+    let read = reader.next().await;
+    assert!(matches!(read, Err(JournalError::Corrupt { place, .. }) if place.contains("offset")));
+}
+
+#[tokio::test]
+async fn a_segment_whose_creation_was_interrupted_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    fill(&journal, 0, 5).await;
+    drop(journal);
+    let header = 40 + 8 * 4;
+    for len in 0..=header {
+        fs::write(dir.path().join("000000000002.segment"), vec![0; len]).unwrap();
+        assert_eq!(read_all(&open(dir.path())).await, frames(0..5));
+        assert_eq!(segments(dir.path()).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_has_one_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let Err(refused) = EmbeddedJournal::open(dir.path(), config()) else {
+        panic!("opened twice");
+    };
+    assert!(refused.to_string().contains(dir.path().to_str().unwrap()));
+    drop(first);
+    open(dir.path());
+}
+
+#[tokio::test]
+async fn the_number_of_partitions_cannot_change() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let more = JournalConfig {
+        partitions: 8,
+        ..config()
+    };
+    let refused = EmbeddedJournal::open(dir.path(), more);
+    assert!(matches!(
+        refused,
+        Err(OpenError::Partitions {
+            stored: 4,
+            configured: 8,
+            ..
+        })
+    ));
+}
+
+#[tokio::test]
+async fn appends_in_flight_together_share_a_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Arc::new(open(dir.path()));
+    let tasks: Vec<_> = (0..64u64)
+        .map(|task| {
+            let journal = journal.clone();
+            tokio::spawn(async move {
+                for i in 0..20 {
+                    append(&*journal, PartitionId((task % 4) as u16), task * 100 + i, "x").await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let stats = journal.stats();
+    assert_eq!(stats.frames, 1280);
+    assert!(stats.commits * 4 < stats.frames, "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_frame_over_the_limit_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let limited = JournalConfig {
+        max_frame: 100,
+        ..config()
+    };
+    let journal = EmbeddedJournal::open(dir.path(), limited).unwrap();
+    let largest = journal.append(P, id("w", 1), vec![0; 100].into()).await;
+    assert_eq!(largest.unwrap(), FrameSeq(1));
+    let refused = journal.append(P, id("w", 2), vec![0; 101].into()).await;
+    assert!(matches!(
+        refused,
+        Err(JournalError::TooLarge {
+            size: 101,
+            limit: 100
+        })
+    ));
+}
+
+#[tokio::test]
+async fn closing_stores_what_is_queued_and_ends_readers_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Arc::new(open(dir.path()));
+    let mut reader = journal.read(P, FrameSeq(0)).await.unwrap();
+    let appends: Vec<_> = (0..100)
+        .map(|i| journal.append(P, id("w", i), Bytes::from_static(b"x")))
+        .collect();
+    let mut appends = Box::pin(futures::future::join_all(appends));
+    assert!(
+        futures::poll!(&mut appends).is_pending(),
+        "all are queued, none is answered here"
+    );
+    journal.close();
+    assert!(appends.await.iter().all(Result::is_ok));
+    assert_eq!(take(&mut reader, 100).await.len(), 100);
+    assert!(matches!(reader.next().await, Err(JournalError::Closed)));
+    let late = journal.append(P, id("w", 200), Bytes::new()).await;
+    assert!(matches!(late, Err(JournalError::Closed)));
+}
+
+#[tokio::test]
+async fn trimmed_segments_go_when_they_are_old_enough_and_all_partitions_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = |retention| JournalConfig {
+        segment_size: 500,
+        retention,
+        ..config()
+    };
+    let journal = EmbeddedJournal::open(dir.path(), small(Duration::from_secs(3600))).unwrap();
+    fill(&journal, 0, 50).await;
+    append(&journal, PartitionId(1), 1000, "held").await;
+    fill(&journal, 50, 50).await;
+    let all = segments(dir.path()).len();
+    journal.trim(P, FrameSeq(100)).await.unwrap();
+    assert_eq!(segments(dir.path()).len(), all, "nothing is old enough");
+    drop(journal);
+
+    let journal = EmbeddedJournal::open(dir.path(), small(Duration::ZERO)).unwrap();
+    journal.trim(P, FrameSeq(100)).await.unwrap();
+    let left = segments(dir.path()).len();
+    assert!(left < all && left > 1, "up to what partition 1 still needs");
+    let mut reader = journal.read(PartitionId(1), FrameSeq(0)).await.unwrap();
+    take(&mut reader, 1).await;
+    journal.trim(PartitionId(1), FrameSeq(1)).await.unwrap();
+    assert_eq!(segments(dir.path()).len(), 1);
+    let Err(JournalError::Trimmed { partition: P, first }) = journal.read(P, FrameSeq(0)).await.map(|_| ())
+    else {
+        panic!("frame 1 is gone");
+    };
+    let mut reader = journal.read(P, FrameSeq(first - 1)).await.unwrap();
+    take(&mut reader, 101 - first as usize).await;
+    drop(journal);
+
+    let journal = open(dir.path());
+    assert_eq!(journal.head(P).await.unwrap(), FrameSeq(100));
+    assert_eq!(
+        append(&journal, PartitionId(1), 1001, "x").await,
+        2,
+        "counts go on"
+    );
+}
+
+#[tokio::test]
+async fn a_slow_reader_takes_from_the_files_while_the_writer_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = JournalConfig {
+        memory: 20_000,
+        segment_size: 100_000,
+        ..config()
+    };
+    let journal = Arc::new(EmbeddedJournal::open(dir.path(), config).unwrap());
+    let frame = |i: u64| format!("{i} {}", "x".repeat((i * 37 % 900) as usize));
+    let writer = {
+        let journal = journal.clone();
+        tokio::spawn(async move {
+            for i in 0..1500 {
+                append(&*journal, PartitionId((i % 3) as u16), i, &frame(i)).await;
+            }
+        })
+    };
+    let mut reader = journal.read(P, FrameSeq(0)).await.unwrap();
+    let mut got = Vec::new();
+    while got.len() < 500 {
+        got.extend(reader.next().await.unwrap());
+        // Falls behind by more than the memory holds, as often as the writer is there to go on.
+        let wait = (journal.head(P).await.unwrap().0 + 60).min(500);
+        while journal.head(P).await.unwrap().0 < wait {
+            tokio::task::yield_now().await;
+        }
+    }
+    writer.await.unwrap();
+    for (i, stored) in got.iter().enumerate() {
+        assert_eq!(stored.seq.0, i as u64 + 1);
+        assert_eq!(stored.bytes, frame(i as u64 * 3));
+    }
+    assert!(segments(dir.path()).len() > 3);
+}
