@@ -95,31 +95,24 @@ impl Decoder {
             return Ok(Some(ack));
         }
         let frame = buf.split_to(size).freeze();
-        self.read(first, packet, header, frame).map(Some)
+        if packet == PacketType::Publish {
+            let version = self.version.unwrap_or(Version::V5);
+            return Publish::read(first, header, frame, version, self.role)
+                .map(|publish| Some(Packet::Publish(publish)));
+        }
+        self.read(packet, header, &frame).map(Some)
     }
 
-    /// Reads a whole packet, of which the first `header` bytes are the fixed header.
-    #[inline]
-    fn read(
-        &mut self,
-        first: u8,
-        packet: PacketType,
-        header: usize,
-        frame: Bytes,
-    ) -> Result<Packet, DecodeError> {
+    /// Reads a whole packet but PUBLISH, of which the first `header` bytes are the fixed header.
+    fn read(&mut self, packet: PacketType, header: usize, frame: &Bytes) -> Result<Packet, DecodeError> {
         let version = self.version.unwrap_or(Version::V5);
-        if packet == PacketType::Publish {
-            return Publish::read(first, header, frame, version, self.role).map(Packet::Publish);
+        let reader = Reader::new(frame, header, packet, version, self.role);
+        if packet != PacketType::Connect {
+            return Packet::read(reader);
         }
-        let reader = Reader::new(&frame, header, packet, version, self.role);
-        match packet {
-            PacketType::Connect => {
-                let connect = Connect::read(reader, &mut self.version)?;
-                self.connected = true;
-                Ok(Packet::Connect(Box::new(connect)))
-            }
-            _ => Packet::read(reader),
-        }
+        let connect = Connect::read(reader, &mut self.version)?;
+        self.connected = true;
+        Ok(Packet::Connect(Box::new(connect)))
     }
 
     /// Whether the peer may send this kind of packet now, and its flags are right.

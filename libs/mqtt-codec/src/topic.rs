@@ -30,6 +30,7 @@ pub enum TopicError {
 ///
 /// # Errors
 /// Empty, too long, with U+0000 or with a wildcard.
+#[inline]
 pub fn validate_topic_name(topic: &str) -> Result<(), TopicError> {
     check_size(topic)?;
     // Without a way out of the loop it is done sixteen bytes at a time; which one it was is for the cold path.
@@ -86,6 +87,7 @@ pub fn split_shared(filter: &str) -> Result<Option<(&str, &str)>, TopicError> {
     Ok(Some((name, inner)))
 }
 
+#[inline]
 fn check_size(topic: &str) -> Result<(), TopicError> {
     if topic.is_empty() {
         return Err(TopicError::Empty);

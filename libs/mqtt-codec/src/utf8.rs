@@ -29,6 +29,7 @@ pub enum Utf8Error {
 
 impl Utf8 {
     /// Checks `bytes` and takes them over without copying.
+    #[inline]
     pub fn new(bytes: Bytes) -> Result<Self, Utf8Error> {
         if bytes.len() > usize::from(u16::MAX) {
             return Err(Utf8Error::TooLong);

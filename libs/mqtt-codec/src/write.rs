@@ -26,6 +26,7 @@ pub(crate) trait Sink {
         self.u16(id.get());
     }
 
+    #[inline]
     fn binary(&mut self, bytes: &[u8], field: &'static str) -> Result<(), EncodeError> {
         let len = u16::try_from(bytes.len()).map_err(|_| EncodeError::FieldTooLong { field })?;
         self.u16(len);
@@ -33,6 +34,7 @@ pub(crate) trait Sink {
         Ok(())
     }
 
+    #[inline]
     fn varint(&mut self, value: u32) {
         let mut rest = value;
         loop {
