@@ -39,7 +39,8 @@ pub(super) fn recover(dir: &Path, config: &JournalConfig) -> Result<Recovered, O
     let mut files = list(dir)?;
     let mut headers = Vec::with_capacity(files.len());
     for (i, (number, path)) in files.iter().enumerate() {
-        match read_header(dir, path, *number, config, i + 1 == files.len())? {
+        let may_be_torn = i + 1 == files.len() && (i > 0 || *number == 1);
+        match read_header(dir, path, *number, config, may_be_torn)? {
             Some(header) => headers.push(header),
             None => drop_torn_segment(dir, path)?,
         }
@@ -107,7 +108,7 @@ fn read_header(
     path: &Path,
     number: u64,
     config: &JournalConfig,
-    last: bool,
+    may_be_torn: bool,
 ) -> Result<Option<Header>, OpenError> {
     let mut bytes = Vec::new();
     let mut file = File::open(path).map_err(OpenError::io("opening", path))?;
@@ -128,7 +129,7 @@ fn read_header(
             format!("it calls itself number {}", header.number),
         )),
         Ok(header) => Ok(Some(header)),
-        Err(_) if last && bytes.len() as u64 <= Header::size(config.partitions) => Ok(None),
+        Err(_) if may_be_torn && bytes.len() as u64 <= Header::size(config.partitions) => Ok(None),
         Err(what) => Err(corrupt(path, 0, what.to_owned())),
     }
 }

@@ -131,14 +131,14 @@ impl Writer {
                 self.well();
                 batch.answer(|seq| Ok(FrameSeq(seq)));
             }
-            Err(failure) => {
-                batch.answer(|_| match failure.unknown {
+            Err(Failure { reason, unknown }) => {
+                self.ill(reason.clone());
+                batch.answer(|_| match unknown {
                     true => Err(JournalError::Unknown),
                     false => Err(JournalError::Unavailable {
-                        reason: failure.reason.clone(),
+                        reason: reason.clone(),
                     }),
                 });
-                self.ill(failure.reason);
             }
         }
     }
