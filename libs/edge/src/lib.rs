@@ -1,1 +1,33 @@
-//! What the edges share: accept, limits, publish, attach, drain.
+//! What both edges and the gateway share, free of any protocol: taking a message in ([`ingest`], [`append`]) and giving
+//! messages out ([`attach`], [`dispatch`], [`mailbox`], [`catch_up`]).
+//!
+//! ```text
+//!  in:   payload ─ingest► Entry ─append► journal … settled by routing ► Outcome ► the protocol's acknowledgement
+//!  out:  routing ─bus► dispatch ─► mailbox of each connection ─► session machine ─► the protocol's frame
+//!                                   attach: what a connection wants, and from where on it comes live
+//! ```
+//!
+//! Invariants: nothing is acknowledged before it is durable and judged; nothing is handed to a connection that its
+//! principal may not see; a connection that does not read costs its mailbox's bound and a cursor, no more.
+
+pub mod access;
+pub mod append;
+pub mod attach;
+pub mod audience;
+
+mod config;
+mod core;
+pub mod delivery;
+mod dispatch;
+mod error;
+pub mod ingest;
+mod link;
+pub mod mailbox;
+mod metrics;
+pub mod rate;
+pub mod registry;
+pub mod saver;
+
+pub use config::{Config, Limits};
+pub use core::{Core, Outside};
+pub use error::Refusal;

@@ -1,0 +1,344 @@
+//! Taking messages into the log: one append in flight per partition, the next frame collected meanwhile. No timer, no
+//! added latency when idle, large frames under load, and the order of one edge by construction.
+//!
+//! A message's outcome is known when routing has settled its frame: only then is it certain whether it is new, a resend
+//! of an earlier one, or refused, and only then is it acknowledged.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use backplane::journal::{FrameId, Journal, JournalError};
+use bytes::Bytes;
+use model::{EdgeId, FrameSeq, PartitionId, Partitioning, Position};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+use wire::{Exception, Frame, Settled, Verdict};
+
+use crate::mailbox::{Mail, Mailbox};
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the log. `duplicate`: it was before, and this is where.
+    Stored {
+        /// Where it stands.
+        position: Position,
+        /// Whether it is a resend.
+        duplicate: bool,
+    },
+    /// The uid was used for another message.
+    Conflict,
+    /// It was not the sender's to send.
+    Forbidden,
+    /// A recall that is too late, or of nothing.
+    Rejected,
+    /// It is not stored, for want of room or of a working log.
+    Unavailable(String),
+    /// It may or may not be stored.
+    Unknown,
+}
+
+/// Where an outcome goes.
+#[derive(Debug)]
+pub enum Ticket {
+    /// To a connection, under its own name for the message.
+    Mail(Arc<Mailbox>, u64),
+    /// To whoever waits.
+    Waiter(oneshot::Sender<Outcome>),
+    /// Nobody asks.
+    Nobody,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: Vec<(Bytes, Ticket)>,
+}
+
+struct Waiting {
+    partition: PartitionId,
+    seq: Option<FrameSeq>,
+    tickets: Vec<Ticket>,
+    since: Instant,
+}
+
+struct Lane {
+    queue: Mutex<Queue>,
+    filled: Notify,
+}
+
+/// The way into the log for everything on this edge.
+pub struct Appender {
+    edge: EdgeId,
+    journal: Arc<dyn Journal>,
+    partitioning: Partitioning,
+    lanes: Vec<Lane>,
+    waiting: Mutex<HashMap<u64, Waiting, ahash::RandomState>>,
+    next_id: AtomicU64,
+    bytes: AtomicUsize,
+    drained: Notify,
+    max_frame: usize,
+    max_waiting: usize,
+    timeout: Duration,
+}
+
+impl Appender {
+    /// An appender that writes as `edge`; call [`Self::run`] for every partition and [`Self::sweep`] once.
+    pub fn new(
+        edge: EdgeId,
+        journal: Arc<dyn Journal>,
+        partitioning: Partitioning,
+        config: &crate::Config,
+        first_id: u64,
+    ) -> Arc<Self> {
+        let lane = || Lane {
+            queue: Mutex::default(),
+            filled: Notify::new(),
+        };
+        Arc::new(Self {
+            edge,
+            journal,
+            partitioning,
+            lanes: partitioning.all().map(|_| lane()).collect(),
+            waiting: Mutex::default(),
+            next_id: AtomicU64::new(first_id),
+            bytes: AtomicUsize::new(0),
+            drained: Notify::new(),
+            max_frame: config.max_frame.as_usize(),
+            max_waiting: config.max_waiting.as_usize(),
+            timeout: config.commit_timeout.get(),
+        })
+    }
+
+    /// Queues an encoded entry of a partition. Its outcome goes to the ticket's holder, exactly once.
+    pub fn append(&self, partition: PartitionId, entry: Bytes, ticket: Ticket) {
+        let Some(lane) = self.lanes.get(usize::from(partition.0)) else {
+            return;
+        };
+        self.bytes.fetch_add(entry.len(), Ordering::Relaxed);
+        let mut queue = lane.queue.lock();
+        queue.entries.push((entry, ticket));
+        drop(queue);
+        lane.filled.notify_one();
+    }
+
+    /// Queues an entry and waits for its outcome.
+    pub async fn append_and_wait(&self, entry: &wire::Entry) -> Outcome {
+        let (tx, rx) = oneshot::channel();
+        self.append(
+            entry.partition(self.partitioning),
+            entry.to_bytes(),
+            Ticket::Waiter(tx),
+        );
+        rx.await.unwrap_or(Outcome::Unknown)
+    }
+
+    /// Whether so much waits for the log that no more should be read from clients.
+    pub fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.max_waiting
+    }
+
+    /// Waits until there is room.
+    pub async fn room(&self) {
+        loop {
+            let drained = self.drained.notified();
+            if !self.is_full() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// How many bytes wait for the log.
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Frames whose outcome is awaited, as (id, seq) with the sequence known: an edge that lost frames from routing asks
+    /// about these again.
+    pub fn unsettled(&self, partition: PartitionId) -> Vec<(u64, FrameSeq)> {
+        let waiting = self.waiting.lock();
+        waiting
+            .iter()
+            .filter(|(_, w)| w.partition == partition)
+            .filter_map(|(id, w)| Some((*id, w.seq?)))
+            .collect()
+    }
+
+    /// Appends what is queued for one partition, frame after frame. Never returns.
+    pub async fn run(self: Arc<Self>, partition: PartitionId) {
+        let Some(lane) = self.lanes.get(usize::from(partition.0)) else {
+            return;
+        };
+        loop {
+            let batch = self.take(lane);
+            if batch.is_empty() {
+                lane.filled.notified().await;
+                continue;
+            }
+            self.append_frame(partition, batch).await;
+        }
+    }
+
+    fn take(&self, lane: &Lane) -> Vec<(Bytes, Ticket)> {
+        let mut queue = lane.queue.lock();
+        let mut size = 0;
+        let fits = queue
+            .entries
+            .iter()
+            .take(Position::FRAME_LIMIT)
+            .take_while(|(entry, _)| {
+                let first = size == 0;
+                size += entry.len() + 8;
+                first || size <= self.max_frame
+            })
+            .count();
+        if fits == queue.entries.len() {
+            return std::mem::take(&mut queue.entries);
+        }
+        queue.entries.drain(..fits).collect()
+    }
+
+    async fn append_frame(&self, partition: PartitionId, batch: Vec<(Bytes, Ticket)>) {
+        let (entries, tickets): (Vec<Bytes>, Vec<Ticket>) = batch.into_iter().unzip();
+        let bytes: usize = entries.iter().map(Bytes::len).sum();
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let frame = Frame {
+            edge: self.edge.to_string(),
+            id,
+            entries,
+        };
+        let encoded = wire::frame::encode(&frame);
+        drop(frame);
+        // Entered before the append: routing may settle the frame before we hear that it is stored.
+        let waiting = Waiting {
+            partition,
+            seq: None,
+            tickets,
+            since: Instant::now(),
+        };
+        self.waiting.lock().insert(id, waiting);
+        let result = self.append_with_retry(partition, id, encoded).await;
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if !self.is_full() {
+            self.drained.notify_waiters();
+        }
+        match result {
+            Ok(seq) => {
+                if let Some(waiting) = self.waiting.lock().get_mut(&id) {
+                    waiting.seq = Some(seq);
+                }
+            }
+            Err(JournalError::Unknown) => self.finish(id, &Outcome::Unknown),
+            Err(error) => {
+                warn!(%partition, %error, "the log did not take a frame");
+                self.finish(id, &Outcome::Unavailable(error.to_string()));
+            }
+        }
+    }
+
+    /// An unknown outcome is resolved by appending the same frame id again, until the time is over.
+    async fn append_with_retry(
+        &self,
+        partition: PartitionId,
+        id: u64,
+        frame: Bytes,
+    ) -> Result<FrameSeq, JournalError> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let frame_id = FrameId {
+                writer: self.edge.clone(),
+                number: id,
+            };
+            let append = self.journal.append(partition, frame_id, frame.clone());
+            match tokio::time::timeout_at(deadline, append).await {
+                Ok(Err(JournalError::Unknown)) if Instant::now() < deadline => {
+                    debug!(%partition, id, "appending a frame again");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Ok(result) => return result,
+                Err(_) => return Err(JournalError::Unknown),
+            }
+        }
+    }
+
+    /// Routing has judged a frame.
+    pub fn settle(&self, settled: &Settled) {
+        let Some(waiting) = self.waiting.lock().remove(&settled.id) else {
+            return;
+        };
+        let seq = FrameSeq(settled.seq);
+        let mut exceptions = settled.exceptions.iter().peekable();
+        for (index, ticket) in (0u16..=u16::MAX).zip(waiting.tickets) {
+            let refused = exceptions.next_if(|e| e.index == u32::from(index));
+            answer(
+                ticket,
+                refused.map_or_else(|| stored(Position::new(seq, index)), outcome),
+            );
+        }
+    }
+
+    fn finish(&self, id: u64, outcome: &Outcome) {
+        let Some(waiting) = self.waiting.lock().remove(&id) else {
+            return;
+        };
+        waiting
+            .tickets
+            .into_iter()
+            .for_each(|t| answer(t, outcome.clone()));
+    }
+
+    /// Gives up on frames that routing has not settled in time. Never returns.
+    pub async fn sweep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let late: Vec<u64> = {
+                let waiting = self.waiting.lock();
+                waiting
+                    .iter()
+                    .filter(|(_, w)| w.since.elapsed() > self.timeout)
+                    .map(|(id, _)| *id)
+                    .collect()
+            };
+            for id in late {
+                warn!(
+                    id,
+                    "a frame was not judged in time; its senders are told that the outcome is unknown"
+                );
+                self.finish(id, &Outcome::Unknown);
+            }
+        }
+    }
+}
+
+fn stored(position: Position) -> Outcome {
+    Outcome::Stored {
+        position,
+        duplicate: false,
+    }
+}
+
+fn outcome(exception: &Exception) -> Outcome {
+    match exception.verdict() {
+        Verdict::Accepted => stored(Position(exception.position)),
+        Verdict::Duplicate => Outcome::Stored {
+            position: Position(exception.position),
+            duplicate: true,
+        },
+        Verdict::Conflict => Outcome::Conflict,
+        Verdict::Forbidden => Outcome::Forbidden,
+        Verdict::Rejected => Outcome::Rejected,
+    }
+}
+
+fn answer(ticket: Ticket, outcome: Outcome) {
+    match ticket {
+        Ticket::Mail(mailbox, token) => mailbox.push(Mail::Settled { token, outcome }),
+        // A waiter that went away does not care any more.
+        Ticket::Waiter(tx) => drop(tx.send(outcome)),
+        Ticket::Nobody => {}
+    }
+}

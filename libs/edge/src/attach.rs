@@ -1,0 +1,238 @@
+//! What the connections of this edge want, and what the edge as a whole has attached for them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::{FilterMap, OrgId, PartitionId, Partitioning, Position, TopicFilter};
+use parking_lot::{RwLock, RwLockReadGuard};
+use smallvec::SmallVec;
+
+use crate::link::{Link, Ready};
+use crate::mailbox::Mailbox;
+
+/// From where on a filter comes live, for each partition that it concerns.
+pub type Boundaries = SmallVec<[(PartitionId, Position); 1]>;
+
+/// A mailbox in the table; equal if it is the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Subscriber(pub Arc<Mailbox>);
+
+impl PartialEq for Subscriber {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// A filter that some connection wants.
+struct Wanted {
+    connections: usize,
+    ready: SmallVec<[(PartitionId, Arc<Ready>); 1]>,
+}
+
+#[derive(Default)]
+pub(crate) struct Table {
+    pub orgs: HashMap<OrgId, FilterMap<Subscriber>>,
+    wanted: HashMap<(OrgId, TopicFilter), Wanted>,
+    mailboxes: HashMap<usize, Arc<Mailbox>>,
+    /// Per partition: everything routed up to here has been given to the mailboxes. Written under the read lock that the
+    /// giving out holds, read under the write lock that entering holds: a connection is entered either before an entry
+    /// is given out, or after it is counted here.
+    routed: Vec<AtomicU64>,
+}
+
+impl Table {
+    /// For the dispatcher, while it holds the table: everything up to here has been given out.
+    pub fn set_routed(&self, partition: PartitionId, upto: Position) {
+        if let Some(routed) = self.routed.get(usize::from(partition.0)) {
+            routed.fetch_max(upto.0, Ordering::Relaxed);
+        }
+    }
+
+    fn routed(&self, partition: PartitionId) -> Position {
+        Position(
+            self.routed
+                .get(usize::from(partition.0))
+                .map_or(0, |r| r.load(Ordering::Relaxed)),
+        )
+    }
+}
+
+/// The table of an edge, and its lines to the owners of partitions.
+pub struct Attachments {
+    partitioning: Partitioning,
+    table: RwLock<Table>,
+    pub(crate) links: Vec<Link>,
+}
+
+impl Attachments {
+    pub(crate) fn new(partitioning: Partitioning, stream: u64) -> Self {
+        let table = Table {
+            routed: partitioning.all().map(|_| AtomicU64::new(0)).collect(),
+            ..Table::default()
+        };
+        let links = partitioning.all().map(|p| Link::new(p, stream)).collect();
+        Self {
+            partitioning,
+            table: RwLock::new(table),
+            links,
+        }
+    }
+
+    /// Enters a connection: from now on it is told of gaps.
+    pub fn join(&self, mailbox: &Arc<Mailbox>) {
+        self.table
+            .write()
+            .mailboxes
+            .insert(address(mailbox), mailbox.clone());
+    }
+
+    /// Strikes a connection out, with the filters it had.
+    pub fn leave<'f>(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        org: &OrgId,
+        filters: impl IntoIterator<Item = &'f TopicFilter>,
+    ) {
+        self.detach(mailbox, org, filters);
+        self.table.write().mailboxes.remove(&address(mailbox));
+    }
+
+    /// Gives a connection every entry that matches, from now on; returns, for each filter, from where on exactly. Entries
+    /// may arrive in the mailbox before this returns. Waits for the owners of the partitions.
+    pub async fn attach(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        org: &OrgId,
+        filters: &[TopicFilter],
+    ) -> Vec<Boundaries> {
+        let registered: Vec<_> = {
+            let mut table = self.table.write();
+            filters
+                .iter()
+                .map(|filter| self.register(&mut table, mailbox, org, filter))
+                .collect()
+        };
+        let mut boundaries = Vec::with_capacity(registered.len());
+        for lanes in registered {
+            let mut of_filter = Boundaries::new();
+            for (partition, ready, routed) in lanes {
+                let mut ready = ready.subscribe();
+                let answered = ready.wait_for(Option::is_some).await;
+                let boundary = answered.ok().and_then(|b| *b).unwrap_or(Position::START);
+                of_filter.push((partition, boundary.max(routed)));
+            }
+            boundaries.push(of_filter);
+        }
+        boundaries
+    }
+
+    fn register(
+        &self,
+        table: &mut Table,
+        mailbox: &Arc<Mailbox>,
+        org: &OrgId,
+        filter: &TopicFilter,
+    ) -> SmallVec<[(PartitionId, Arc<Ready>, Position); 1]> {
+        let new = table
+            .orgs
+            .entry(org.clone())
+            .or_default()
+            .insert(filter, Subscriber(mailbox.clone()));
+        let key = (org.clone(), filter.clone());
+        let wanted = table.wanted.entry(key).or_insert_with(|| Wanted {
+            connections: 0,
+            ready: self
+                .partitions(org, filter)
+                .map(|p| (p, self.request(p, org, filter)))
+                .collect(),
+        });
+        wanted.connections += usize::from(new);
+        let lanes: SmallVec<[(PartitionId, Arc<Ready>); 1]> = wanted.ready.clone();
+        lanes
+            .into_iter()
+            .map(|(p, ready)| (p, ready, table.routed(p)))
+            .collect()
+    }
+
+    fn request(&self, partition: PartitionId, org: &OrgId, filter: &TopicFilter) -> Arc<Ready> {
+        let ready = Arc::new(Ready::new(None));
+        if let Some(link) = self.links.get(usize::from(partition.0)) {
+            link.attach(org.clone(), filter.clone(), ready.clone());
+        }
+        ready
+    }
+
+    /// Takes filters from a connection.
+    pub fn detach<'f>(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        org: &OrgId,
+        filters: impl IntoIterator<Item = &'f TopicFilter>,
+    ) {
+        let mut table = self.table.write();
+        let table = &mut *table;
+        let subscriber = Subscriber(mailbox.clone());
+        for filter in filters {
+            let Some(of_org) = table.orgs.get_mut(org) else {
+                return;
+            };
+            if !of_org.remove(filter, &subscriber) {
+                continue;
+            }
+            if of_org.is_empty() {
+                table.orgs.remove(org);
+            }
+            let key = (org.clone(), filter.clone());
+            if let Some(wanted) = table.wanted.get_mut(&key) {
+                wanted.connections -= 1;
+                if wanted.connections == 0 {
+                    table.wanted.remove(&key);
+                    self.partitions(org, filter).for_each(|p| {
+                        if let Some(link) = self.links.get(usize::from(p.0)) {
+                            link.detach(org.clone(), filter.clone());
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    fn partitions(&self, org: &OrgId, filter: &TopicFilter) -> Box<dyn Iterator<Item = PartitionId>> {
+        match filter.as_topic() {
+            Some(topic) => Box::new(std::iter::once(self.partitioning.of(org, &topic))),
+            None => Box::new(self.partitioning.all()),
+        }
+    }
+
+    /// For the dispatcher: the table stands still while a frame is given out.
+    pub(crate) fn reading(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read()
+    }
+
+    /// Every mailbox there is.
+    pub(crate) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        self.table.read().mailboxes.values().cloned().collect()
+    }
+
+    /// Every filter wanted from a partition.
+    pub(crate) fn wanted(&self, partition: PartitionId) -> Vec<(OrgId, TopicFilter)> {
+        let table = self.table.read();
+        let of_partition = |(_, wanted): &(_, &Wanted)| wanted.ready.iter().any(|(p, _)| *p == partition);
+        table
+            .wanted
+            .iter()
+            .filter(of_partition)
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.table.read().mailboxes.len()
+    }
+}
+
+fn address(mailbox: &Arc<Mailbox>) -> usize {
+    Arc::as_ptr(mailbox) as usize
+}

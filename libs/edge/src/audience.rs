@@ -1,0 +1,41 @@
+//! What a user receives without asking. Deployed agents send no SUBSCRIBE and must get everything all the same.
+
+use model::{Origin, Principal, Role, TopicFilter};
+use rpc::persistence::MemberTopic;
+
+/// The filters that a principal is entitled to by what it is. Threads it was made a member of come on top: see
+/// [`of_member_topic`].
+pub fn of_principal(who: &Principal) -> Vec<TopicFilter> {
+    if who.origin != Origin::Token {
+        return Vec::new();
+    }
+    let mut filters = vec![format!("user/{}", who.user)];
+    if who.role == Role::Visitor {
+        let kinds = ["agent", "workgroup", "robot", "unified", "kb", "kbdoc"];
+        filters.extend(kinds.map(|kind| format!("org/{kind}/+/{}", who.user)));
+    } else {
+        filters.extend([format!("org/{}", who.org)]);
+        filters.extend(["file", "clipboard", "system"].map(|own| format!("{own}/{}", who.user)));
+        for id in who.identities() {
+            filters.extend([
+                format!("org/agent/{id}"),
+                format!("org/agent/{id}/+"),
+                format!("org/member/{id}"),
+                format!("org/member/{id}/+"),
+                format!("org/member/+/{id}"),
+                format!("org/queue/{id}"),
+            ]);
+        }
+    }
+    // Ids are checked to hold nothing that a filter gives a meaning to.
+    filters.iter().filter_map(|f| TopicFilter::new(f).ok()).collect()
+}
+
+/// The filters of a thread that a user was made a member of: the thread and, for staff, its side channel.
+pub fn of_member_topic(who: &Principal, thread: &MemberTopic) -> Vec<TopicFilter> {
+    let mut filters = vec![thread.topic.to_filter()];
+    if who.is_staff() {
+        filters.push(TopicFilter::trusted(format!("{}_internal", thread.topic)));
+    }
+    filters
+}

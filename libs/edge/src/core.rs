@@ -1,0 +1,225 @@
+//! The parts of an edge, put together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use auth::{Acl, Verifier};
+use backplane::bus::Bus;
+use backplane::journal::Journal;
+use backplane::presence::PresenceBook;
+use jiff::tz::TimeZone;
+use model::{EdgeId, OrgId, Partitioning, TopicName, UnixMillis};
+use rpc::persistence::Persistence;
+use runtime::clock::Clock;
+use runtime::lifecycle::{OnError, Tasks};
+use runtime::metrics::ServiceMetrics;
+use wire::Entry;
+
+use crate::Config;
+use crate::access::Gate;
+use crate::append::Appender;
+use crate::attach::Attachments;
+use crate::dispatch::Dispatcher;
+use crate::ingest::Ingest;
+use crate::mailbox::Mail;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::saver::Saver;
+
+/// The subject on which changes of membership are told: payload is org, a zero byte, topic.
+pub const ACCESS_SUBJECT: &str = "access";
+/// The subject on which routing owners announce themselves: payload is the partition, two bytes big endian.
+const OWNERS_SUBJECT: &str = "owners";
+
+/// What an edge is built with.
+pub struct Outside {
+    /// The log.
+    pub journal: Arc<dyn Journal>,
+    /// The way to routing.
+    pub bus: Arc<dyn Bus>,
+    /// Who is online.
+    pub presence: Arc<dyn PresenceBook>,
+    /// History, sessions, threads.
+    pub persistence: Arc<dyn Persistence>,
+    /// Tokens.
+    pub verifier: Arc<Verifier>,
+    /// Rules for ordinary topics.
+    pub acl: Acl,
+    /// How topics are spread.
+    pub partitioning: Partitioning,
+    /// The zone of `createdAt`.
+    pub zone: TimeZone,
+    /// Time.
+    pub clock: Clock,
+    /// Where its series go.
+    pub metrics: ServiceMetrics,
+    /// `mqtt-edge`, `stomp-edge` or `gateway`; part of the edge's id.
+    pub role: &'static str,
+}
+
+/// One edge: everything its connections share.
+pub struct Core {
+    /// Its id, new at every start.
+    pub id: EdgeId,
+    /// Settings.
+    pub config: Config,
+    /// How topics are spread.
+    pub partitioning: Partitioning,
+    /// Who may do what.
+    pub gate: Gate,
+    /// From payloads to entries.
+    pub ingest: Ingest,
+    /// Into the log.
+    pub appender: Arc<Appender>,
+    /// Out of the log.
+    pub attachments: Arc<Attachments>,
+    /// Sessions held here.
+    pub registry: Registry,
+    /// Progress of sessions.
+    pub saver: Arc<Saver>,
+    /// Tokens.
+    pub verifier: Arc<Verifier>,
+    /// History, sessions, threads.
+    pub persistence: Arc<dyn Persistence>,
+    /// Who is online.
+    pub presence: Arc<dyn PresenceBook>,
+    /// The way to routing.
+    pub bus: Arc<dyn Bus>,
+    /// Time.
+    pub clock: Clock,
+    dispatcher: Dispatcher,
+    next_connection: AtomicU64,
+}
+
+impl Core {
+    /// Puts an edge together; [`Self::start`] makes it live.
+    pub fn new(config: Config, outside: Outside) -> Arc<Self> {
+        let Outside {
+            journal,
+            bus,
+            presence,
+            persistence,
+            verifier,
+            acl,
+            partitioning,
+            zone,
+            clock,
+            metrics,
+            role,
+        } = outside;
+        let id = EdgeId::new(format!("{role}-{}", uuid::Uuid::now_v7().simple()));
+        let appender = Appender::new(id.clone(), journal, partitioning, &config, 1);
+        let attachments = Arc::new(Attachments::new(partitioning, 1));
+        let dispatcher = Dispatcher {
+            attachments: attachments.clone(),
+            appender: appender.clone(),
+            metrics: Metrics::new(&metrics),
+            mark: AtomicU64::new(1),
+        };
+        Arc::new(Self {
+            gate: Gate::new(acl, persistence.clone(), config.membership_ttl.get()),
+            ingest: Ingest::new(zone),
+            saver: Saver::new(persistence.clone(), config.save_interval.get()),
+            registry: Registry::default(),
+            next_connection: AtomicU64::new(1),
+            id,
+            config,
+            partitioning,
+            appender,
+            attachments,
+            verifier,
+            persistence,
+            presence,
+            bus,
+            clock,
+            dispatcher,
+        })
+    }
+
+    /// Spawns what an edge runs besides its connections. They end last, so that connections can finish.
+    pub fn start(self: &Arc<Self>, tasks: &Tasks) {
+        let core = self.clone();
+        tasks.spawn_last("edge/dispatch", OnError::StopProcess, async move {
+            core.dispatcher.run(&core.id, &*core.bus).await;
+        });
+        for partition in self.partitioning.all() {
+            let appender = self.appender.clone();
+            tasks.spawn_last("edge/append", OnError::StopProcess, appender.run(partition));
+            let core = self.clone();
+            tasks.spawn_last("edge/link", OnError::StopProcess, async move {
+                if let Some(link) = core.attachments.links.get(usize::from(partition.0)) {
+                    link.run(&core.id, &*core.bus, &core.appender, &core.dispatcher)
+                        .await;
+                }
+            });
+        }
+        tasks.spawn_last("edge/sweep", OnError::StopProcess, self.appender.clone().sweep());
+        tasks.spawn_last("edge/save", OnError::StopProcess, self.saver.clone().run());
+        let core = self.clone();
+        tasks.spawn_last("edge/owners", OnError::StopProcess, async move {
+            core.hear_of_owners().await
+        });
+        let core = self.clone();
+        tasks.spawn_last("edge/access", OnError::StopProcess, async move {
+            core.hear_of_access().await
+        });
+    }
+
+    /// The server's wall clock.
+    pub fn now(&self) -> UnixMillis {
+        UnixMillis(self.clock.unix_millis())
+    }
+
+    /// A number for a new connection, unique on this edge.
+    pub fn connection_number(&self) -> u64 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends what is not in the log (typing, QoS 0 on ordinary topics) to whoever is online. May be lost.
+    pub async fn send_transient(&self, entry: &Entry) {
+        let partition = entry.partition(self.partitioning);
+        let sent = self
+            .bus
+            .publish(&format!("transient.{partition}"), entry.to_bytes())
+            .await;
+        if let Err(error) = sent {
+            tracing::debug!(%error, "a transient message was lost");
+        }
+    }
+
+    async fn hear_of_owners(&self) {
+        let Ok(mut owners) = self.bus.subscribe(OWNERS_SUBJECT).await else {
+            return;
+        };
+        while let Some(messages) = owners.next().await {
+            for message in messages {
+                let partition = <[u8; 2]>::try_from(&message.payload[..]).map(u16::from_be_bytes);
+                if let Some(link) = partition
+                    .ok()
+                    .and_then(|p| self.attachments.links.get(usize::from(p)))
+                {
+                    link.owner_announced();
+                }
+            }
+        }
+    }
+
+    async fn hear_of_access(&self) {
+        let Ok(mut changes) = self.bus.subscribe(ACCESS_SUBJECT).await else {
+            return;
+        };
+        while let Some(messages) = changes.next().await {
+            for message in messages {
+                let text = String::from_utf8_lossy(&message.payload);
+                let Some((org, topic)) = text.split_once('\0') else {
+                    continue;
+                };
+                let (org, topic) = (OrgId::new(org), TopicName::trusted(topic));
+                self.gate.forget(&org, &topic);
+                for mailbox in self.attachments.mailboxes() {
+                    mailbox.push(Mail::AccessChanged(org.clone(), topic.clone()));
+                }
+            }
+        }
+    }
+}

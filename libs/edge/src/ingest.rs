@@ -1,0 +1,258 @@
+//! From what a client publishes to an entry of the log, with every rule about who may say what.
+
+use bytes::Bytes;
+use jiff::tz::TimeZone;
+use model::{
+    ChatTopic, ClientTime, MessageKind, Principal, ThreadKind, TopicName, UnixMillis, format_created_at,
+};
+use rpc::ErrorKind;
+use wire::envelope::{self, digest};
+use wire::{Entry, Kind, Message};
+
+use crate::Refusal;
+use crate::access::Gate;
+
+/// A chat message that passed every rule.
+#[derive(Debug)]
+pub struct Chat {
+    /// Ready for the log, or for whoever is online if it is transient.
+    pub entry: Entry,
+    /// The stored envelope, for protocols that answer with it.
+    pub message: Message,
+}
+
+/// How chat messages are taken in.
+pub struct Ingest {
+    zone: TimeZone,
+    created_at: parking_lot::Mutex<(u64, String)>,
+}
+
+impl Ingest {
+    /// `zone` is the one that `createdAt` is written in.
+    pub fn new(zone: TimeZone) -> Self {
+        Self {
+            zone,
+            created_at: parking_lot::Mutex::default(),
+        }
+    }
+
+    /// Reads a payload as a chat message: `topic` is the one it was published to; the message's own `thread.topic` wins,
+    /// because deployed clients publish elsewhere.
+    pub async fn chat(
+        &self,
+        gate: &Gate,
+        who: &Principal,
+        topic: &TopicName,
+        payload: &Bytes,
+        now: UnixMillis,
+    ) -> Result<Chat, Refusal> {
+        let message = envelope::parse(payload).map_err(|e| Refusal::invalid(explain(&e)))?;
+        self.message(gate, who, topic, message, now).await
+    }
+
+    /// The same for a message that has been read already.
+    pub async fn message(
+        &self,
+        gate: &Gate,
+        who: &Principal,
+        topic: &TopicName,
+        message: Message,
+        now: UnixMillis,
+    ) -> Result<Chat, Refusal> {
+        let written = meant_topic(topic, &message)?;
+        let canonical = ChatTopic::canonical(&written);
+        let parsed = ChatTopic::parse(&canonical)
+            .ok_or_else(|| Refusal::invalid(format!("{written:?} is not the topic of a conversation")))?;
+        let access = match gate.chat_access_now(who, &canonical, &parsed) {
+            Some(access) => access,
+            None => gate.chat_access(who, &canonical).await?,
+        };
+        if !access.may_publish() {
+            return Err(Refusal::forbidden(format!(
+                "{} may not write to {written}",
+                who.user
+            )));
+        }
+        let author = author(who, &message)?;
+        Ok(self.entry(
+            who,
+            author,
+            &written,
+            canonical.clone(),
+            parsed.kind,
+            message,
+            now,
+        ))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn entry(
+        &self,
+        who: &Principal,
+        author: String,
+        written: &TopicName,
+        canonical: TopicName,
+        thread_kind: ThreadKind,
+        message: Message,
+        now: UnixMillis,
+    ) -> Chat {
+        let kind = MessageKind::of(&message.r#type);
+        let client_time = ClientTime::parse(&message.created_at, &self.zone).map_or(0, |t| t.0.0);
+        let mut message = envelope::normalise(message);
+        message.created_at = self.created_at(now);
+        message.status = "SUCCESS".into();
+        if let Some(user) = &mut message.user {
+            user.uid.clone_from(&author);
+            fill(&mut user.nickname, &who.nickname);
+            fill(&mut user.avatar, &who.avatar);
+        }
+        if let Some(thread) = &mut message.thread {
+            thread.topic = written.to_string();
+            fill(&mut thread.r#type, thread_kind.type_name());
+        }
+        let (target, state) = match kind {
+            MessageKind::Receipt(r) => (message.content.clone(), r as u32),
+            MessageKind::Recall => (message.content.clone(), 0),
+            _ => (String::new(), 0),
+        };
+        let entry = Entry {
+            kind: entry_kind(kind).into(),
+            org: who.org.to_string(),
+            written_topic: if *written == canonical {
+                String::new()
+            } else {
+                written.to_string()
+            },
+            sender: who.user.to_string(),
+            sender_role: who.role.number(),
+            author,
+            uid: message.uid.clone(),
+            r#type: message.r#type.clone(),
+            accepted_at: now.0,
+            client_time,
+            digest: digest(&message.r#type, &message.content, &canonical),
+            topic: canonical.to_string(),
+            payload: envelope::encode(&message),
+            target,
+            state,
+            ..Entry::default()
+        };
+        Chat { entry, message }
+    }
+
+    /// The text changes once a second; formatting it for every message would cost more than the rest.
+    fn created_at(&self, now: UnixMillis) -> String {
+        let second = now.0 / 1000;
+        let mut cached = self.created_at.lock();
+        if cached.0 != second || cached.1.is_empty() {
+            *cached = (second, format_created_at(now, &self.zone));
+        }
+        cached.1.clone()
+    }
+
+    /// A DELIVERED receipt for what a user's acknowledgements cover: everything by others in the topic up to `upto`, the
+    /// last of which is `target`.
+    pub fn delivered(
+        &self,
+        who: &Principal,
+        topic: &TopicName,
+        target: &str,
+        upto: model::Position,
+        now: UnixMillis,
+    ) -> Entry {
+        let message = Message {
+            uid: uuid::Uuid::now_v7().to_string(),
+            r#type: "DELIVERED".into(),
+            content: target.to_owned(),
+            thread: Some(wire::Thread {
+                topic: topic.to_string(),
+                ..wire::Thread::default()
+            }),
+            user: Some(wire::User {
+                uid: who.user.to_string(),
+                ..wire::User::default()
+            }),
+            ..Message::default()
+        };
+        let kind = ChatTopic::parse(topic).map_or(ThreadKind::Default, |t| t.kind);
+        let author = who.user.to_string();
+        let mut entry = self
+            .entry(who, author, topic, topic.clone(), kind, message, now)
+            .entry;
+        entry.upto = upto.0;
+        entry.client_time = now.0;
+        entry
+    }
+}
+
+/// Where the message belongs.
+fn meant_topic(published: &TopicName, message: &Message) -> Result<TopicName, Refusal> {
+    match message.thread.as_ref().map(|t| t.topic.as_str()) {
+        None | Some("") => Ok(published.clone()),
+        Some(topic) => {
+            TopicName::new(topic).map_err(|e| Refusal::invalid(format!("thread.topic {topic:?}: {e}")))
+        }
+    }
+}
+
+/// Whom the message is from: what the payload says, if that is one of the principal's own uids.
+fn author(who: &Principal, message: &Message) -> Result<String, Refusal> {
+    match message.user.as_ref().map(|u| u.uid.as_str()) {
+        None | Some("") => Ok(who.user.to_string()),
+        Some(uid) if who.acts_as(uid) => Ok(uid.to_owned()),
+        Some(uid) => Err(Refusal::forbidden(format!(
+            "the message says it is from {uid:?}, but the token is {}'s; send as the token's user or one of its aliases",
+            who.user
+        ))),
+    }
+}
+
+fn fill(field: &mut String, with: &str) {
+    if field.is_empty() {
+        field.push_str(with);
+    }
+}
+
+fn entry_kind(kind: MessageKind) -> Kind {
+    match kind {
+        MessageKind::Ordinary => Kind::Chat,
+        MessageKind::StreamPart => Kind::StreamPart,
+        MessageKind::Receipt(_) => Kind::Receipt,
+        MessageKind::Recall => Kind::Recall,
+        MessageKind::Transient => Kind::Transient,
+    }
+}
+
+fn explain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// What a client is told of an outcome that is no success.
+pub fn refusal(outcome: &crate::append::Outcome) -> Option<Refusal> {
+    use crate::append::Outcome as O;
+    Some(match outcome {
+        O::Stored { .. } => return None,
+        O::Conflict => Refusal::new(
+            ErrorKind::Conflict,
+            "this uid was used for another message; give each message a uid of its own",
+        ),
+        O::Forbidden => {
+            Refusal::forbidden("only the author of a message or an agent of its thread may recall it")
+        }
+        O::Rejected => Refusal::new(
+            ErrorKind::InvalidPayload,
+            "the message to recall does not exist in this thread, or is older than the recall window",
+        ),
+        O::Unavailable(reason) => Refusal::new(
+            ErrorKind::Unavailable,
+            format!("the message is not stored: {reason}"),
+        ),
+        O::Unknown => Refusal::new(
+            ErrorKind::NotCommitted,
+            "the message was not committed in time; it is safe to send it again with the same uid",
+        ),
+    })
+}

@@ -1,0 +1,180 @@
+//! What waits for one connection. Bounded: a connection that does not take its mail loses live entries, is told so, and
+//! reads on from the store.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::{OrgId, PartitionId, Position, TopicName};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::sync::{Notify, oneshot};
+
+use crate::append::Outcome;
+use crate::delivery::Delivery;
+
+/// One thing for a connection to deal with.
+#[derive(Debug)]
+pub enum Mail {
+    /// An entry of a topic it attached to.
+    Live(Arc<Delivery>),
+    /// Entries of this partition were lost on the way. What comes live from now on does not follow on from before.
+    Gap(PartitionId),
+    /// Everything of this partition after the position comes live; what is before it has to be read from the store.
+    Boundary(PartitionId, Position),
+    /// What became of a message that the connection published.
+    Settled {
+        /// The connection's own name for it.
+        token: u64,
+        /// The outcome.
+        outcome: Outcome,
+    },
+    /// Close: another connection holds the session now. Answer when the session's state has been stored.
+    TakenOver(oneshot::Sender<()>),
+    /// The membership of a thread changed: look again whether it may be received.
+    AccessChanged(OrgId, TopicName),
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    mail: VecDeque<Mail>,
+    live: usize,
+    live_bytes: usize,
+    skipped: SmallVec<[(PartitionId, Position); 2]>,
+}
+
+/// The mailbox of one connection. Filled by the dispatcher and the appender, emptied by the connection's task.
+#[derive(Debug)]
+pub struct Mailbox {
+    inner: Mutex<Inner>,
+    notify: Notify,
+    mark: AtomicU64,
+    max_live: usize,
+    max_live_bytes: usize,
+}
+
+impl Mailbox {
+    /// At most `max_live` entries of about `max_live_bytes` wait; mail of other kinds always fits.
+    pub fn new(max_live: usize, max_live_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::default(),
+            notify: Notify::new(),
+            mark: AtomicU64::new(0),
+            max_live,
+            max_live_bytes,
+        })
+    }
+
+    /// Puts an entry in without waking the connection. What does not fit is remembered as skipped.
+    pub(crate) fn push_live(&self, delivery: &Arc<Delivery>) {
+        let mut inner = self.inner.lock();
+        let in_log = delivery.position > Position::START;
+        let skipped = inner.skipped.iter_mut().find(|(p, _)| *p == delivery.partition);
+        if let Some((_, upto)) = skipped {
+            // Order within a partition: once something was skipped, all after it is.
+            if in_log {
+                *upto = delivery.position;
+            }
+            return;
+        }
+        if inner.live >= self.max_live || inner.live_bytes >= self.max_live_bytes {
+            if in_log {
+                inner.skipped.push((delivery.partition, delivery.position));
+            }
+            return;
+        }
+        inner.live += 1;
+        inner.live_bytes += delivery.cost();
+        inner.mail.push_back(Mail::Live(delivery.clone()));
+    }
+
+    /// Puts mail in without waking the connection.
+    pub(crate) fn push_quietly(&self, mail: Mail) {
+        self.inner.lock().mail.push_back(mail);
+    }
+
+    /// Puts mail in and wakes the connection.
+    pub fn push(&self, mail: Mail) {
+        self.push_quietly(mail);
+        self.wake();
+    }
+
+    /// Wakes the connection.
+    pub(crate) fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Marks the mailbox with a number; whether it had another one. Lets the dispatcher give an entry once, however many
+    /// filters match.
+    pub(crate) fn mark(&self, with: u64) -> bool {
+        self.mark.swap(with, Ordering::Relaxed) != with
+    }
+
+    /// Takes all mail, appending it to `out`; waits when there is none. Cancel safe.
+    pub async fn take(&self, out: &mut Vec<Mail>) {
+        while !self.try_take(out) {
+            self.notify.notified().await;
+        }
+    }
+
+    /// Takes all mail there is now; whether there was any.
+    pub fn try_take(&self, out: &mut Vec<Mail>) -> bool {
+        let mut inner = self.inner.lock();
+        let before = out.len();
+        out.extend(inner.mail.drain(..));
+        for (partition, upto) in std::mem::take(&mut inner.skipped) {
+            out.push(Mail::Gap(partition));
+            out.push(Mail::Boundary(partition, upto));
+        }
+        (inner.live, inner.live_bytes) = (0, 0);
+        if inner.mail.capacity() > 64 {
+            inner.mail = VecDeque::new();
+        }
+        out.len() > before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(partition: u16, position: u64) -> Arc<Delivery> {
+        Arc::new(Delivery::new(
+            PartitionId(partition),
+            Position(position),
+            None,
+            wire::Entry::default(),
+        ))
+    }
+
+    fn positions(mail: &[Mail]) -> Vec<String> {
+        mail.iter()
+            .map(|m| match m {
+                Mail::Live(d) => format!("{}:{}", d.partition, d.position),
+                Mail::Gap(p) => format!("gap {p}"),
+                Mail::Boundary(p, b) => format!("boundary {p}:{b}"),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_as_a_gap_and_nothing_after_it_overtakes() {
+        let mailbox = Mailbox::new(2, usize::MAX);
+        for i in 1..=4 {
+            mailbox.push_live(&delivery(0, i));
+        }
+        mailbox.push_live(&delivery(1, 9));
+        let mut out = Vec::new();
+        assert!(mailbox.try_take(&mut out));
+        assert_eq!(
+            positions(&out),
+            ["0:1", "0:2", "gap 0", "boundary 0:4", "gap 1", "boundary 1:9"]
+        );
+        out.clear();
+        mailbox.push_live(&delivery(0, 5));
+        assert!(mailbox.try_take(&mut out));
+        assert_eq!(positions(&out), ["0:5"]);
+        assert!(!mailbox.try_take(&mut out));
+    }
+}
