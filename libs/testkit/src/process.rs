@@ -1,0 +1,62 @@
+//! Signals and memory of a process, by its id.
+
+use std::time::Duration;
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
+/// Sends a signal.
+///
+/// # Panics
+/// When there is no such process.
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a process id");
+    kill_process(pid, signal).expect("signalling a child that is still there");
+}
+
+/// Resident memory in bytes.
+///
+/// # Panics
+/// When there is no such process.
+pub fn rss(pid: u32) -> u64 {
+    field(pid, "VmRSS:") * 1024
+}
+
+/// Open file descriptors.
+///
+/// # Panics
+/// When there is no such process.
+pub fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("reading a child's open files")
+        .count()
+}
+
+/// Processor time used so far.
+///
+/// # Panics
+/// When there is no such process.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("reading a child's statistics");
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<u64>().expect("a number of ticks"))
+        .sum();
+    Duration::from_millis(ticks * 10)
+}
+
+fn field(pid: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("reading a child's status");
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .expect("a running process has this figure")
+}
