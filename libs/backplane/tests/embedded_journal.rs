@@ -73,6 +73,12 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Bytes of a segment without the zeros that are written ahead.
+fn written(segment: &Path) -> usize {
+    let bytes = fs::read(segment).unwrap();
+    bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1
+}
+
 /// Appends `count` frames, one write each.
 async fn fill(journal: &EmbeddedJournal, from: u64, count: u64) {
     for i in from..from + count {
@@ -142,14 +148,20 @@ async fn a_last_record_torn_at_any_byte_is_cut_off() {
     let journal = open(dir.path());
     fill(&journal, 0, 5).await;
     let segment = segments(dir.path()).remove(0);
-    let before = fs::metadata(&segment).unwrap().len() as usize;
+    let before = written(&segment);
     fill(&journal, 5, 1).await;
     drop(journal);
     let whole = fs::read(&segment).unwrap();
-    for cut in before..whole.len() {
-        fs::write(&segment, &whole[..cut]).unwrap();
+    for (cut, ahead) in (before..whole.len()).flat_map(|cut| [(cut, 0), (cut, 5000)]) {
+        let mut torn = whole[..cut].to_vec();
+        torn.resize(cut + ahead, 0);
+        fs::write(&segment, &torn).unwrap();
         let journal = open(dir.path());
-        assert_eq!(read_all(&journal).await, frames(0..5), "cut at {cut}");
+        assert_eq!(
+            read_all(&journal).await,
+            frames(0..5),
+            "cut at {cut}, {ahead} zeros"
+        );
         assert_eq!(append(&journal, P, 50, "again").await, 6);
         drop(journal);
         let journal = open(dir.path());
@@ -163,7 +175,7 @@ async fn a_last_record_that_does_not_match_its_checksum_is_cut_off() {
     let journal = open(dir.path());
     fill(&journal, 0, 5).await;
     let segment = segments(dir.path()).remove(0);
-    let before = fs::metadata(&segment).unwrap().len() as usize;
+    let before = written(&segment);
     fill(&journal, 5, 1).await;
     drop(journal);
     let whole = fs::read(&segment).unwrap();
@@ -181,7 +193,7 @@ async fn a_flipped_byte_before_the_last_write_is_told_as_damage() {
     let journal = open(dir.path());
     fill(&journal, 0, 4).await;
     let segment = segments(dir.path()).remove(0);
-    let before = fs::metadata(&segment).unwrap().len() as usize;
+    let before = written(&segment);
     fill(&journal, 4, 1).await;
     drop(journal);
     let whole = fs::read(&segment).unwrap();
@@ -244,7 +256,7 @@ async fn damage_met_by_a_reader_is_told_with_file_and_offset() {
     fill(&journal, 0, 3).await;
     let segment = segments(dir.path()).remove(0);
     let mut bytes = fs::read(&segment).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
+    bytes[written(&segment) - 1] ^= 1;
     fs::write(&segment, &bytes).unwrap();
     let mut reader = journal.read(P, FrameSeq(2)).await.unwrap();
     let read = reader.next().await;

@@ -94,6 +94,7 @@ impl EmbeddedJournal {
             queue: queue.clone(),
             status: status.clone(),
             heads: senders,
+            file_len: segment.len(),
             segment,
             file: found.file,
             poisoned: false,

@@ -7,6 +7,8 @@
 //! - *Damage.* Anything in a segment that another follows; or in the last one, when a record behind the broken place says that
 //!   its write began behind that place: by then the place was durable. The log does not open, and nothing is changed.
 //!
+//! Zeros up to the end of the file are neither: the writer writes them ahead.
+//!
 //! Damage to the very last write cannot be told from a torn one.
 
 use std::collections::VecDeque;
@@ -209,7 +211,7 @@ impl Scan {
             (end, Some(what)) => return Err(corrupt(path, end as u64, what.to_owned())),
         }
         if bytes.len() > len {
-            cut_off(path, len, bytes.len())?;
+            cut_off(path, &bytes, len)?;
         }
         segment.advance(after.previous);
         segment.seal(modified(path)?);
@@ -223,7 +225,7 @@ impl Scan {
                 let what = format!("{what}, and the record at offset {witness} was written later");
                 return Err(corrupt(&segment.path, end as u64, what));
             }
-            cut_off(&segment.path, end, bytes.len())?;
+            cut_off(&segment.path, bytes, end)?;
         }
         segment.advance(end as u64);
         Ok(())
@@ -273,13 +275,16 @@ fn witness(segment: &Segment, bytes: &[u8], broken: usize) -> Option<usize> {
     })
 }
 
-fn cut_off(path: &Path, len: usize, from: usize) -> Result<(), OpenError> {
-    tracing::warn!(
-        path = %path.display(),
-        offset = len,
-        bytes = from - len,
-        "cutting off the end of the journal: an interrupted write that was never acknowledged"
-    );
+/// Shortens a file to its first `len` bytes. What goes are zeros that were written ahead, or a write that was interrupted.
+fn cut_off(path: &Path, bytes: &[u8], len: usize) -> Result<(), OpenError> {
+    if bytes[len..].iter().any(|byte| *byte != 0) {
+        tracing::warn!(
+            path = %path.display(),
+            offset = len,
+            bytes = bytes.len() - len,
+            "cutting off the end of the journal: an interrupted write that was never acknowledged"
+        );
+    }
     let file = open(path)?;
     file.set_len(len as u64)
         .and_then(|()| file.sync_all())

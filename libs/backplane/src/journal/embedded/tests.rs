@@ -187,7 +187,7 @@ async fn after_a_failed_sync_the_segment_is_left_where_it_was_durable() {
         try_append(&journal, 2).await,
         Err(JournalError::Unavailable { .. })
     ));
-    disk.plan(|_| {});
+    disk.plan(|p| p.truncate_fails = true);
     assert_eq!(try_append(&journal, 3).await.unwrap(), FrameSeq(2));
     assert_eq!(journal.health(), Ok(()));
     let first = Segment::path(dir.path(), 1);

@@ -29,6 +29,11 @@ use crate::journal::{JournalError, StoredFrame};
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that a failed disk must take before it counts as well again.
 const PROBE: usize = 256 << 10;
+/// Zeros that a small batch writes behind itself when it makes the file longer. Those after it then overwrite them, and their
+/// sync has no length and no new blocks to make durable: it waits for the data alone, not for the file system's journal.
+const AHEAD: usize = 512 << 10;
+/// Batches of this size and above write nothing ahead: for them the length costs little.
+const LARGE: usize = 64 << 10;
 
 /// What the outside sees of the writer.
 #[derive(Default)]
@@ -50,6 +55,8 @@ pub(super) struct Writer {
     pub heads: Vec<watch::Sender<u64>>,
     pub segment: Arc<Segment>,
     pub file: File,
+    /// Bytes of the file, with the zeros ahead.
+    pub file_len: u64,
     /// A sync of the segment failed: it takes no more records.
     pub poisoned: bool,
     /// The next frame of each partition.
@@ -100,6 +107,8 @@ struct Placed {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue.abandon();
+        // Only tidiness: recovery knows the zeros ahead.
+        let _ = self.cut_off();
         if std::thread::panicking() {
             self.ill("the writer of the journal has panicked".to_owned());
         }
@@ -182,14 +191,40 @@ impl Writer {
         }
         let at = self.segment.len();
         let bytes = batch.encode(self.segment.header.seed(), at);
-        if let Err(error) = self.disk.write(&self.file, &bytes, at) {
-            return Err(self.undo_write(at, &error));
+        if let Err(error) = self.write(&bytes, at) {
+            return Err(self.undo_write(&error));
         }
         if let Err(error) = self.disk.sync(&self.file) {
             return Err(self.abandon_segment(&format!("syncing the journal: {error}")));
         }
         self.status.commits.fetch_add(1, Ordering::Relaxed);
         Ok(bytes)
+    }
+
+    /// Writes a batch, and zeros behind it if they pay.
+    fn write(&mut self, bytes: &Bytes, at: u64) -> std::io::Result<()> {
+        let end = at + bytes.len() as u64;
+        if end <= self.file_len {
+            return self.disk.write(&self.file, bytes, at);
+        }
+        let room = self.config.segment_size.saturating_sub(end);
+        let ahead = match bytes.len() {
+            LARGE.. => 0,
+            _ => usize::try_from(room).unwrap_or(AHEAD).min(AHEAD),
+        };
+        let mut padded = BytesMut::with_capacity(bytes.len() + ahead);
+        padded.extend_from_slice(bytes);
+        padded.resize(bytes.len() + ahead, 0);
+        self.disk.write(&self.file, &padded, at)?;
+        self.file_len = end + ahead as u64;
+        Ok(())
+    }
+
+    /// Cuts the file off behind the last durable record.
+    fn cut_off(&mut self) -> std::io::Result<()> {
+        let len = self.segment.len();
+        self.file_len = len;
+        self.disk.truncate(&self.file, len)
     }
 
     /// Refuses what would leave less free than is reserved.
@@ -213,8 +248,11 @@ impl Writer {
             previous: self.segment.len(),
             start: self.next.clone().into(),
         };
+        // Only tidiness: the header decides what counts of the old segment.
+        let _ = self.cut_off();
         let segment = Arc::new(Segment::new(&self.log.dir, header));
         self.file = create(&mut *self.disk, &segment.path, &segment.header.encode())?;
+        self.file_len = segment.header.len();
         self.log.add(segment.clone());
         self.segment = segment;
         self.poisoned = false;
@@ -222,10 +260,9 @@ impl Writer {
     }
 
     /// After a write that failed, perhaps half way: takes away what it left.
-    fn undo_write(&mut self, len: u64, cause: &std::io::Error) -> Failure {
+    fn undo_write(&mut self, cause: &std::io::Error) -> Failure {
         let reason = format!("writing the journal: {cause}");
-        let undone = self.disk.truncate(&self.file, len);
-        match undone.and_then(|()| self.disk.sync(&self.file)) {
+        match self.cut_off().and_then(|()| self.disk.sync(&self.file)) {
             Ok(()) => Failure {
                 reason,
                 unknown: false,
@@ -237,8 +274,6 @@ impl Writer {
     /// After a sync that failed: the segment ends where it last was durable, whatever the disk holds behind.
     fn abandon_segment(&mut self, reason: &str) -> Failure {
         self.poisoned = true;
-        // Only tidiness: the next segment's header decides what counts.
-        let _ = self.disk.truncate(&self.file, self.segment.len());
         Failure {
             unknown: self.begin_segment().is_err(),
             reason: reason.to_owned(),
