@@ -3,7 +3,7 @@
 //!
 //! Each is a trait that states what is promised, one suite of tests (`suite` feature) that every implementation
 //! passes, and the implementations: `embedded` for one process. A suite is a set of async functions over the trait, and a
-//! macro ([`bus_suite!`], …) that makes one test of each.
+//! macro (`bus_suite!`, …) that makes one test of each.
 
 pub mod bus;
 pub mod journal;

@@ -448,3 +448,26 @@ async fn a_slow_reader_takes_from_the_files_while_the_writer_goes_on() {
     }
     assert!(segments(dir.path()).len() > 3);
 }
+
+#[tokio::test]
+async fn cursors_beyond_the_head_wait_and_marks_beyond_it_take_no_more_than_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = JournalConfig {
+        segment_size: 300,
+        retention: Duration::ZERO,
+        ..config()
+    };
+    let journal = EmbeddedJournal::open(dir.path(), small).unwrap();
+    fill(&journal, 0, 20).await;
+    let mut beyond = journal.read(P, FrameSeq(21)).await.unwrap();
+    let mut never = journal.read(P, FrameSeq(u64::MAX)).await.unwrap();
+    assert!(futures::poll!(never.next()).is_pending());
+    journal.trim(P, FrameSeq(u64::MAX)).await.unwrap();
+    assert_eq!(
+        segments(dir.path()).len(),
+        1,
+        "the one that is being written stays"
+    );
+    fill(&journal, 20, 2).await;
+    assert_eq!(take(&mut beyond, 1).await[0].seq, FrameSeq(22));
+}

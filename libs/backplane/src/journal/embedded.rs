@@ -7,6 +7,7 @@
 //!
 //! One sync commits everything that waits, whichever partition it is for. See docs/adr/0003-embedded-journal.md.
 
+mod batch;
 mod config;
 mod disk;
 mod format;
@@ -100,7 +101,7 @@ impl EmbeddedJournal {
             poisoned: false,
             next: found.next,
             window: found.window,
-            recent: writer::Recent::default(),
+            recent: batch::Recent::default(),
         };
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let thread = thread.spawn(move || writer.run());
@@ -200,7 +201,7 @@ impl Journal for EmbeddedJournal {
     async fn read(&self, partition: PartitionId, after: FrameSeq) -> Result<Box<dyn Reader>, JournalError> {
         let head = self.head_of(partition)?.clone();
         let first = self.log.first(partition);
-        if after.0 + 1 < first {
+        if after.0.saturating_add(1) < first {
             return Err(JournalError::Trimmed { partition, first });
         }
         Ok(Box::new(EmbeddedReader::new(

@@ -217,5 +217,8 @@ fn is_disposable(segments: &VecDeque<Arc<Segment>>, floors: &[u64], retention: D
         return false;
     };
     let needed = second.header.start.iter().zip(floors);
-    first.is_older_than(retention) && needed.into_iter().all(|(next, floor)| *next <= floor + 1)
+    first.is_older_than(retention)
+        && needed
+            .into_iter()
+            .all(|(next, floor)| *next <= floor.saturating_add(1))
 }

@@ -37,7 +37,7 @@ impl EmbeddedReader {
             log,
             partition,
             head,
-            next: after.0 + 1,
+            next: after.0.saturating_add(1),
             place: None,
             reading: None,
         }
@@ -70,7 +70,11 @@ impl Reader for EmbeddedReader {
                 return Err(JournalError::Closed);
             }
             let frames = match self.log.recent(self.partition, next) {
-                Some(frames) if self.reading.is_none() => frames,
+                Some(frames) if self.reading.is_none() => {
+                    // A file kept open would keep the disk space of a segment that is deleted.
+                    self.place = None;
+                    frames
+                }
                 _ => self.take_from_files().await?,
             };
             if let Some(last) = frames.last() {

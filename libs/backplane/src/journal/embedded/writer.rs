@@ -5,24 +5,23 @@
 //! be trusted any more (the kernel may have dropped the pages and call the next sync a success): a new segment begins, whose
 //! header says how much of the old one counts. Only if that fails too is the outcome unknown.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
 use model::FrameSeq;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::batch::{Batch, Placed, Recent};
 use super::config::JournalConfig;
 use super::disk::{Disk, create};
-use super::format::{Header, RECORD, Record};
+use super::format::{Header, RECORD};
 use super::log::{Log, Segment};
 use super::queue::{Append, Queue, Work};
-use super::window::{Key, Window};
+use super::window::Window;
 use crate::journal::{JournalError, StoredFrame};
 
 /// How often an idle writer looks whether the disk has room.
@@ -65,13 +64,6 @@ pub(super) struct Writer {
     pub recent: Recent,
 }
 
-/// Which frames are in memory, the oldest first.
-#[derive(Default)]
-pub(super) struct Recent {
-    frames: VecDeque<(u16, usize)>,
-    bytes: usize,
-}
-
 /// Why a batch is not stored.
 struct Failure {
     reason: String,
@@ -86,21 +78,6 @@ impl Failure {
             unknown: false,
         }
     }
-}
-
-/// A batch on its way: the appends that get places of their own, and those that repeat one of them.
-#[derive(Default)]
-struct Batch {
-    appends: Vec<Placed>,
-    by_id: AHashMap<Key, usize>,
-    repeats: Vec<(usize, Append)>,
-    size: usize,
-}
-
-struct Placed {
-    append: Append,
-    key: Key,
-    seq: u64,
 }
 
 /// However the thread ends, nobody waits for it any longer.
@@ -347,60 +324,5 @@ impl Writer {
             tracing::error!(reason, "the journal takes no appends");
         }
         *trouble = Some(reason);
-    }
-}
-
-impl Batch {
-    fn encode(&self, seed: u32, at: u64) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.size);
-        for Placed { append, seq, .. } in &self.appends {
-            let record = Record {
-                batch: u32::try_from(at).expect("a segment is at most 1 GiB and one batch long"),
-                partition: append.partition.0,
-                seq: *seq,
-                number: append.id.number,
-                writer: &append.id.writer,
-                frame: &append.frame,
-            };
-            record.encode(seed, &mut out);
-        }
-        out.freeze()
-    }
-
-    /// The next frame of each partition before the batch, from what it is behind it.
-    fn first_places(&self, after: &[u64]) -> Vec<u64> {
-        let mut next = after.to_vec();
-        for placed in self.appends.iter().rev() {
-            next[usize::from(placed.append.partition.0)] = placed.seq;
-        }
-        next
-    }
-
-    fn answer(self, result: impl Fn(u64) -> Result<FrameSeq, JournalError>) {
-        // Whoever asked may have gone; what happened to the frame stands all the same.
-        for (first, append) in self.repeats {
-            let _ = append.answer.send(result(self.appends[first].seq));
-        }
-        for placed in self.appends {
-            let _ = placed.append.answer.send(result(placed.seq));
-        }
-    }
-}
-
-impl Recent {
-    /// Keeps a frame in memory and lets the oldest go.
-    fn remember(&mut self, log: &Log, partition: u16, frame: StoredFrame, limit: usize) {
-        // What a frame costs besides its bytes.
-        let cost = frame.bytes.len() + 128;
-        self.frames.push_back((partition, cost));
-        self.bytes += cost;
-        log.remember(partition, frame);
-        while self.bytes > limit {
-            let Some((partition, cost)) = self.frames.pop_front() else {
-                break;
-            };
-            self.bytes -= cost;
-            log.forget_oldest(partition);
-        }
     }
 }
