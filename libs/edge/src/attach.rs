@@ -14,6 +14,40 @@ use crate::mailbox::Mailbox;
 /// From where on a filter comes live, for each partition that it concerns.
 pub type Boundaries = SmallVec<[(PartitionId, Position); 1]>;
 
+type Lanes = SmallVec<[(PartitionId, Arc<Ready>, Position); 1]>;
+
+/// An attach under way.
+pub struct Attaching {
+    lanes: Vec<Lanes>,
+}
+
+impl Attaching {
+    /// For each filter, up to where each partition had been given out when the connection was entered: what came after
+    /// and is live is in its mailbox.
+    pub fn entered(&self) -> Vec<Boundaries> {
+        self.lanes
+            .iter()
+            .map(|lanes| lanes.iter().map(|(p, _, routed)| (*p, *routed)).collect())
+            .collect()
+    }
+
+    /// For each filter, from where on exactly it comes live. Waits for the owners of the partitions.
+    pub async fn boundaries(self) -> Vec<Boundaries> {
+        let mut boundaries = Vec::with_capacity(self.lanes.len());
+        for lanes in self.lanes {
+            let mut of_filter = Boundaries::new();
+            for (partition, ready, routed) in lanes {
+                let mut ready = ready.subscribe();
+                let answered = ready.wait_for(Option::is_some).await;
+                let boundary = answered.ok().and_then(|b| *b).unwrap_or(Position::START);
+                of_filter.push((partition, boundary.max(routed)));
+            }
+            boundaries.push(of_filter);
+        }
+        boundaries
+    }
+}
+
 /// A mailbox in the table; equal if it is the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Subscriber(pub Arc<Mailbox>);
@@ -98,33 +132,15 @@ impl Attachments {
         self.table.write().mailboxes.remove(&address(mailbox));
     }
 
-    /// Gives a connection every entry that matches, from now on; returns, for each filter, from where on exactly. Entries
-    /// may arrive in the mailbox before this returns. Waits for the owners of the partitions.
-    pub async fn attach(
-        &self,
-        mailbox: &Arc<Mailbox>,
-        org: &OrgId,
-        filters: &[TopicFilter],
-    ) -> Vec<Boundaries> {
-        let registered: Vec<_> = {
-            let mut table = self.table.write();
-            filters
-                .iter()
-                .map(|filter| self.register(&mut table, mailbox, org, filter))
-                .collect()
-        };
-        let mut boundaries = Vec::with_capacity(registered.len());
-        for lanes in registered {
-            let mut of_filter = Boundaries::new();
-            for (partition, ready, routed) in lanes {
-                let mut ready = ready.subscribe();
-                let answered = ready.wait_for(Option::is_some).await;
-                let boundary = answered.ok().and_then(|b| *b).unwrap_or(Position::START);
-                of_filter.push((partition, boundary.max(routed)));
-            }
-            boundaries.push(of_filter);
-        }
-        boundaries
+    /// Gives a connection every entry that matches, from now on: entries may arrive in its mailbox before this returns.
+    /// Returns what to wait for: the owners of the partitions may have to be asked first.
+    pub fn attach(&self, mailbox: &Arc<Mailbox>, org: &OrgId, filters: &[TopicFilter]) -> Attaching {
+        let mut table = self.table.write();
+        let lanes = filters
+            .iter()
+            .map(|filter| self.register(&mut table, mailbox, org, filter))
+            .collect();
+        Attaching { lanes }
     }
 
     fn register(
@@ -133,7 +149,7 @@ impl Attachments {
         mailbox: &Arc<Mailbox>,
         org: &OrgId,
         filter: &TopicFilter,
-    ) -> SmallVec<[(PartitionId, Arc<Ready>, Position); 1]> {
+    ) -> Lanes {
         let new = table
             .orgs
             .entry(org.clone())
@@ -208,6 +224,12 @@ impl Attachments {
     /// For the dispatcher: the table stands still while a frame is given out.
     pub(crate) fn reading(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read()
+    }
+
+    /// Up to where a partition has been given out. A connection that reads this and then takes all its mail has got
+    /// everything of its topics up to there.
+    pub fn given_out(&self, partition: PartitionId) -> Position {
+        self.table.read().routed(partition)
     }
 
     /// Every mailbox there is.

@@ -1,9 +1,9 @@
 //! What both edges and the gateway share, free of any protocol: taking a message in ([`ingest`], [`append`]) and giving
-//! messages out ([`attach`], [`dispatch`], [`mailbox`], [`catch_up`]).
+//! messages out ([`attach`], [`mailbox`], [`consumer`]).
 //!
 //! ```text
 //!  in:   payload ─ingest► Entry ─append► journal … settled by routing ► Outcome ► the protocol's acknowledgement
-//!  out:  routing ─bus► dispatch ─► mailbox of each connection ─► session machine ─► the protocol's frame
+//!  out:  routing ─bus► dispatch ─► mailbox of each connection ─► consumer (session machine) ─► the protocol's frame
 //!                                   attach: what a connection wants, and from where on it comes live
 //! ```
 //!
@@ -14,9 +14,11 @@ pub mod access;
 pub mod append;
 pub mod attach;
 pub mod audience;
+pub mod consumer;
 
 mod config;
 mod core;
+mod delivered;
 pub mod delivery;
 mod dispatch;
 mod error;

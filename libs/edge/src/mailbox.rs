@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 
 use crate::append::Outcome;
+use crate::attach::Boundaries;
 use crate::delivery::Delivery;
 
 /// One thing for a connection to deal with.
@@ -28,6 +29,13 @@ pub enum Mail {
         token: u64,
         /// The outcome.
         outcome: Outcome,
+    },
+    /// The connection's attach under this name is complete.
+    Attached {
+        /// The connection's own name for it.
+        token: u64,
+        /// For each filter, from where on it comes live.
+        boundaries: Vec<Boundaries>,
     },
     /// Close: another connection holds the session now. Answer when the session's state has been stored.
     TakenOver(oneshot::Sender<()>),

@@ -1,0 +1,511 @@
+//! The receiving half of a connection, the same for every protocol: what it receives, the session machine, the backlog it
+//! reads, the progress it reports. The protocol's edge writes what comes out and says what was acknowledged.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use model::{OrgId, PartitionId, Position, Principal, TopicFilter, UnixMillis};
+use rpc::RpcError;
+use rpc::persistence::{BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, MemberTopic};
+use session::{Ack, Fetch, Limits, Output, Page, SavedState, Session};
+use wire::Kind;
+
+use crate::attach::Boundaries;
+use crate::delivered::{Delivered, Note};
+use crate::delivery::Delivery;
+use crate::mailbox::{Mail, Mailbox};
+use crate::{Core, audience};
+
+/// How long to wait after a failed read of the backlog.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// A delivery with what this connection makes of it.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// What to write.
+    pub delivery: Arc<Delivery>,
+    qos: u8,
+    note: bool,
+    author: bool,
+}
+
+impl session::Item for Item {
+    type Token = Option<Note>;
+
+    fn partition(&self) -> PartitionId {
+        self.delivery.partition
+    }
+    fn position(&self) -> Position {
+        self.delivery.position
+    }
+    fn qos(&self) -> u8 {
+        self.qos
+    }
+    fn cost(&self) -> usize {
+        self.delivery.cost()
+    }
+    fn token(&self) -> Self::Token {
+        self.note.then(|| Note::of(&self.delivery))
+    }
+}
+
+impl Item {
+    /// Whether the connection's user sent it.
+    pub fn is_own(&self) -> bool {
+        self.author
+    }
+}
+
+type Reading = BoxFuture<'static, (u32, Result<BacklogPage, RpcError>)>;
+
+/// The receiving half of a connection.
+pub struct Consumer {
+    core: Arc<Core>,
+    who: Arc<Principal>,
+    client: Arc<str>,
+    mailbox: Arc<Mailbox>,
+    /// The session machine. Acknowledge through the methods of the consumer, which note what was delivered.
+    pub session: Session<Item>,
+    /// What it receives without asking.
+    implied: Vec<Implied>,
+    reading: Option<Reading>,
+    delivered: Delivered,
+    out: Vec<Output<Item>>,
+    next_attach: u64,
+    initial_attach: Option<u64>,
+    grants: Vec<(u64, PartitionId)>,
+}
+
+struct Implied {
+    filter: TopicFilter,
+    start: Vec<(PartitionId, Position)>,
+}
+
+/// What is left of mail for the protocol's edge to deal with.
+#[derive(Debug)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// An attach that the edge asked for is complete; with the boundaries of each filter.
+    Attached(u64, Vec<Boundaries>),
+    /// Mail that is not about receiving.
+    Mail(Mail),
+}
+
+impl Consumer {
+    /// A consumer of a new session, or of one that goes on from `saved`. `client` is the client id.
+    pub fn new(
+        core: Arc<Core>,
+        who: Arc<Principal>,
+        client: &str,
+        mailbox: Arc<Mailbox>,
+        limits: Limits,
+        saved: Option<(SavedState, u64)>,
+    ) -> Self {
+        let session = match saved {
+            Some((state, epoch)) => Session::resume(state, limits, epoch),
+            None => Session::new(limits),
+        };
+        Self {
+            core,
+            who,
+            client: client.into(),
+            mailbox,
+            session,
+            implied: Vec::new(),
+            reading: None,
+            delivered: Delivered::default(),
+            out: Vec::new(),
+            next_attach: 1,
+            initial_attach: None,
+            grants: Vec::new(),
+        }
+    }
+
+    /// The user on whose behalf it receives.
+    pub fn principal(&self) -> &Arc<Principal> {
+        &self.who
+    }
+
+    /// Begins to receive: what the principal is entitled to (if `entitled`), the threads it is a member of, and what the
+    /// session subscribed to before.
+    pub fn begin(&mut self, entitled: bool, threads: &[MemberTopic]) {
+        if entitled {
+            let of_principal = audience::of_principal(&self.who);
+            self.implied
+                .extend(of_principal.into_iter().map(|filter| Implied {
+                    filter,
+                    start: Vec::new(),
+                }));
+            for thread in threads {
+                self.imply_thread(thread);
+            }
+        }
+        let subscribed = self.session.subscriptions().iter().map(|s| s.filter.clone());
+        let filters: Vec<TopicFilter> = self
+            .implied
+            .iter()
+            .map(|i| i.filter.clone())
+            .chain(subscribed)
+            .collect();
+        let token = self.attach(&filters);
+        self.initial_attach = Some(token);
+        self.session.start(&mut self.out);
+    }
+
+    fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
+        let mut filters = audience::of_member_topic(&self.who, thread);
+        filters.retain(|f| !self.implied.iter().any(|i| i.filter == *f));
+        let start = vec![(thread.partition, thread.since)];
+        let implied = filters.iter().map(|filter| Implied {
+            filter: filter.clone(),
+            start: start.clone(),
+        });
+        self.implied.extend(implied);
+        filters
+    }
+
+    /// Attaches filters; [`Left::Attached`] with the returned name tells when they are complete. A partition that the
+    /// session has no lane in yet begins here, so nothing that comes live meanwhile is lost.
+    pub fn attach(&mut self, filters: &[TopicFilter]) -> u64 {
+        let attaching = self
+            .core
+            .attachments
+            .attach(&self.mailbox, &self.who.org, filters);
+        let known: Vec<PartitionId> = self.session.partitions().collect();
+        for (partition, routed) in attaching.entered().into_iter().flatten() {
+            if !known.contains(&partition) {
+                self.session.boundary(partition, routed, &mut self.out);
+            }
+        }
+        let token = self.next_attach;
+        self.next_attach += 1;
+        let mailbox = self.mailbox.clone();
+        // Ends by itself: when the owners answer, or, if they never do, with the process.
+        tokio::spawn(async move {
+            let boundaries = attaching.boundaries().await;
+            mailbox.push(Mail::Attached { token, boundaries });
+        });
+        token
+    }
+
+    /// Where a new subscription to `filter` begins: what is given out from now on is its. Call before [`Self::attach`].
+    pub fn start_of(&self, filter: &TopicFilter) -> Vec<(PartitionId, Position)> {
+        let start = |p| (p, self.core.attachments.given_out(p));
+        match filter.as_topic() {
+            Some(topic) => vec![start(self.core.partitioning.of(&self.who.org, &topic))],
+            None => self.core.partitioning.all().map(start).collect(),
+        }
+    }
+
+    /// Takes filters away that neither a subscription nor the entitlement needs any more.
+    pub fn detach(&self, filter: &TopicFilter) {
+        if !self.implied.iter().any(|i| i.filter == *filter) {
+            self.core
+                .attachments
+                .detach(&self.mailbox, &self.who.org, [filter]);
+        }
+    }
+
+    /// Ends receiving.
+    pub fn leave(&self) {
+        let subscribed = self.session.subscriptions().iter().map(|s| &s.filter);
+        let filters = self.implied.iter().map(|i| &i.filter).chain(subscribed);
+        self.core.attachments.leave(&self.mailbox, &self.who.org, filters);
+    }
+
+    /// Deals with mail about receiving; gives back what is not.
+    pub fn mail(&mut self, mail: Mail) -> Left {
+        match mail {
+            Mail::Live(delivery) => {
+                if let Some(item) = self.item(delivery) {
+                    self.session.live(item, &mut self.out);
+                }
+                Left::Nothing
+            }
+            Mail::Gap(partition) => {
+                self.session.gap(partition);
+                Left::Nothing
+            }
+            Mail::Boundary(partition, boundary) => {
+                // A lane still waiting for its first attach gets its boundary from that.
+                if self.initial_attach.is_none() && self.session.partitions().any(|p| p == partition) {
+                    self.session.boundary(partition, boundary, &mut self.out);
+                }
+                Left::Nothing
+            }
+            Mail::Attached { token, boundaries } => self.attached(token, boundaries),
+            other => Left::Mail(other),
+        }
+    }
+
+    fn attached(&mut self, token: u64, boundaries: Vec<Boundaries>) -> Left {
+        let initial = self.initial_attach == Some(token);
+        let grant = self.grants.iter().position(|(t, _)| *t == token);
+        if !initial && grant.is_none() {
+            return Left::Attached(token, boundaries);
+        }
+        if initial {
+            self.initial_attach = None;
+        }
+        if let Some(i) = grant {
+            self.grants.swap_remove(i);
+        }
+        let mut highest: Vec<(PartitionId, Position)> = Vec::new();
+        for (partition, boundary) in boundaries.into_iter().flatten() {
+            match highest.iter_mut().find(|(p, _)| *p == partition) {
+                Some((_, b)) => *b = boundary.max(*b),
+                None => highest.push((partition, boundary)),
+            }
+        }
+        for (partition, boundary) in highest {
+            self.session.boundary(partition, boundary, &mut self.out);
+        }
+        Left::Nothing
+    }
+
+    /// What this connection makes of an entry; `None` if it is not for it.
+    fn item(&self, delivery: Arc<Delivery>) -> Option<Item> {
+        let entry = &delivery.entry;
+        let author = entry.sender == self.who.user.as_str();
+        let qos = match entry.known_kind() {
+            Kind::Membership => 0,
+            Kind::Unspecified => return None,
+            Kind::Generic => self.granted_qos(&delivery)?,
+            Kind::Transient => 0,
+            _ if delivery.is_visible_to(&self.who) => 1,
+            _ => return None,
+        };
+        let note = !author && entry.known_kind() == Kind::Chat && !self.who.acts_as(&entry.author);
+        Some(Item {
+            delivery,
+            qos,
+            note,
+            author,
+        })
+    }
+
+    fn granted_qos(&self, delivery: &Delivery) -> Option<u8> {
+        let entry = &delivery.entry;
+        let own = !entry.client.is_empty()
+            && entry.client == *self.client
+            && entry.sender == self.who.user.as_str();
+        let matching = self.session.subscriptions().iter();
+        let granted = matching
+            .filter(|s| s.filter.matches(&entry.topic) && !(s.no_local && own))
+            .map(|s| s.qos)
+            .max();
+        granted.map(|g| g.min(u8::try_from(entry.qos).unwrap_or(0)))
+    }
+
+    /// What to write now. Fetches and grants are dealt with here and do not come out.
+    pub fn outputs(&mut self, write: &mut Vec<Output<Item>>) {
+        while !self.out.is_empty() {
+            for output in std::mem::take(&mut self.out) {
+                match output {
+                    Output::Fetch(fetch) => self.reading = Some(self.read(fetch)),
+                    Output::Send { item, .. } if item.delivery.entry.known_kind() == Kind::Membership => {
+                        self.membership(&item.delivery);
+                    }
+                    Output::Send { item, packet_id, .. } if !self.is_still_visible(&item) => {
+                        // What may not be shown any more is passed over as if it had been acknowledged.
+                        if let Some(id) = packet_id {
+                            let _passed = self.session.ack(id, &mut self.out);
+                        }
+                    }
+                    output => write.push(output),
+                }
+            }
+        }
+    }
+
+    fn is_still_visible(&self, item: &Item) -> bool {
+        let now = if item.delivery.entry.expires_at == 0 {
+            UnixMillis(0)
+        } else {
+            self.core.now()
+        };
+        !item.delivery.is_expired(now)
+    }
+
+    /// A user became a member of a thread: its entries since then are read, and then come live.
+    fn membership(&mut self, delivery: &Delivery) {
+        let entry = &delivery.entry;
+        if entry.state != 1 {
+            return;
+        }
+        let topic = model::TopicName::trusted(&entry.target);
+        let partition = self.core.partitioning.of(&self.who.org, &topic);
+        let thread = MemberTopic {
+            topic,
+            partition,
+            since: Position(entry.upto),
+        };
+        for filter in self.imply_thread(&thread) {
+            let partition = self.core.partitioning.of(&self.who.org, &filter);
+            self.session.catch_up(partition, filter.clone(), thread.since);
+            let token = self.attach(std::slice::from_ref(&filter));
+            self.grants.push((token, partition));
+        }
+    }
+
+    fn read(&self, fetch: Fetch) -> Reading {
+        let implied = self.implied.iter().map(|i| BacklogFilter {
+            filter: i.filter.clone(),
+            start: i.start.clone(),
+        });
+        let subscribed = self.session.subscriptions().iter();
+        let subscribed = subscribed.map(|s| BacklogFilter {
+            filter: s.filter.clone(),
+            start: s.start.clone(),
+        });
+        let filters = match fetch.filter {
+            Some(filter) => vec![BacklogFilter {
+                filter,
+                start: Vec::new(),
+            }],
+            None => implied.chain(subscribed).collect(),
+        };
+        let lanes = fetch.lanes.iter().map(|l| BacklogLane {
+            partition: l.partition,
+            after: l.after,
+            upto: l.upto,
+        });
+        let request = BacklogRequest {
+            org: self.who.org.clone(),
+            lanes: lanes.collect(),
+            filters,
+            max_entries: fetch.max_entries,
+            max_bytes: fetch.max_bytes,
+        };
+        let persistence = self.core.persistence.clone();
+        Box::pin(async move {
+            let page = persistence.backlog(request).await;
+            if page.is_err() {
+                tokio::time::sleep(RETRY).await;
+            }
+            (fetch.number, page)
+        })
+    }
+
+    /// Waits for the backlog that is being read, for ever if none is, and takes it in. Cancel safe.
+    pub async fn fetched(&mut self) {
+        let Some(reading) = &mut self.reading else {
+            return std::future::pending().await;
+        };
+        let (number, page) = reading.await;
+        self.reading = None;
+        match page {
+            Ok(page) => {
+                let page = self.page(page);
+                self.session.page(number, page, &mut self.out);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a backlog is not to be had yet");
+                self.session.fetch_failed(number, &mut self.out);
+            }
+        }
+    }
+
+    fn page(&self, page: BacklogPage) -> Page<Item> {
+        let entries = page.entries.into_iter().filter_map(|e| {
+            let entry = wire::frame::decode_entry(e.entry).ok()?;
+            self.item(Arc::new(Delivery::new(e.partition, e.position, e.prev, entry)))
+        });
+        Page {
+            entries: entries.collect(),
+            covered: page.covered,
+        }
+    }
+
+    /// PUBACK, or STOMP ACK in `client-individual` mode.
+    pub fn ack(&mut self, packet_id: u16) -> Ack<()> {
+        let ack = self.session.ack(packet_id, &mut self.out);
+        self.noted(ack)
+    }
+
+    /// PUBREC.
+    pub fn rec(&mut self, packet_id: u16, accepted: bool) -> Ack<()> {
+        let ack = self.session.rec(packet_id, accepted, &mut self.out);
+        self.noted(ack)
+    }
+
+    /// PUBCOMP.
+    pub fn comp(&mut self, packet_id: u16) -> Ack<()> {
+        let ack = self.session.comp(packet_id, &mut self.out);
+        self.noted(ack)
+    }
+
+    /// STOMP ACK in `client` mode: everything up to this item.
+    pub fn ack_through(&mut self, packet_id: u16) -> Ack<()> {
+        let mut tokens = Vec::new();
+        let ack = self.session.ack_through(packet_id, &mut tokens, &mut self.out);
+        tokens
+            .into_iter()
+            .flatten()
+            .for_each(|note| self.delivered.note(note));
+        ack
+    }
+
+    /// STOMP NACK: the item comes again.
+    pub fn nack(&mut self, packet_id: u16) -> Ack<()> {
+        match self.session.nack(packet_id, &mut self.out) {
+            Ack::Done(_) => Ack::Done(None),
+            Ack::Unknown => Ack::Unknown,
+            Ack::Mismatch => Ack::Mismatch,
+        }
+    }
+
+    /// Whether the connection takes no more for now.
+    pub fn throttle(&mut self, on: bool) {
+        self.session.throttle(on, &mut self.out);
+    }
+
+    fn noted(&mut self, ack: Ack<Option<Note>>) -> Ack<()> {
+        match ack {
+            Ack::Done(token) => {
+                if let Some(note) = token.flatten() {
+                    self.delivered.note(note);
+                }
+                Ack::Done(None)
+            }
+            Ack::Unknown => Ack::Unknown,
+            Ack::Mismatch => Ack::Mismatch,
+        }
+    }
+
+    /// Whether acknowledged messages wait to be reported as delivered.
+    pub fn has_delivered(&self) -> bool {
+        !self.delivered.is_empty()
+    }
+
+    /// Reports acknowledged messages as delivered. Call every `delivered_interval`, and at the end.
+    pub fn report_delivered(&mut self) {
+        self.delivered.flush(&self.core, &self.who);
+    }
+
+    /// Lets the cursors of quiet partitions follow what was given out. All mail must have been taken since the positions
+    /// were read: pass the result of [`Self::given_out`] from before the mailbox was emptied.
+    pub fn upto(&mut self, given_out: &[(PartitionId, Position)]) {
+        given_out.iter().for_each(|(p, at)| self.session.upto(*p, *at));
+    }
+
+    /// See [`Self::upto`].
+    pub fn given_out(&self) -> Vec<(PartitionId, Position)> {
+        self.session
+            .partitions()
+            .map(|p| (p, self.core.attachments.given_out(p)))
+            .collect()
+    }
+
+    /// The state to store.
+    pub fn state(&mut self) -> Bytes {
+        self.session.save().encode().into()
+    }
+
+    /// The tenant it receives from.
+    pub fn org(&self) -> &OrgId {
+        &self.who.org
+    }
+}
