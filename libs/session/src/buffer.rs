@@ -94,6 +94,18 @@ impl<E: Item> Buffer<E> {
         self.bytes -= freed;
     }
 
+    /// Forgets what is ready for a lane and new.
+    pub fn drop_new(&mut self, lane: LaneId) {
+        let (mut index, mut freed, resends) = (0, 0, self.resends);
+        self.ready.retain(|q| {
+            let keep = index < resends || q.lane != lane;
+            index += 1;
+            freed += if keep { 0 } else { q.item.cost() };
+            keep
+        });
+        self.bytes -= freed;
+    }
+
     /// Makes ready what is held for a lane behind `read`. Says how many, and the last position.
     pub fn release_held(&mut self, lane: LaneId, read: Position) -> (u32, Position) {
         let (mut count, mut last) = (0, read);

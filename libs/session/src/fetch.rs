@@ -15,24 +15,26 @@ pub(crate) enum Asked {
 }
 
 impl<E: Item> Session<E> {
-    /// The session has become entitled to `filter` from `after` on, and its lane in that partition has handed out up to
-    /// further than that without it. What of the filter lies in (after, upto] and was passed is read on the side and
-    /// handed out before anything newer of the partition. `upto` is where the filter became part of what the edge gives
-    /// to [`Session::live`] and asks persistence for; [`Position::END`] if that is now.
+    /// The session has become entitled to `filter` from `after` on, but its lane in that partition may have got further
+    /// without it: what was passed is read on the side and handed out before anything newer of the partition.
     ///
-    /// The lane is detached by this, as by [`Session::gap`]: from now on the filter belongs to the session, then the
-    /// edge attaches and calls [`Session::boundary`]. Called before the entry that grants the membership is given to
-    /// [`Session::live`] or [`Session::page`], no crash can lose it: what is saved holds either the grant unacknowledged or
-    /// the catch-up.
-    pub fn catch_up(&mut self, partition: PartitionId, filter: TopicFilter, after: Position, upto: Position) {
+    /// The lane is detached by this, as by [`Session::gap`]: from now on the filter belongs to what the edge gives to
+    /// [`Session::live`] and asks persistence for; it attaches, then calls [`Session::boundary`].
+    ///
+    /// The entry that grants the membership is given to the session like any other (at QoS 0 if the client is not to see
+    /// it), and this is called when it is handed out, before the next save. Then the grants at or below the saved `sent`
+    /// of its partition are exactly those that the session knows, and no crash loses or repeats a catch-up.
+    pub fn catch_up(&mut self, partition: PartitionId, filter: TopicFilter, after: Position) {
         self.touch();
         let Some(i) = self.lane_index(LaneId::main(partition)) else {
             self.insert(Lane::new(LaneId::main(partition), Mode::Detached, after));
             return;
         };
         self.detach(i);
-        let passed = self.lanes[i].read.max(self.lanes[i].sent);
-        let end = upto.min(passed);
+        // What is queued is not saved: it has to be read again, now with the filter. So the catch-up ends at `sent`.
+        self.buffer.drop_new(LaneId::main(partition));
+        self.lanes[i].unqueue();
+        let end = self.lanes[i].sent;
         if after < end {
             let sides = self.lanes.iter().filter(|l| l.id.partition == partition);
             let side = sides.map(|l| l.id.side).max().unwrap_or(0).saturating_add(1);
@@ -56,7 +58,7 @@ impl<E: Item> Session<E> {
         self.take_entries(side, page.entries);
         for (partition, covered) in page.covered {
             if let Some(i) = self.lane_index(LaneId { partition, side }) {
-                self.cover(i, covered);
+                self.cover(i, covered, out);
             }
         }
         for lane in self.lanes.iter_mut().filter(|l| l.is_fetching()) {
@@ -112,14 +114,15 @@ impl<E: Item> Session<E> {
         }
     }
 
-    fn cover(&mut self, i: usize, covered: Position) {
+    fn cover(&mut self, i: usize, covered: Position, out: &mut Vec<Output<E>>) {
         let lane = &mut self.lanes[i];
         if !lane.is_fetching() {
             return;
         }
         lane.read = lane.read.max(covered.min(lane.upto));
         if lane.owed > 0 {
-            self.window.give_up(lane.id, lane.read);
+            let released = self.window.give_up(lane.id, lane.read);
+            out.extend(released.into_iter().map(Output::Release));
             let owed = self
                 .window
                 .iter()

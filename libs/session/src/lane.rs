@@ -92,6 +92,15 @@ impl Lane {
         self.read = self.read.min(position.before());
     }
 
+    /// Reads again what was queued: it is not any more.
+    pub fn unqueue(&mut self) {
+        if self.queued > 0 {
+            self.fall_behind();
+            self.read = self.read.min(self.sent);
+            self.queued = 0;
+        }
+    }
+
     /// With nothing queued, all that was read has been handed out.
     pub fn settle(&mut self) {
         if self.queued == 0 {

@@ -25,7 +25,7 @@
 //! [`Session::nack`]) is *owed*: the lane reads back from just before it and lets only what is owed, and what is new,
 //! through. Owed entries keep their packet id and QoS, come with `dup`, in the order of their first sending within a
 //! page and always within a partition, and before anything newer of their lane. An owed entry that persistence no
-//! longer has (recalled, no longer granted) is given up.
+//! longer has (recalled, no longer granted) is given up; with QoS 2 by a PUBREL, since the client may hold its packet id.
 //!
 //! # Joining a topic in the past
 //!

@@ -230,10 +230,8 @@ impl<E: Item> Session<E> {
             }
         }
         for lane in &mut self.lanes {
-            if lane.queued > 0 {
-                lane.rewind(Position(lane.sent.0 + 1));
-                lane.queued = 0;
-            } else if lane.is_fetching() {
+            lane.unqueue();
+            if lane.is_fetching() {
                 lane.fall_behind();
             }
         }

@@ -161,12 +161,14 @@ impl<E: Item> Session<E> {
 
     /// Adds a subscription, or gives the one with the same filter new options; says whether there was one. A new one
     /// begins at `start`: the boundaries at which its filter was attached. A partition without a lane gets one that is
-    /// live from there; lanes that exist are not touched. One that exists keeps its start: nothing is replayed.
+    /// live from there; lanes that exist are not touched, and if they have got further, it begins there. One that exists
+    /// keeps its start: nothing is replayed.
     pub fn subscribe(&mut self, mut subscription: Subscription) -> bool {
         self.touch();
-        for &(partition, at) in &subscription.start {
-            if self.lane_index(LaneId::main(partition)).is_none() {
-                self.insert(Lane::new(LaneId::main(partition), Mode::Live, at));
+        for (partition, at) in &mut subscription.start {
+            match self.lane_index(LaneId::main(*partition)) {
+                None => self.insert(Lane::new(LaneId::main(*partition), Mode::Live, *at)),
+                Some(i) => *at = (*at).max(self.lanes[i].read).max(self.lanes[i].sent),
             }
         }
         let existing = self

@@ -165,10 +165,19 @@ impl<T> Window<T> {
         entry
     }
 
-    /// Gives up what is owed by a lane at or below `read`: persistence does not have it any more.
-    pub fn give_up(&mut self, lane: LaneId, read: Position) {
-        self.entries
-            .retain(|e| e.lane != lane || e.phase != Phase::Owed || e.position > read);
+    /// Gives up what is owed by a lane at or below `read`: persistence does not have it any more. The packet id of one
+    /// with QoS 2 may still be in the client's handshake and would hide another message from it, so that is released
+    /// and kept until PUBCOMP; says which.
+    pub fn give_up(&mut self, lane: LaneId, read: Position) -> Vec<u16> {
+        let gone = |e: &Inflight<T>| e.lane == lane && e.phase == Phase::Owed && e.position <= read;
+        self.entries.retain(|e| !gone(e) || e.exactly_once);
+        let mut released = Vec::new();
+        for entry in self.entries.iter_mut().filter(|e| gone(e)) {
+            entry.phase = Phase::Released;
+            self.active = self.active.saturating_add(1);
+            released.push(entry.packet_id);
+        }
+        released
     }
 
     pub fn shrink(&mut self) {
