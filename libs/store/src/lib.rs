@@ -1,1 +1,30 @@
-//! The only SQL.
+//! The only SQL: what the services made of the log, and what does not come from it.
+//!
+//! [`Store`] is the seam, split by concern; [`SqliteStore`] is the implementation for one process. Two rules hold for all
+//! of it. What comes from the journal is committed lazily, with the position up to which it was applied in the same
+//! transaction: a crash takes rows and position back together, and the journal brings them again. What does not come
+//! from the journal is durable when the call returns.
+
+mod error;
+mod log;
+mod messages;
+mod receipts;
+mod sessions;
+mod sqlite;
+mod threads;
+
+pub use error::StoreError;
+pub use log::{
+    Advance, Flags, LogBatch, LogStore, Lookup, MessageId, NewMessage, NewRetained, NewThread, Rewrite,
+    SentKey, Service, Stored, StreamTarget, StreamText, TargetKey, uid_hash,
+};
+pub use messages::MessageStore;
+pub use receipts::{NewMark, NewReceipt, ReceiptBatch, ReceiptStore, UnreadQuery};
+pub use sessions::{DueWill, SessionStore};
+pub use sqlite::{Options, SqliteStore};
+pub use threads::{Assign, OpenedRow, ThreadQuery, ThreadRow, ThreadStore};
+
+/// Everything a store does.
+pub trait Store: LogStore + MessageStore + SessionStore + ThreadStore + ReceiptStore {}
+
+impl<T: LogStore + MessageStore + SessionStore + ThreadStore + ReceiptStore> Store for T {}

@@ -1,1 +1,31 @@
-//! The persistence service.
+//! The persistence service: applies the log to the store and answers from it. It owns messages, sessions, wills,
+//! retained messages, threads and members.
+//!
+//! - Applying is exactly once: progress is stored with the rows, and what a stretch of the log comes to (`fold`) is a
+//!   function of the log and of what is stored, whatever the batches.
+//! - Nothing here changes messages but the log.
+//! - An answer that depends on the log waits until the log is applied as far as the asker knows it to be.
+//!
+//! ```text
+//!  journal ─► reader of each partition (lease) ─► fold ─► store
+//!                                                           ▲
+//!  edges, gateway, routing ── rpc::Persistence ─────────────┘
+//! ```
+
+mod apply;
+mod config;
+mod directory;
+mod error;
+mod fold;
+mod keeper;
+mod metrics;
+mod owner;
+mod rpc;
+mod service;
+mod stream;
+
+pub use config::{Config, History};
+pub use directory::{AgentDesk, Directory, WorkgroupDesk};
+pub use error::Error;
+pub use fold::{Item, Policy};
+pub use service::{Deps, Service};

@@ -1,0 +1,251 @@
+//! What the log leaves in the store.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::{OrgId, PartitionId, Position, TopicName, UnixMillis};
+use wire::Entry;
+
+use crate::StoreError;
+
+/// Who applies the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Messages, retained messages, threads.
+    Persistence = 1,
+    /// How far messages have come.
+    Receipts = 2,
+}
+
+/// A stored message. Ids grow in the order of application, so within a partition in the order of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub i64);
+
+/// What a stored message is. A set of bits; part of the storage format.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// A message of its own in history.
+    pub const SHOWN: Flags = Flags(1);
+    /// Counts as unread until it is read.
+    pub const COUNTABLE: Flags = Flags(2);
+    /// Taken back: its content is gone.
+    pub const RECALLED: Flags = Flags(4);
+    /// A later part of a streamed answer.
+    pub const PART: Flags = Flags(8);
+    /// An opaque MQTT publish.
+    pub const GENERIC: Flags = Flags(16);
+
+    /// With these as well.
+    #[must_use]
+    pub fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Whether it has all of these.
+    pub fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// The key of the uid index: a hash of (org, uid). Hits are compared with the row. Part of the storage format.
+pub fn uid_hash(org: &str, uid: &str) -> u64 {
+    wire::envelope::uid_key(org, "", uid) as u64
+}
+
+/// A step of one partition's progress. Refused when the partition does not stand at `from`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Where it stands.
+    pub from: Position,
+    /// Where it will stand.
+    pub to: Position,
+}
+
+/// A message to store.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its position.
+    pub position: Position,
+    /// What it is.
+    pub flags: Flags,
+    /// The decoded entry.
+    pub entry: Entry,
+    /// The entry's bytes, stored as they are.
+    pub bytes: Bytes,
+}
+
+/// Other bytes for a message that is stored.
+#[derive(Debug, Clone)]
+pub struct Rewrite {
+    /// Which.
+    pub id: MessageId,
+    /// Its new bytes.
+    pub bytes: Bytes,
+    /// What it is now.
+    pub flags: Flags,
+}
+
+/// The first part of a streamed answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamTarget {
+    /// A stored message.
+    Stored(MessageId),
+    /// The message of this index in the same batch.
+    New(usize),
+}
+
+/// A streamed answer as far as it has come: what history shows in place of its first part.
+#[derive(Debug, Clone)]
+pub struct StreamText {
+    /// Its first part.
+    pub target: StreamTarget,
+    /// The whole as a log entry; `None` forgets it (it was taken back).
+    pub bytes: Option<Bytes>,
+}
+
+/// The retained message of a topic.
+#[derive(Debug, Clone)]
+pub struct NewRetained {
+    /// The tenant.
+    pub org: OrgId,
+    /// The topic.
+    pub topic: TopicName,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Where it was published.
+    pub position: Position,
+    /// Unix ms after which it is not delivered; 0 = never.
+    pub expires_at: UnixMillis,
+    /// The entry's bytes; `None` clears the topic.
+    pub bytes: Option<Bytes>,
+}
+
+/// A thread that the log shows for the first time. Does nothing when it is known.
+#[derive(Debug, Clone)]
+pub struct NewThread {
+    /// The tenant.
+    pub org: OrgId,
+    /// Its topic.
+    pub topic: TopicName,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its uid.
+    pub uid: String,
+    /// `AGENT`, `WORKGROUP`, …
+    pub kind: &'static str,
+    /// The desk (or first member).
+    pub desk: String,
+    /// The visitor (or second member).
+    pub party: String,
+    /// The visitor's card as the message has it; a card entered before is preferred.
+    pub nickname: String,
+    /// Likewise.
+    pub avatar: String,
+    /// The agent it belongs to, where its topic says so.
+    pub agent: Option<String>,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// What a stretch of the log comes to. Applied as a whole or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct LogBatch {
+    /// The progress, one step per partition.
+    pub advances: Vec<Advance>,
+    /// In the order of the log within each partition.
+    pub messages: Vec<NewMessage>,
+    /// Stored messages that change.
+    pub rewrites: Vec<Rewrite>,
+    /// Streamed answers.
+    pub streams: Vec<StreamText>,
+    /// The last word of each topic.
+    pub retained: Vec<NewRetained>,
+    /// New threads.
+    pub threads: Vec<NewThread>,
+}
+
+/// Asks for a message by its sender.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SentKey {
+    /// The tenant.
+    pub org: OrgId,
+    /// The principal that sent it.
+    pub sender: String,
+    /// Its uid.
+    pub uid: String,
+    /// Only in this partition.
+    pub partition: Option<PartitionId>,
+}
+
+/// Asks for messages of a topic by uid.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TargetKey {
+    /// The tenant.
+    pub org: OrgId,
+    /// The topic.
+    pub topic: TopicName,
+    /// Their uid.
+    pub uid: String,
+    /// All parts of a streamed answer, not only the first.
+    pub all: bool,
+}
+
+/// A stored message.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its id.
+    pub id: MessageId,
+    /// Its position.
+    pub position: Position,
+    /// What it is.
+    pub flags: Flags,
+    /// The entry, decoded.
+    pub entry: Entry,
+    /// The streamed answer that it begins, as far as it has come; asked for with [`TargetKey`] only.
+    pub stream: Option<Bytes>,
+}
+
+/// The answers to a batch of questions, each in the order asked.
+#[derive(Debug, Clone, Default)]
+pub struct Lookup {
+    /// The earliest message of each [`SentKey`].
+    pub sent: Vec<Option<Stored>>,
+    /// The messages of each [`TargetKey`], earliest first.
+    pub targets: Vec<Vec<Stored>>,
+}
+
+/// Applies the log.
+#[async_trait]
+pub trait LogStore: Send + Sync + 'static {
+    /// How far a service has applied each partition that it has ever applied. Includes what is not durable yet.
+    async fn progress(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError>;
+
+    /// The same, once everything up to there is durable: the log may be trimmed up to here.
+    async fn durable_progress(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError>;
+
+    /// Waits until a service has applied a partition up to `upto`, or for `limit`; says how far it has.
+    async fn wait_applied(
+        &self,
+        service: Service,
+        partition: PartitionId,
+        upto: Position,
+        limit: Duration,
+    ) -> Result<Position, StoreError>;
+
+    /// Looks up stored messages.
+    async fn lookup(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError>;
+
+    /// Applies a stretch of the log in one transaction, lazily durable. On an error nothing was applied. Takes the batch
+    /// shared, so that it can be tried again.
+    async fn apply(&self, batch: std::sync::Arc<LogBatch>) -> Result<(), StoreError>;
+
+    /// Removes opaque publishes accepted before `before`, at most `limit`; says how many.
+    async fn prune_generic(&self, before: UnixMillis, limit: usize) -> Result<usize, StoreError>;
+}

@@ -1,0 +1,37 @@
+use async_trait::async_trait;
+use model::{OrgId, Position, TopicFilter, TopicName, UnixMillis};
+use rpc::persistence::{BacklogPage, BacklogRequest, HistoryPage, HistoryRange, Retained};
+
+use crate::StoreError;
+
+/// Reads messages. Nothing here waits for the log.
+#[async_trait]
+pub trait MessageStore: Send + Sync + 'static {
+    /// A page of what a session missed, as [`BacklogRequest`] says. Costs by the topics that have news and by the
+    /// page, not by what the partition holds. Messages that expired before `now` are left out.
+    async fn backlog(&self, request: BacklogRequest, now: UnixMillis) -> Result<BacklogPage, StoreError>;
+
+    /// A page of a topic's history. `head` is left to the caller, who knows how far the log was applied.
+    async fn history(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        range: HistoryRange,
+    ) -> Result<HistoryPage, StoreError>;
+
+    /// Retained messages that match and have not expired.
+    async fn retained(
+        &self,
+        org: &OrgId,
+        filter: &TopicFilter,
+        now: UnixMillis,
+    ) -> Result<Vec<Retained>, StoreError>;
+
+    /// The last message of a topic strictly before a position.
+    async fn last_before(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        before: Position,
+    ) -> Result<Option<Position>, StoreError>;
+}

@@ -1,0 +1,80 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::{OrgId, PartitionId, Position, ReceiptKind, TopicName, UserId};
+
+use crate::{Advance, StoreError};
+
+/// A message has come further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewReceipt {
+    /// The tenant.
+    pub org: OrgId,
+    /// The topic.
+    pub topic: TopicName,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// The message meant.
+    pub message: Position,
+    /// How far.
+    pub state: ReceiptKind,
+    /// The recipient.
+    pub by: UserId,
+    /// Where the receipt stands in the log.
+    pub changed: Position,
+    /// The receipt's log entry.
+    pub bytes: Bytes,
+}
+
+/// Everything by others in a topic has reached a user up to a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMark {
+    /// The tenant.
+    pub org: OrgId,
+    /// The topic.
+    pub topic: TopicName,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// The recipient.
+    pub by: UserId,
+    /// Up to here.
+    pub upto: Position,
+    /// Where the receipt stands in the log.
+    pub changed: Position,
+    /// The receipt's log entry.
+    pub bytes: Bytes,
+}
+
+/// What a stretch of the log comes to. Applied as a whole or not at all, forward only: what says less than is stored
+/// changes nothing.
+#[derive(Debug, Clone, Default)]
+pub struct ReceiptBatch {
+    /// The progress, one step per partition.
+    pub advances: Vec<Advance>,
+    /// In the order of the log within each partition.
+    pub receipts: Vec<NewReceipt>,
+    /// Likewise.
+    pub marks: Vec<NewMark>,
+}
+
+/// Whose unread messages.
+#[derive(Debug, Clone)]
+pub struct UnreadQuery {
+    /// The tenant.
+    pub org: OrgId,
+    /// The user and its aliases.
+    pub identities: Vec<UserId>,
+    /// In one thread only.
+    pub topic: Option<TopicName>,
+    /// Count from the beginning instead of from what is known to be read.
+    pub anew: bool,
+}
+
+/// How far messages have come.
+#[async_trait]
+pub trait ReceiptStore: Send + Sync + 'static {
+    /// Applies a stretch of the log in one transaction, lazily durable. On an error nothing was applied.
+    async fn apply_receipts(&self, batch: std::sync::Arc<ReceiptBatch>) -> Result<(), StoreError>;
+
+    /// How many countable messages by others the identities have not read: not recalled, after they joined.
+    async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,261 @@
+//! Applies a stretch of the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use async_trait::async_trait;
+use model::{PartitionId, Position, UnixMillis};
+use rusqlite::params;
+use wire::Kind;
+
+use super::mem::{Mem, Slot, Sums, TopicId};
+use super::writer::{Change, Ctx, Mode};
+use super::{SqliteStore, int, sql};
+use crate::{
+    Flags, LogBatch, LogStore, Lookup, NewMessage, NewRetained, SentKey, Service, StoreError, StreamTarget,
+    TargetKey, uid_hash,
+};
+
+/// Messages that were appended, for memory.
+pub(super) struct Appended {
+    slots: Vec<(TopicId, Slot, Option<u64>)>,
+    sums: AHashMap<TopicId, Sums>,
+}
+
+impl Appended {
+    pub fn len(&self) -> i64 {
+        self.slots.len() as i64
+    }
+
+    pub fn publish(self, mem: &mut Mem) {
+        for (topic, slot, uid) in self.slots {
+            mem.active.push(topic, slot, uid);
+        }
+        for (id, sums) in self.sums {
+            if let Some(topic) = mem.topics.get_mut(id) {
+                (topic.sums, topic.dirty) = (sums, true);
+            }
+        }
+    }
+}
+
+/// The uid under which an entry can be found again.
+pub(super) fn indexed_uid(entry: &wire::Entry) -> Option<u64> {
+    let has =
+        !entry.uid.is_empty() && matches!(entry.known_kind(), Kind::Chat | Kind::Recall | Kind::StreamPart);
+    has.then(|| uid_hash(&entry.org, &entry.uid))
+}
+
+#[async_trait]
+impl LogStore for SqliteStore {
+    async fn progress(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError> {
+        Ok(progress(&self.shared.mem.read(), service))
+    }
+
+    async fn durable_progress(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError> {
+        self.write(Mode::Sync, move |ctx| {
+            // A synced commit takes everything committed before it along: there is one log of pages.
+            let mark =
+                "INSERT INTO meta VALUES ('synced', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1";
+            ctx.conn
+                .prepare_cached(mark)
+                .and_then(|mut s| s.execute([]))
+                .map_err(sql("syncing"))?;
+            Ok(progress(&ctx.shared.mem.read(), service))
+        })
+        .await
+    }
+
+    async fn wait_applied(
+        &self,
+        service: Service,
+        partition: PartitionId,
+        upto: Position,
+        limit: Duration,
+    ) -> Result<Position, StoreError> {
+        Ok(self.wait(service, partition, upto, limit).await)
+    }
+
+    async fn lookup(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError> {
+        if sent.is_empty() && targets.is_empty() {
+            return Ok(Lookup::default());
+        }
+        self.read(move |conn, mem| super::lookup::lookup(conn, mem, &sent, &targets))
+            .await
+    }
+
+    async fn apply(&self, batch: Arc<LogBatch>) -> Result<(), StoreError> {
+        self.write(Mode::Log, move |ctx| apply(ctx, &batch)).await
+    }
+
+    async fn prune_generic(&self, before: UnixMillis, limit: usize) -> Result<usize, StoreError> {
+        self.write(Mode::Indexed, move |ctx| prune(ctx, before, limit))
+            .await
+    }
+}
+
+fn progress(mem: &Mem, service: Service) -> Vec<(PartitionId, Position)> {
+    let of = |(key, at): (&(u8, PartitionId), &Position)| (key.0 == service as u8).then_some((key.1, *at));
+    mem.progress.iter().filter_map(of).collect()
+}
+
+fn apply(ctx: &mut Ctx<'_>, batch: &LogBatch) -> Result<(), StoreError> {
+    for step in &batch.advances {
+        ctx.advance(Service::Persistence, *step)?;
+    }
+    let first = ctx.next;
+    append(ctx, &batch.messages)?;
+    let doing = sql("changing messages");
+    for rewrite in &batch.rewrites {
+        ctx.conn
+            .prepare_cached("UPDATE messages SET entry = ?2, flags = ?3 WHERE id = ?1")
+            .and_then(|mut s| s.execute(params![rewrite.id.0, &rewrite.bytes[..], rewrite.flags.0]))
+            .map_err(&doing)?;
+    }
+    for stream in &batch.streams {
+        let id = match stream.target {
+            StreamTarget::Stored(id) => id.0,
+            StreamTarget::New(index) => first + index as i64,
+        };
+        match &stream.bytes {
+            Some(bytes) => ctx
+                .conn
+                .prepare_cached(
+                    "INSERT INTO streams VALUES (?1, ?2) ON CONFLICT DO UPDATE SET entry = excluded.entry",
+                )
+                .and_then(|mut s| s.execute(params![id, &bytes[..]])),
+            None => ctx
+                .conn
+                .prepare_cached("DELETE FROM streams WHERE message = ?1")
+                .and_then(|mut s| s.execute([id])),
+        }
+        .map_err(&doing)?;
+    }
+    batch
+        .retained
+        .iter()
+        .try_for_each(|retained| retain(ctx, retained))?;
+    batch
+        .threads
+        .iter()
+        .try_for_each(|thread| super::threads::enter(ctx, thread).map(|_| ()))
+}
+
+fn append(ctx: &mut Ctx<'_>, messages: &[NewMessage]) -> Result<(), StoreError> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let doing = sql("appending messages");
+    let conn = ctx.conn;
+    let mut insert = conn
+        .prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")
+        .map_err(&doing)?;
+    let mut slots = Vec::with_capacity(messages.len());
+    let mut sums: AHashMap<TopicId, Sums> = AHashMap::new();
+    // Topics that this batch enters, which memory does not know yet.
+    let mut entered: AHashMap<(&str, &str), TopicId> = AHashMap::new();
+    for (id, m) in (ctx.next..).zip(messages) {
+        let key = (m.entry.org.as_str(), m.entry.topic.as_str());
+        let known = ctx
+            .shared
+            .mem
+            .read()
+            .topics
+            .id(key.0, key.1)
+            .or_else(|| entered.get(&key).copied());
+        let topic = match known {
+            Some(topic) => topic,
+            None => {
+                let topic = ctx.topic(key.0, key.1, m.partition)?;
+                entered.insert(key, topic);
+                topic
+            }
+        };
+        let sum = sums.entry(topic).or_insert_with(|| {
+            ctx.shared
+                .mem
+                .read()
+                .topics
+                .get(topic)
+                .map_or_else(Sums::default, |t| t.sums)
+        });
+        let uid = indexed_uid(&m.entry);
+        let generic = m.flags.has(Flags::GENERIC);
+        insert
+            .execute(params![
+                id,
+                topic,
+                int(m.position.0),
+                int(sum.head),
+                m.flags.0,
+                uid.map(int),
+                (m.entry.expires_at != 0).then(|| int(m.entry.expires_at)),
+                generic.then(|| int(m.entry.accepted_at)),
+                &m.bytes[..],
+            ])
+            .map_err(&doing)?;
+        sum.add(id, m.position.0, m.flags, &m.entry);
+        slots.push((
+            topic,
+            Slot {
+                position: m.position.0,
+                id,
+                flags: m.flags,
+            },
+            uid,
+        ));
+    }
+    ctx.changes.push(Change::Appended(Appended { slots, sums }));
+    Ok(())
+}
+
+fn retain(ctx: &mut Ctx<'_>, retained: &NewRetained) -> Result<(), StoreError> {
+    let doing = sql("storing a retained message");
+    let id = ctx.topic(&retained.org, &retained.topic, retained.partition)?;
+    match &retained.bytes {
+        Some(bytes) => {
+            let text = "INSERT INTO retained VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE
+                        SET position = excluded.position, expires_at = excluded.expires_at, entry = excluded.entry";
+            let expires = (retained.expires_at.0 != 0).then(|| int(retained.expires_at.0));
+            let row = params![id, int(retained.position.0), expires, &bytes[..]];
+            ctx.conn
+                .prepare_cached(text)
+                .and_then(|mut s| s.execute(row))
+                .map_err(doing)?;
+        }
+        None => {
+            let text = "DELETE FROM retained WHERE topic = ?1";
+            ctx.conn
+                .prepare_cached(text)
+                .and_then(|mut s| s.execute([id]))
+                .map_err(doing)?;
+        }
+    }
+    ctx.changes.push(Change::Retained(id, retained.bytes.is_some()));
+    Ok(())
+}
+
+fn prune(ctx: &mut Ctx<'_>, before: UnixMillis, limit: usize) -> Result<usize, StoreError> {
+    let doing = sql("removing old publishes");
+    let text = "SELECT id, topic, position FROM messages WHERE generic_at < ?1 ORDER BY generic_at LIMIT ?2";
+    let mut select = ctx.conn.prepare_cached(text).map_err(&doing)?;
+    let rows = select
+        .query_map(params![int(before.0), limit as i64], |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?))
+        })
+        .and_then(Iterator::collect::<Result<Vec<(i64, i64, i64)>, _>>)
+        .map_err(&doing)?;
+    for (id, topic, position) in &rows {
+        ctx.conn
+            .prepare_cached("DELETE FROM messages WHERE id = ?1")
+            .and_then(|mut s| s.execute([id]))
+            .and_then(|_| {
+                ctx.conn
+                    .prepare_cached("DELETE FROM topic_index WHERE topic = ?1 AND position = ?2")
+            })
+            .and_then(|mut s| s.execute([topic, position]))
+            .map_err(&doing)?;
+    }
+    Ok(rows.len())
+}

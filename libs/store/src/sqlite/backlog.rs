@@ -1,0 +1,308 @@
+//! What a session missed.
+//!
+//! The topics with news come from memory; of each, the index gives the positions of one page; the earliest of them all
+//! are the page. So a page costs by the topics with news and by its own length.
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use model::{PartitionId, Position, UnixMillis};
+use parking_lot::RwLock;
+use rpc::persistence::{BacklogEntry, BacklogLane, BacklogPage, BacklogRequest};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::mem::{Mem, TailView, TopicId};
+use super::{int, sql};
+use crate::{Flags, StoreError};
+
+/// A topic with news.
+struct News {
+    topic: TopicId,
+    after: u64,
+    receipts: bool,
+    tail: TailView,
+}
+
+/// Something at a position of a lane.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Message(i64),
+    Receipt(TopicId),
+    Mark(TopicId),
+}
+
+pub(super) fn backlog(
+    conn: &Connection,
+    mem: &RwLock<Mem>,
+    request: &BacklogRequest,
+    now: UnixMillis,
+) -> Result<BacklogPage, StoreError> {
+    let mut page = BacklogPage::default();
+    let mut room = Room {
+        entries: request.max_entries.max(1),
+        bytes: request.max_bytes,
+        taken: false,
+    };
+    let mut news = news(mem, request, room.entries);
+    for lane in &request.lanes {
+        let topics = news.remove(&lane.partition).unwrap_or_default();
+        let covered = read_lane(conn, lane, topics, now, &mut room, &mut page)?;
+        page.covered.push((lane.partition, covered));
+    }
+    Ok(page)
+}
+
+/// What the page may still take.
+struct Room {
+    entries: usize,
+    bytes: usize,
+    /// Whether it has anything: one entry is given however large it is.
+    taken: bool,
+}
+
+impl Room {
+    fn is_full(&self) -> bool {
+        self.entries == 0 || (self.bytes == 0 && self.taken)
+    }
+
+    fn take(&mut self, len: usize) {
+        (self.entries, self.bytes, self.taken) = (
+            self.entries.saturating_sub(1),
+            self.bytes.saturating_sub(len),
+            true,
+        );
+    }
+}
+
+/// The topics that have something for the request, by partition.
+fn news(mem: &RwLock<Mem>, request: &BacklogRequest, limit: usize) -> AHashMap<PartitionId, Vec<News>> {
+    let lanes: AHashMap<PartitionId, &BacklogLane> = request.lanes.iter().map(|l| (l.partition, l)).collect();
+    // The union of the filters: a topic begins where the first filter that has it begins.
+    let mut begins: AHashMap<TopicId, u64> = AHashMap::new();
+    let mem = mem.read();
+    for part in &request.filters {
+        let starts: AHashMap<PartitionId, u64> = part.start.iter().map(|(p, at)| (*p, at.0)).collect();
+        for topic in mem.topics.matching(&request.org, &part.filter) {
+            let Some(lane) = lanes.get(&topic.partition) else {
+                continue;
+            };
+            let start = starts.get(&topic.partition).copied().unwrap_or(0);
+            let after = lane.after.0.max(start);
+            if topic.sums.head > after || topic.receipt_head > after {
+                begins
+                    .entry(topic.id)
+                    .and_modify(|at| *at = after.min(*at))
+                    .or_insert(after);
+            }
+        }
+    }
+    let mut news: AHashMap<PartitionId, Vec<News>> = AHashMap::new();
+    for (id, after) in begins {
+        let Some(topic) = mem.topics.get(id) else { continue };
+        let Some(lane) = lanes.get(&topic.partition) else {
+            continue;
+        };
+        let tail = mem.tail_after(id, after, lane.upto.0, limit + 1);
+        let receipts = topic.receipt_head > after;
+        news.entry(topic.partition).or_default().push(News {
+            topic: id,
+            after,
+            receipts,
+            tail,
+        });
+    }
+    news
+}
+
+/// Reads one lane into the page; gives up to where.
+fn read_lane(
+    conn: &Connection,
+    lane: &BacklogLane,
+    mut topics: Vec<News>,
+    now: UnixMillis,
+    room: &mut Room,
+    page: &mut BacklogPage,
+) -> Result<Position, StoreError> {
+    let mut covered = lane.after;
+    while covered < lane.upto {
+        if room.is_full() {
+            return Ok(covered);
+        }
+        let limit = room.entries;
+        let (found, all) = positions(conn, &topics, lane.upto.0, limit)?;
+        for (position, source) in found {
+            if room.is_full() {
+                return Ok(covered);
+            }
+            if let Some(entry) = entry(conn, lane.partition, position, source, now)? {
+                // A page that has something is not made larger than asked by one more.
+                if room.taken && entry.entry.len() > room.bytes {
+                    return Ok(covered);
+                }
+                room.take(entry.entry.len());
+                page.entries.push(entry);
+            }
+            covered = Position(position);
+        }
+        if all {
+            return Ok(lane.upto);
+        }
+        // Everything found was taken or left out, and there is more.
+        topics
+            .iter_mut()
+            .for_each(|news| news.after = news.after.max(covered.0));
+        if topics.iter().any(|news| news.tail.slots.len() > limit) {
+            return Ok(covered);
+        }
+    }
+    Ok(lane.upto.max(covered))
+}
+
+/// The first `limit` positions of the topics up to `upto`, ascending, and whether that is all of them.
+fn positions(
+    conn: &Connection,
+    topics: &[News],
+    upto: u64,
+    limit: usize,
+) -> Result<(Vec<(u64, Source)>, bool), StoreError> {
+    let (mut found, mut bound, mut all) = (Vec::new(), upto, true);
+    for news in topics {
+        all &= topic_positions(conn, news, bound, limit, &mut found)?;
+        if found.len() > limit.saturating_mul(2).max(256) {
+            found.select_nth_unstable_by_key(limit, |(position, _)| *position);
+            found.truncate(limit);
+            bound = found.iter().map(|(position, _)| *position).max().unwrap_or(upto);
+            all = false;
+        }
+    }
+    found.sort_unstable_by_key(|(position, _)| *position);
+    all &= found.len() <= limit;
+    found.truncate(limit);
+    Ok((found, all))
+}
+
+/// Adds at most `limit + 1` positions of one topic; whether that is all of them.
+fn topic_positions(
+    conn: &Connection,
+    news: &News,
+    upto: u64,
+    limit: usize,
+    found: &mut Vec<(u64, Source)>,
+) -> Result<bool, StoreError> {
+    let doing = sql("reading positions");
+    let begin = found.len();
+    let most = (limit + 1) as i64;
+    // The database has everything before the tail; of the tail it may have a part already.
+    let disk_upto = news
+        .tail
+        .first
+        .map_or(upto, |first| upto.min(first.saturating_sub(1)));
+    if disk_upto > news.after {
+        let text =
+            "SELECT position, message FROM topic_index WHERE topic = ?1 AND position > ?2 AND position <= ?3
+                    ORDER BY position LIMIT ?4";
+        let mut select = conn.prepare_cached(text).map_err(&doing)?;
+        let mut rows = select
+            .query(params![news.topic, int(news.after), int(disk_upto), most])
+            .map_err(&doing)?;
+        while let Some(row) = rows.next().map_err(&doing)? {
+            let position = row.get::<_, i64>(0).map_err(&doing)? as u64;
+            found.push((position, Source::Message(row.get(1).map_err(&doing)?)));
+        }
+    }
+    let tail = news
+        .tail
+        .slots
+        .iter()
+        .filter(|s| s.position > news.after && s.position <= upto);
+    found.extend(tail.take(limit + 1).map(|s| (s.position, Source::Message(s.id))));
+    let mut all = found.len() - begin <= limit;
+    if news.receipts {
+        let changes = [
+            ("receipts", Source::Receipt(news.topic)),
+            ("marks", Source::Mark(news.topic)),
+        ];
+        for (table, source) in changes {
+            let text = format!(
+                "SELECT changed FROM {table} WHERE topic = ?1 AND changed > ?2 AND changed <= ?3 ORDER BY changed LIMIT ?4"
+            );
+            let mut select = conn.prepare_cached(&text).map_err(&doing)?;
+            let positions = select
+                .query_map(params![news.topic, int(news.after), int(upto), most], |r| {
+                    r.get::<_, i64>(0)
+                })
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(&doing)?;
+            all &= positions.len() <= limit;
+            found.extend(positions.into_iter().map(|position| (position as u64, source)));
+        }
+    }
+    Ok(all)
+}
+
+/// Reads what stands at a position; `None` when it is not to be delivered.
+fn entry(
+    conn: &Connection,
+    partition: PartitionId,
+    position: u64,
+    source: Source,
+    now: UnixMillis,
+) -> Result<Option<BacklogEntry>, StoreError> {
+    let doing = sql("reading a message");
+    let (prev, entry) = match source {
+        Source::Message(id) => {
+            let text = "SELECT prev, flags, expires_at, entry FROM messages WHERE id = ?1";
+            let row = conn.prepare_cached(text).and_then(|mut select| {
+                select
+                    .query_row([id], |r| {
+                        Ok((
+                            r.get(0)?,
+                            r.get(1)?,
+                            r.get::<_, Option<i64>>(2)?,
+                            r.get::<_, Vec<u8>>(3)?,
+                        ))
+                    })
+                    .optional()
+            });
+            match row.map_err(doing)? {
+                Some((prev, flags, expires, entry))
+                    if !Flags(flags).has(Flags::RECALLED) && expires.is_none_or(|at| at > int(now.0)) =>
+                {
+                    (prev, entry)
+                }
+                _ => return Ok(None),
+            }
+        }
+        Source::Receipt(topic) => match changed(conn, "receipts", topic, position)? {
+            Some(entry) => (0, entry),
+            None => return Ok(None),
+        },
+        Source::Mark(topic) => match changed(conn, "marks", topic, position)? {
+            Some(entry) => (0, entry),
+            None => return Ok(None),
+        },
+    };
+    let prev = (prev != 0i64).then_some(Position(prev as u64));
+    Ok(Some(BacklogEntry {
+        partition,
+        position: Position(position),
+        prev,
+        entry: Bytes::from(entry),
+    }))
+}
+
+/// The entry of a receipt. It may have moved on since its position was read: then it comes at its new place.
+fn changed(
+    conn: &Connection,
+    table: &str,
+    topic: TopicId,
+    position: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let text = format!("SELECT entry FROM {table} WHERE topic = ?1 AND changed = ?2 LIMIT 1");
+    conn.prepare_cached(&text)
+        .and_then(|mut select| {
+            select
+                .query_row(params![topic, int(position)], |r| r.get(0))
+                .optional()
+        })
+        .map_err(sql("reading a receipt"))
+}

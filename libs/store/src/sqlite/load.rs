@@ -1,0 +1,140 @@
+//! Brings memory up from the tables: every topic, and the tail that is not in the index yet.
+
+use model::{OrgId, PartitionId, Position, TopicName};
+use rusqlite::Connection;
+
+use super::apply::indexed_uid;
+use super::mem::{Mem, Slot, Sums, Topic, TopicId};
+use super::merge::Merge;
+use super::sql;
+use crate::{Flags, StoreError};
+
+pub(super) struct Loaded {
+    pub mem: Mem,
+    /// The id of the next message.
+    pub next: i64,
+    /// The last session epoch that may have been given.
+    pub epoch: u64,
+}
+
+pub(super) fn load(conn: &Connection, tail: usize) -> Result<Loaded, StoreError> {
+    let doing = sql("reading the store into memory");
+    let mut mem = Mem::default();
+    topics(conn, &mut mem).map_err(&doing)?;
+    for (column, set) in [("retained", retained as fn(&mut Topic)), ("threads", thread)] {
+        let mut select = conn
+            .prepare(&format!("SELECT topic FROM {column}"))
+            .map_err(&doing)?;
+        let ids = select.query_map([], |r| r.get::<_, TopicId>(0)).map_err(&doing)?;
+        for id in ids {
+            if let Some(topic) = mem.topics.get_mut(id.map_err(&doing)?) {
+                set(topic);
+            }
+        }
+    }
+    progress(conn, &mut mem).map_err(&doing)?;
+    let indexed: i64 = conn
+        .query_row("SELECT value FROM meta WHERE name = 'indexed'", [], |r| r.get(0))
+        .map_err(&doing)?;
+    read_tail(conn, &mut mem, indexed, tail)?;
+    let one = |text: &str| {
+        conn.query_row(text, [], |r| r.get::<_, Option<i64>>(0))
+            .map_err(&doing)
+    };
+    let last = one("SELECT max(id) FROM messages")?.unwrap_or(0).max(indexed);
+    let epoch = one("SELECT max(epoch) FROM sessions")?.unwrap_or(0) as u64;
+    Ok(Loaded {
+        mem,
+        next: last + 1,
+        epoch,
+    })
+}
+
+fn retained(topic: &mut Topic) {
+    topic.retained = true;
+}
+
+fn thread(topic: &mut Topic) {
+    topic.thread = true;
+}
+
+fn topics(conn: &Connection, mem: &mut Mem) -> rusqlite::Result<()> {
+    let text = "SELECT id, partition, head, shown, last, updated_at, waiting_since, receipt_head, org, topic FROM topics";
+    let mut select = conn.prepare(text)?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let number = |i: usize| row.get::<_, i64>(i).map(|n| n as u64);
+        let name = TopicName::trusted(row.get_ref(9)?.as_str()?);
+        let mut topic = Topic::new(row.get(0)?, name, PartitionId(row.get(1)?));
+        topic.sums = Sums {
+            head: number(2)?,
+            shown: number(3)?,
+            last: row.get(4)?,
+            updated_at: number(5)?,
+            waiting_since: number(6)?,
+        };
+        topic.receipt_head = number(7)?;
+        mem.topics.insert(&OrgId::new(row.get_ref(8)?.as_str()?), topic);
+    }
+    Ok(())
+}
+
+fn progress(conn: &Connection, mem: &mut Mem) -> rusqlite::Result<()> {
+    let mut select = conn.prepare("SELECT service, partition, position FROM progress")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let key = (row.get::<_, u8>(0)?, PartitionId(row.get(1)?));
+        mem.progress.insert(key, Position(row.get::<_, i64>(2)? as u64));
+    }
+    Ok(())
+}
+
+/// Reads the messages after `indexed`. More of them than a tail holds can only be there after a start with another
+/// setting: they are written to the index here.
+fn read_tail(conn: &Connection, mem: &mut Mem, indexed: i64, tail: usize) -> Result<(), StoreError> {
+    let doing = sql("reading the newest messages");
+    let text = "SELECT id, topic, position, flags, entry FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let mut select = conn.prepare(text).map_err(&doing)?;
+    let (mut after, page) = (indexed, tail.max(1) * 2);
+    loop {
+        let mut rows = select.query((after, page as i64)).map_err(&doing)?;
+        let mut read = 0;
+        while let Some(row) = rows.next().map_err(&doing)? {
+            let (topic, slot) = (row.get(1).map_err(&doing)?, slot(row).map_err(&doing)?);
+            let blob = row.get_ref(4).map_err(&doing)?;
+            let bytes = blob.as_blob().map_err(|e| doing(e.into()))?;
+            let entry = decode(bytes)?;
+            mem.active.push(topic, slot, indexed_uid(&entry));
+            if let Some(topic) = mem.topics.get_mut(topic) {
+                topic.sums.add(slot.id, slot.position, slot.flags, &entry);
+                topic.dirty = true;
+            }
+            (after, read) = (slot.id, read + 1);
+        }
+        if read < page {
+            return Ok(());
+        }
+        if let Some((tail, sums)) = mem.freeze(1) {
+            let mut merge = Merge::new(&tail, sums);
+            while !merge.step(conn)? {}
+        }
+        mem.frozen = None;
+    }
+}
+
+fn slot(row: &rusqlite::Row<'_>) -> rusqlite::Result<Slot> {
+    Ok(Slot {
+        id: row.get(0)?,
+        position: row.get::<_, i64>(2)? as u64,
+        flags: Flags(row.get(3)?),
+    })
+}
+
+/// Decodes a stored entry.
+pub(super) fn decode(bytes: &[u8]) -> Result<wire::Entry, StoreError> {
+    let copy = bytes::Bytes::copy_from_slice(bytes);
+    wire::frame::decode_entry(copy).map_err(|e| StoreError::Damaged {
+        table: "messages",
+        what: e.to_string(),
+    })
+}

@@ -1,0 +1,201 @@
+//! SQLite: one file, one thread that writes, a few connections that read.
+//!
+//! ```text
+//!  apply, open_session, … ─► queue ─► writer thread ─┬─► database (WAL) ◄── checkpointer
+//!                                                    └─► memory: topics, tail of the index
+//!  backlog, history, …    ─► memory first, then a reading connection
+//! ```
+
+mod apply;
+mod backlog;
+mod checkpoint;
+mod history;
+mod load;
+mod lookup;
+mod mem;
+mod merge;
+mod receipts;
+mod schema;
+mod sessions;
+mod threads;
+mod turns;
+mod unread;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ahash::AHashMap;
+use model::{PartitionId, Position, UnixMillis};
+use parking_lot::{Mutex, RwLock};
+use rpc::persistence::SessionKey;
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, watch};
+
+use crate::{Service, StoreError};
+use mem::Mem;
+use writer::{Ctx, Mode, Writer};
+
+/// How the store uses the machine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Page cache of the writer, in KiB.
+    pub writer_cache_kib: u64,
+    /// Page cache of each reader, in KiB.
+    pub reader_cache_kib: u64,
+    /// How much of the file readers may map.
+    pub mmap_bytes: u64,
+    /// Reading connections.
+    pub readers: usize,
+    /// Messages indexed in memory before they are written to the index; what a start reads again.
+    pub tail: usize,
+    /// Size of the write-ahead log at which a checkpoint is taken.
+    pub wal_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            writer_cache_kib: 64 << 10,
+            reader_cache_kib: 8 << 10,
+            mmap_bytes: 1 << 30,
+            readers: 4,
+            tail: 65_536,
+            wal_bytes: 32 << 20,
+        }
+    }
+}
+
+/// The store of one process. Clones are the same store; it is closed when the last one is dropped.
+#[derive(Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    writer: Arc<Writer>,
+}
+
+/// What the writer thread and the readers share.
+struct Shared {
+    path: PathBuf,
+    options: Options,
+    mem: RwLock<Mem>,
+    readers: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+    /// Grows with each change of progress.
+    applied: watch::Sender<u64>,
+    /// The last session epoch given.
+    epoch: AtomicU64,
+    /// Connected sessions of which nothing is stored: epoch and edge.
+    transient: Mutex<AHashMap<SessionKey, (u64, model::EdgeId)>>,
+}
+
+impl SqliteStore {
+    /// Brings the schema of the file up, making the file when it is not there.
+    ///
+    /// # Errors
+    /// When the schema is newer than this version, or the disk refuses.
+    pub fn migrate(path: &Path) -> Result<(), StoreError> {
+        schema::migrate(path)
+    }
+
+    /// Opens a migrated file. Reads every topic and the newest messages into memory.
+    ///
+    /// # Errors
+    /// When the schema is not ours, or the disk refuses.
+    pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        let conn = schema::writer(path, &options)?;
+        let loaded = load::load(&conn, options.tail)?;
+        let mut readers = Vec::with_capacity(options.readers);
+        for _ in 0..options.readers.max(1) {
+            readers.push(schema::reader(path, &options)?);
+        }
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            options: options.clone(),
+            mem: RwLock::new(loaded.mem),
+            permits: Semaphore::new(readers.len()),
+            readers: Mutex::new(readers),
+            applied: watch::Sender::new(0),
+            epoch: AtomicU64::new(loaded.epoch),
+            transient: Mutex::default(),
+        });
+        let checkpointer = checkpoint::start(path, schema::checkpointer(path)?, options.wal_bytes)?;
+        let writer = Writer::start(conn, shared.clone(), &options, loaded.next, checkpointer)?;
+        Ok(Self {
+            shared,
+            writer: Arc::new(writer),
+        })
+    }
+
+    /// Runs `work` on a reading connection, with what is in memory.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &RwLock<Mem>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let shared = self.shared.clone();
+        let _permit = self
+            .shared
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        let run = tokio::task::spawn_blocking(move || {
+            // A caller that gave up has returned its permit while its read still runs.
+            let conn = shared.readers.lock().pop();
+            let conn = conn.map_or_else(|| schema::reader(&shared.path, &shared.options), Ok)?;
+            let result = work(&conn, &shared.mem);
+            let mut readers = shared.readers.lock();
+            if readers.len() < shared.options.readers {
+                readers.push(conn);
+            }
+            result
+        });
+        run.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs `work` in the writer.
+    async fn write<T, F>(&self, mode: Mode, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Ctx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.call(mode, work).await
+    }
+
+    async fn wait(
+        &self,
+        service: Service,
+        partition: PartitionId,
+        upto: Position,
+        limit: Duration,
+    ) -> Position {
+        let applied = || self.shared.mem.read().applied(service, partition);
+        let mut changes = self.shared.applied.subscribe();
+        let reached = async { while applied() < upto && changes.changed().await.is_ok() {} };
+        // Whether it was reached or the time is over shows in the answer.
+        let _timed_out = tokio::time::timeout(limit, reached).await;
+        applied()
+    }
+}
+
+impl Shared {
+    /// An epoch that no session ever had: it follows the clock, and grows when the clock does not.
+    fn next_epoch(&self, now: UnixMillis) -> u64 {
+        let floor = now.0.saturating_mul(1000);
+        let next = |last: u64| Some(last.saturating_add(1).max(floor));
+        let last = self.epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        last.map_or(floor, |last| last.saturating_add(1).max(floor))
+    }
+}
+
+/// Names what SQLite refused.
+fn sql(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    StoreError::sqlite(operation)
+}
+
+/// Positions, hashes and times are stored as what SQLite has.
+fn int(n: u64) -> i64 {
+    n as i64
+}

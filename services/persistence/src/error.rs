@@ -1,0 +1,26 @@
+use backplane::journal::JournalError;
+use rpc::{ErrorKind, RpcError};
+use store::StoreError;
+use thiserror::Error;
+
+/// Why the persistence service cannot go on.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The store fails.
+    #[error("the store of the persistence service failed")]
+    Store(#[from] StoreError),
+    /// The journal fails.
+    #[error("the journal of the persistence service failed")]
+    Journal(#[from] JournalError),
+}
+
+/// What a caller is told of the store's failures.
+pub(crate) fn answer(error: StoreError) -> RpcError {
+    let kind = if error.is_temporary() || matches!(error, StoreError::Closed) {
+        ErrorKind::Unavailable
+    } else {
+        tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+        ErrorKind::Internal
+    };
+    RpcError::new(kind, error.to_string())
+}

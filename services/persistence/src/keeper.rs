@@ -1,0 +1,170 @@
+//! What happens by time: wills, session expiry, old publishes, trimming the journal.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use backplane::journal::FrameId;
+use bytes::Bytes;
+use model::{EdgeId, FrameSeq, PartitionId, Position, UnixMillis};
+use runtime::lifecycle::Stop;
+use store::{DueWill, Service, StoreError};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
+use wire::Frame;
+
+use crate::Error;
+use crate::service::Core;
+
+/// How often wills and sessions are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How often old publishes are removed.
+const PRUNE: Duration = Duration::from_secs(600);
+/// At most this many of anything at once.
+const LIMIT: usize = 1000;
+/// The writer of wills: the same whichever replica writes them, so that a retried one is stored once.
+const WRITER: &str = "persistence/wills";
+const LEASE: &str = "persistence/keeper";
+
+/// Keeps the store until told to stop. One replica does so at a time.
+pub(crate) async fn keep(core: Arc<Core>, stop: Stop) -> Result<(), Error> {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut trimmed, mut pruned) = (Instant::now(), Instant::now());
+    let lease = core.config.lease.get();
+    loop {
+        tokio::select! {
+            () = stop.soft().cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        if core
+            .deps
+            .leases
+            .acquire(LEASE, &core.deps.holder, lease)
+            .await
+            .is_err()
+        {
+            continue;
+        }
+        core.report("publishing wills", core.publish_wills().await);
+        core.report("expiring sessions", core.expire_sessions().await);
+        if pruned.elapsed() >= PRUNE {
+            pruned = Instant::now();
+            core.report("removing old publishes", core.prune().await);
+        }
+        if trimmed.elapsed() >= core.config.trim_interval.get() {
+            trimmed = Instant::now();
+            core.report("trimming the journal", core.trim().await);
+        }
+    }
+}
+
+impl Core {
+    fn report(&self, what: &'static str, result: Result<(), Error>) {
+        if let Err(error) = result {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "{what} failed; it will be tried again"
+            );
+        }
+    }
+
+    /// Puts wills whose time has come into the log; they are forgotten only when they are durable there.
+    pub async fn publish_wills(&self) -> Result<(), Error> {
+        let now = self.now();
+        loop {
+            let due = self.deps.store.due_wills(now, LIMIT).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            let mut done = Vec::with_capacity(due.len());
+            let mut result = Ok(());
+            for will in due {
+                let id = will.id;
+                match self.publish_will(will, now).await {
+                    Ok(()) => done.push(id),
+                    Err(error) => {
+                        result = Err(error);
+                        break;
+                    }
+                }
+            }
+            self.metrics.wills.inc_by(done.len() as u64);
+            self.deps.store.forget_wills(done).await?;
+            result?;
+        }
+    }
+
+    async fn publish_will(&self, will: DueWill, now: UnixMillis) -> Result<(), Error> {
+        let Ok(mut entry) = wire::frame::decode_entry(will.entry) else {
+            tracing::error!(will = will.id, "a will cannot be read; it is dropped");
+            return Ok(());
+        };
+        // Its message expiry counts from its publication.
+        if entry.expires_at != 0 {
+            entry.expires_at = now
+                .0
+                .saturating_add(entry.expires_at.saturating_sub(entry.accepted_at));
+        }
+        entry.accepted_at = now.0;
+        let partition = entry.partition(self.deps.partitioning);
+        let edge = format!("persistence/{}", self.deps.holder);
+        let frame = Frame {
+            edge,
+            id: will.id,
+            entries: vec![entry.to_bytes()],
+        };
+        let id = FrameId {
+            writer: EdgeId::new(WRITER),
+            number: will.id,
+        };
+        let bytes: Bytes = wire::frame::encode(&frame);
+        let appended = self.deps.journal.append(partition, id, bytes).await;
+        self.journal_check.set_result(&appended);
+        Ok(appended.map(|_| ())?)
+    }
+
+    /// Forgets sessions whose time is over.
+    pub async fn expire_sessions(&self) -> Result<(), Error> {
+        let expired = self.deps.store.expire_sessions(self.now(), LIMIT).await?;
+        self.metrics.expired.inc_by(expired as u64);
+        Ok(())
+    }
+
+    async fn prune(&self) -> Result<(), Error> {
+        let before = self
+            .now()
+            .0
+            .saturating_sub(self.config.generic_retention.as_millis());
+        while self.deps.store.prune_generic(UnixMillis(before), LIMIT).await? == LIMIT {}
+        Ok(())
+    }
+
+    /// Tells the journal what every service has durably applied.
+    pub async fn trim(&self) -> Result<(), Error> {
+        let messages = self.durable(Service::Persistence).await?;
+        let receipts = self.durable(Service::Receipts).await?;
+        let mut lag = 0;
+        for partition in self.deps.partitioning.all() {
+            let of = |applied: &AHashMap<PartitionId, Position>| {
+                applied.get(&partition).copied().unwrap_or_default().seq()
+            };
+            let upto = of(&messages).min(of(&receipts));
+            if upto > FrameSeq(0) {
+                self.deps.journal.trim(partition, upto).await?;
+            }
+            let head = self.deps.journal.head(partition).await?;
+            lag += head.0.saturating_sub(of(&messages).0);
+        }
+        self.metrics.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    async fn durable(&self, service: Service) -> Result<AHashMap<PartitionId, Position>, StoreError> {
+        Ok(self
+            .deps
+            .store
+            .durable_progress(service)
+            .await?
+            .into_iter()
+            .collect())
+    }
+}

@@ -1,0 +1,443 @@
+//! Sessions, wills, threads.
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::{Position, Role, UnixMillis};
+use rpc::ErrorKind;
+use rpc::persistence::{
+    CloseSession, HistoryRange, HistoryRequest, OpenSession, OpenThread, SaveSession, SessionKey,
+    ThreadsRequest, UserCard, Will,
+};
+use support::*;
+
+fn key(client: &str) -> SessionKey {
+    SessionKey {
+        org: org(),
+        user: "u".into(),
+        client: client.into(),
+    }
+}
+
+fn open(client: &str, clean_start: bool, expiry: u32, delay: Option<u32>) -> OpenSession {
+    let will = delay.map(|delay| Will {
+        entry: generic("will/u", "gone", 1, false).to_bytes(),
+        delay,
+    });
+    OpenSession {
+        key: key(client),
+        clean_start,
+        expiry,
+        will,
+        edge: "edge-1".into(),
+    }
+}
+
+fn close(client: &str, epoch: u64, expiry: u32, publish_will: bool, at: u64) -> CloseSession {
+    let state = Bytes::from_static(b"last");
+    CloseSession {
+        key: key(client),
+        epoch,
+        state,
+        expiry,
+        at: UnixMillis(at),
+        publish_will,
+    }
+}
+
+#[tokio::test]
+async fn each_opening_fences_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    let first = world
+        .api
+        .open_session(open("c", false, 3600, None))
+        .await
+        .unwrap();
+    assert_eq!((first.present, first.previous_edge), (false, None));
+    let save = |epoch, state: &'static [u8]| {
+        vec![SaveSession {
+            key: key("c"),
+            epoch,
+            state: Bytes::from_static(state),
+        }]
+    };
+    assert_eq!(
+        world.api.save_sessions(save(first.epoch, b"one")).await.unwrap(),
+        [true]
+    );
+    let second = world
+        .api
+        .open_session(open("c", false, 3600, None))
+        .await
+        .unwrap();
+    assert!(second.epoch > first.epoch && second.present);
+    assert_eq!(
+        (&second.state[..], second.previous_edge),
+        (&b"one"[..], Some("edge-1".into()))
+    );
+    assert_eq!(
+        world
+            .api
+            .save_sessions(save(first.epoch, b"stale"))
+            .await
+            .unwrap(),
+        [false]
+    );
+    world
+        .api
+        .close_session(close("c", first.epoch, 0, true, NOW))
+        .await
+        .unwrap();
+    world
+        .api
+        .close_session(close("c", second.epoch, 3600, false, NOW))
+        .await
+        .unwrap();
+    world.close().await;
+
+    let world = World::open(dir.path()).await;
+    let third = world
+        .api
+        .open_session(open("c", false, 3600, None))
+        .await
+        .unwrap();
+    assert!(third.epoch > second.epoch && third.present);
+    assert_eq!((&third.state[..], third.previous_edge), (&b"last"[..], None));
+    let clean = world.api.open_session(open("c", true, 3600, None)).await.unwrap();
+    assert!(!clean.present && clean.state.is_empty() && clean.epoch > third.epoch);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_session_that_ends_with_its_connection_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    let first = world.api.open_session(open("c", true, 0, None)).await.unwrap();
+    let second = world.api.open_session(open("c", true, 0, None)).await.unwrap();
+    assert!(second.epoch > first.epoch);
+    assert_eq!(second.previous_edge, Some("edge-1".into()));
+    world
+        .api
+        .close_session(close("c", second.epoch, 0, false, NOW))
+        .await
+        .unwrap();
+    let third = world.api.open_session(open("c", false, 60, None)).await.unwrap();
+    assert_eq!((third.present, third.previous_edge), (false, None));
+    let gone = world.api.open_session(open("c", true, 0, None)).await.unwrap();
+    world
+        .api
+        .close_session(close("c", gone.epoch, 0, false, NOW))
+        .await
+        .unwrap();
+    assert!(
+        !world
+            .api
+            .open_session(open("c", false, 60, None))
+            .await
+            .unwrap()
+            .present
+    );
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_session_is_forgotten_when_its_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    let opened = world.api.open_session(open("c", false, 60, None)).await.unwrap();
+    world
+        .api
+        .close_session(close("c", opened.epoch, 60, false, NOW))
+        .await
+        .unwrap();
+    world.hand.advance(Duration::from_secs(59));
+    let again = world.api.open_session(open("c", false, 60, None)).await.unwrap();
+    assert!(again.present);
+    world
+        .api
+        .close_session(close("c", again.epoch, 60, false, NOW + 59_000))
+        .await
+        .unwrap();
+    world.hand.advance(Duration::from_secs(60));
+    assert!(
+        !world
+            .api
+            .open_session(open("c", false, 60, None))
+            .await
+            .unwrap()
+            .present
+    );
+    world.close().await;
+}
+
+/// How many wills are in the log.
+async fn wills(world: &World) -> usize {
+    let partition = partitioning().of(ORG, "will/u");
+    backplane::journal::Journal::head(&*world.journal, partition)
+        .await
+        .unwrap()
+        .0 as usize
+}
+
+async fn until_wills(world: &World, n: usize) {
+    let reached = async {
+        while wills(world).await < n {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reached)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_will_waits_for_its_delay_and_is_published_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    // Cancelled: the session goes on within the delay.
+    let opened = world
+        .api
+        .open_session(open("c", false, 3600, Some(60)))
+        .await
+        .unwrap();
+    world
+        .api
+        .close_session(close("c", opened.epoch, 3600, true, NOW))
+        .await
+        .unwrap();
+    let opened = world
+        .api
+        .open_session(open("c", false, 3600, Some(60)))
+        .await
+        .unwrap();
+    // Dropped: the client said good-bye.
+    world
+        .api
+        .close_session(close("c", opened.epoch, 3600, false, NOW))
+        .await
+        .unwrap();
+    // Due: its delay passes; the session expires first in one of the two.
+    for (client, expiry) in [("d", 3600), ("e", 10)] {
+        let opened = world
+            .api
+            .open_session(open(client, false, expiry, Some(60)))
+            .await
+            .unwrap();
+        world
+            .api
+            .close_session(close(client, opened.epoch, expiry, true, NOW))
+            .await
+            .unwrap();
+    }
+    world.hand.advance(Duration::from_secs(10));
+    until_wills(&world, 1).await;
+    world.hand.advance(Duration::from_secs(50));
+    until_wills(&world, 2).await;
+    // Due at once: the session is forgotten.
+    let opened = world
+        .api
+        .open_session(open("f", false, 3600, Some(60)))
+        .await
+        .unwrap();
+    world
+        .api
+        .close_session(close("f", opened.epoch, 3600, true, NOW + 60_000))
+        .await
+        .unwrap();
+    world.api.open_session(open("f", true, 3600, None)).await.unwrap();
+    until_wills(&world, 3).await;
+    world.settle().await;
+    world.close().await;
+
+    let world = World::open(dir.path()).await;
+    assert_eq!(wills(&world).await, 3);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn the_wills_of_a_dead_process_are_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    world
+        .api
+        .open_session(open("now", false, 0, Some(0)))
+        .await
+        .unwrap();
+    world
+        .api
+        .open_session(open("later", false, 3600, Some(60)))
+        .await
+        .unwrap();
+    world
+        .api
+        .open_session(open("back", false, 3600, Some(60)))
+        .await
+        .unwrap();
+    world.close().await;
+
+    let world = World::open(dir.path()).await;
+    until_wills(&world, 1).await;
+    assert!(
+        world
+            .api
+            .open_session(open("back", false, 3600, None))
+            .await
+            .unwrap()
+            .present
+    );
+    world.hand.advance(Duration::from_secs(60));
+    until_wills(&world, 2).await;
+    world.settle().await;
+    assert_eq!(wills(&world).await, 2);
+    world.close().await;
+}
+
+fn visit(desk: &str, visitor: &str, online: &[&str]) -> OpenThread {
+    let visitor = UserCard {
+        uid: visitor.into(),
+        nickname: "Vera".into(),
+        avatar: String::new(),
+    };
+    let online = online.iter().map(|u| (*u).into()).collect();
+    OpenThread {
+        org: "df_org_uid".into(),
+        desk: desk.into(),
+        visitor,
+        online,
+        at: UnixMillis(NOW),
+    }
+}
+
+#[tokio::test]
+async fn a_workgroups_threads_go_to_the_agent_with_the_fewest() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    let mut access = backplane::bus::Bus::subscribe(&*world.bus, "access")
+        .await
+        .unwrap();
+    let first = world
+        .api
+        .open_thread(visit("df_wg_uid", "v1", &["agent2"]))
+        .await
+        .unwrap();
+    assert!(first.created);
+    assert_eq!(first.joined, ["agent2".into()]);
+    assert_eq!(
+        first.thread.agent.as_ref().map(|a| a.card.uid.as_str()),
+        Some("df_ag2_uid")
+    );
+    assert_eq!(
+        &access.next().await.unwrap()[0].payload[..],
+        b"df_org_uid\0org/workgroup/df_wg_uid/v1"
+    );
+    let again = world
+        .api
+        .open_thread(visit("df_wg_uid", "v1", &["agent1"]))
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.created, &again.thread.uid, again.joined.len()),
+        (false, &first.thread.uid, 1)
+    );
+    let (org, name) = ("df_org_uid".into(), topic("org/workgroup/df_wg_uid/v1"));
+    world
+        .api
+        .announced(&org, &name, vec!["agent2".into()])
+        .await
+        .unwrap();
+    assert!(
+        world
+            .api
+            .open_thread(visit("df_wg_uid", "v1", &[]))
+            .await
+            .unwrap()
+            .joined
+            .is_empty()
+    );
+    let second = world
+        .api
+        .open_thread(visit("df_wg_uid", "v2", &["agent1", "agent2"]))
+        .await
+        .unwrap();
+    assert_eq!(second.thread.agent.map(|a| a.user), Some("agent1".into()));
+    let members = world.api.membership(&org, &name).await.unwrap();
+    assert_eq!((members.version, members.members), (2, vec!["df_ag2_uid".into()]));
+    let topics = world
+        .api
+        .member_topics(&org, vec!["agent2".into(), "df_ag2_uid".into()])
+        .await
+        .unwrap();
+    assert_eq!(topics.iter().map(|t| &t.topic).collect::<Vec<_>>(), [&name]);
+    let error = world
+        .api
+        .open_thread(visit("nobody", "v1", &[]))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    let agents = world
+        .api
+        .open_thread(visit("df_ag_uid", "v3", &[]))
+        .await
+        .unwrap();
+    assert!(agents.joined.is_empty() && agents.thread.agent.is_some());
+    world.close().await;
+}
+
+#[tokio::test]
+async fn threads_follow_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    let at = |mut entry: wire::Entry, at: u64| {
+        entry.accepted_at = at;
+        entry
+    };
+    world
+        .append(&[
+            at(chat("org/agent/a/v1", "1", "v1", Role::Visitor, "hello"), NOW + 1),
+            at(chat("org/agent/a/v2", "2", "v2", Role::Visitor, "hi"), NOW + 2),
+            at(
+                chat("org/agent/a/v1", "3", "v1", Role::Visitor, "anyone?"),
+                NOW + 3,
+            ),
+            at(chat("org/agent/a/v2", "4", "a", Role::Agent, "yes"), NOW + 4),
+            at(
+                chat("org/agent/b/v3", "5", "v3", Role::Visitor, "other desk"),
+                NOW + 5,
+            ),
+        ])
+        .await;
+    world.settle().await;
+    let ask = |unreplied| ThreadsRequest {
+        org: org(),
+        identities: vec!["user-a".into(), "a".into()],
+        unreplied,
+        page: 0,
+        size: 10,
+    };
+    let page = world.api.threads(ask(false)).await.unwrap();
+    let names: Vec<_> = page.threads.iter().map(|t| t.topic.as_str()).collect();
+    assert_eq!((names, page.total), (vec!["org/agent/a/v2", "org/agent/a/v1"], 2));
+    assert_eq!(page.threads[1].visitor.nickname, "nick of v1");
+    assert_eq!((page.threads[0].unread, page.threads[1].unread), (1, 2));
+    assert_eq!(
+        page.threads[0].last.as_ref().map(|(_, e)| content(e)).as_deref(),
+        Some("yes")
+    );
+    let page = world.api.threads(ask(true)).await.unwrap();
+    assert_eq!(page.threads[0].unreplied_since, Some(UnixMillis(NOW + 1)));
+    assert_eq!(page.total, 1);
+    let range = HistoryRange::Before {
+        position: Position::END,
+        limit: 1,
+    };
+    let request = HistoryRequest {
+        org: org(),
+        topic: topic("org/agent/none/v"),
+        range,
+    };
+    assert_eq!(world.api.history(request).await.unwrap().total, 0);
+    world.close().await;
+}
