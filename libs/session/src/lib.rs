@@ -68,7 +68,7 @@ pub trait Item {
     fn token(&self) -> Self::Token;
 }
 
-/// Bounds of one session. Memory is at most `buffer_items` and `buffer_bytes` (and one page above them) plus 40 bytes
+/// Bounds of one session. Memory is at most `buffer_items` and `buffer_bytes` (and one page above them) plus 24 bytes
 /// and a token for each item in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

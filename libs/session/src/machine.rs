@@ -78,6 +78,7 @@ impl<E: Item> Session<E> {
                 exactly_once: entry.phase != SavedPhase::AtLeastOnce,
                 phase: if released { Phase::Released } else { Phase::Owed },
                 cost: 0,
+                turn: 0,
                 token: None,
             });
         }
@@ -292,6 +293,7 @@ impl<E: Item> Session<E> {
                 exactly_once: qos == 2,
                 phase: Phase::Sent,
                 cost: cost_of(&item),
+                turn: self.revision,
                 token: Some(item.token()),
             })
         });
@@ -309,15 +311,15 @@ impl<E: Item> Session<E> {
         let Some(i) = found.filter(|i| self.window.get(*i).phase == Phase::Queued) else {
             return; // acknowledged meanwhile
         };
-        let (packet_id, exactly_once) = self.window.resend(i, cost_of(&item), item.token());
-        let qos = if exactly_once { 2 } else { 1 };
+        self.touch();
+        let entry = self.window.resend(i, cost_of(&item), self.revision, item.token());
+        let (packet_id, qos) = (entry.packet_id, if entry.exactly_once { 2 } else { 1 });
         out.push(Output::Send {
             packet_id: Some(packet_id),
             qos,
             dup: true,
             item,
         });
-        self.touch();
     }
 
     pub(crate) fn lane_index(&self, id: LaneId) -> Option<usize> {

@@ -45,7 +45,7 @@ impl<E: Item> Session<E> {
     }
 
     /// An ACK of STOMP's `client`: the item and everything that was sent before it on this connection. The tokens are
-    /// appended in that order.
+    /// appended in the order of first sending.
     pub fn ack_through(
         &mut self,
         packet_id: u16,
@@ -55,12 +55,12 @@ impl<E: Item> Session<E> {
         let Some(last) = self.window.find(packet_id) else {
             return Ack::Unknown;
         };
-        for i in (0..=last).rev() {
-            if i == last || self.window.get(i).phase == Phase::Sent {
-                tokens.extend(self.finish(i).token);
-            }
-        }
-        tokens.reverse();
+        let window = &self.window;
+        let covered = |i: &usize| *i == last || window.was_sent_by(*i, last);
+        let covered: Vec<_> = (0..window.len()).rev().filter(covered).collect();
+        let from = tokens.len();
+        tokens.extend(covered.into_iter().filter_map(|i| self.finish(i).token));
+        tokens[from..].reverse();
         self.pump(out);
         Ack::Done(None)
     }
@@ -244,7 +244,7 @@ impl<E: Item> Session<E> {
 
     /// How many items are in flight.
     pub fn inflight(&self) -> usize {
-        self.window.iter().count()
+        self.window.len()
     }
 
     /// How many items and bytes are buffered.

@@ -27,10 +27,13 @@ pub(crate) struct Inflight<T> {
     pub exactly_once: bool,
     pub phase: Phase,
     pub cost: u32,
+    /// The session's revision when it was sent: tells what was sent before what.
+    pub turn: u32,
     pub token: Option<T>,
 }
 
-/// In the order of (last) sending.
+/// In the order of first sending, and therefore by position within each lane. What comes again keeps its place: after
+/// the next reconnect it must not come behind what followed it.
 #[derive(Debug, Clone)]
 pub(crate) struct Window<T> {
     entries: VecDeque<Inflight<T>>,
@@ -66,6 +69,10 @@ impl<T> Window<T> {
         self.entries.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub fn next_id(&self) -> u16 {
         self.next_id
     }
@@ -78,9 +85,7 @@ impl<T> Window<T> {
 
     /// The oldest unacknowledged position of a lane.
     pub fn oldest(&self, lane: LaneId) -> Option<Position> {
-        (self.entries.iter().filter(|e| e.lane == lane))
-            .map(|e| e.position)
-            .min()
+        self.entries.iter().find(|e| e.lane == lane).map(|e| e.position)
     }
 
     pub fn find(&self, packet_id: u16) -> Option<usize> {
@@ -119,15 +124,20 @@ impl<T> Window<T> {
         packet_id
     }
 
-    /// Marks what is being handed out again. Says its packet id and whether it is QoS 2.
-    pub fn resend(&mut self, index: usize, cost: u32, token: T) -> (u16, bool) {
+    /// Marks what is being handed out again.
+    pub fn resend(&mut self, index: usize, cost: u32, turn: u32, token: T) -> &Inflight<T> {
         self.active += 1;
         self.bytes += cost as usize;
-        let mut entry = self.entries.remove(index).expect("the index was just found");
+        let entry = &mut self.entries[index];
         (entry.phase, entry.cost, entry.token) = (Phase::Sent, cost, Some(token));
-        let told = (entry.packet_id, entry.exactly_once);
-        self.entries.push_back(entry);
-        told
+        entry.turn = turn;
+        entry
+    }
+
+    /// Whether an entry was sent on this connection, and not after another one.
+    pub fn was_sent_by(&self, index: usize, other: usize) -> bool {
+        let (entry, other) = (&self.entries[index], &self.entries[other]);
+        entry.phase == Phase::Sent && other.turn.wrapping_sub(entry.turn) < 1 << 31
     }
 
     /// Takes back what was handed out: it must come again.
@@ -224,6 +234,7 @@ mod tests {
             exactly_once: false,
             phase: Phase::Sent,
             cost: 1,
+            turn: 0,
             token: None,
         }
     }

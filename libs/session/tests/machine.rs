@@ -254,7 +254,7 @@ fn a_refused_item_comes_again_and_newer_ones_do_not() {
     );
     assert_eq!(
         (tokens, rig.session.inflight()),
-        (vec![12, 11], 1),
+        (vec![11, 12], 1),
         "13 was sent after 11 came again"
     );
 }
