@@ -106,18 +106,16 @@ impl<E: Item> Buffer<E> {
         self.bytes -= freed;
     }
 
-    /// Makes ready what is held for a lane behind `read`. Says how many, and the last position.
-    pub fn release_held(&mut self, lane: LaneId, read: Position) -> (u32, Position) {
-        let (mut count, mut last) = (0, read);
+    /// Makes ready what is held for a lane. Says how many, and the last position.
+    pub fn release_held(&mut self, lane: LaneId) -> (u32, Option<Position>) {
+        let (mut count, mut last) = (0, None);
         for queued in std::mem::take(&mut self.held) {
-            if queued.lane != lane {
-                self.held.push(queued);
-            } else if queued.item.position() > last {
-                last = queued.item.position();
+            if queued.lane == lane {
+                last = Some(queued.item.position());
                 count += 1;
                 self.ready.push_back(queued);
             } else {
-                self.bytes -= queued.item.cost();
+                self.held.push(queued);
             }
         }
         (count, last)

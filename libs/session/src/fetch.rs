@@ -131,9 +131,9 @@ impl<E: Item> Session<E> {
         }
         if lane.read >= lane.upto && lane.mode == Mode::Fetching {
             lane.mode = Mode::Live;
-            let (count, last) = self.buffer.release_held(lane.id, lane.read);
+            let (count, last) = self.buffer.release_held(lane.id);
             lane.queued += count;
-            lane.read = last;
+            lane.read = last.unwrap_or(lane.read);
         }
         lane.settle();
     }

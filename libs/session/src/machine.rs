@@ -111,8 +111,9 @@ impl<E: Item> Session<E> {
     }
 
     /// The edge is attached to a partition with everything that this session receives of it: what is behind `boundary`
-    /// will come by [`Session::live`] without holes. An unknown partition begins here, with no backlog. No effect on a
-    /// lane that is attached already.
+    /// comes by [`Session::live`] without holes. So it is at least what the edge had been given before the session began
+    /// to listen, and it answers a request made after the last [`Session::gap`]. An unknown partition begins here, with
+    /// no backlog. No effect on a lane that is attached already.
     pub fn boundary(&mut self, partition: PartitionId, boundary: Position, out: &mut Vec<Output<E>>) {
         let Some(i) = self.lane_index(LaneId::main(partition)) else {
             self.insert(Lane::new(LaneId::main(partition), Mode::Live, boundary));

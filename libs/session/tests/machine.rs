@@ -220,6 +220,21 @@ fn an_unacknowledged_item_that_is_gone_is_given_up() {
 }
 
 #[test]
+fn a_gone_item_of_qos_2_keeps_its_packet_id_until_the_client_has_let_go_of_it() {
+    let mut rig = Rig::attached();
+    rig.session.live(thing(11, 2), &mut rig.out);
+    let mut rig = rig.reconnected();
+    rig.boundary(11);
+    rig.page(&[], 11);
+    assert_eq!(
+        (rig.out.clone(), rig.session.inflight()),
+        (vec![Output::Release(1)], 1)
+    );
+    assert_eq!(rig.session.comp(1, &mut rig.out), Ack::Done(None));
+    assert!(rig.session.is_idle());
+}
+
+#[test]
 fn a_released_item_is_released_again_and_never_published_again() {
     let mut rig = Rig::attached();
     rig.session.live(thing(11, 2), &mut rig.out);

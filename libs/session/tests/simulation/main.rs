@@ -61,7 +61,7 @@ fn run_quarter(quarter: u64) {
     let seeds = match number("LONGWIRE_SIM_SEED") {
         Some(one) if one % 4 == quarter => one..one + 1,
         Some(_) => 0..0,
-        None => 0..number("LONGWIRE_SIM_SEEDS").unwrap_or(10_000),
+        None => 0..number("LONGWIRE_SIM_SEEDS").unwrap_or(50_000),
     };
     for seed in seeds.filter(|s| s % 4 == quarter) {
         let ops = op::from_seed(seed);

@@ -39,7 +39,7 @@ const WEIGHTS: &[(What, u64)] = &[
     (Publish, 30),
     (PublishAgain, 2),
     (Recall, 1),
-    (Grant, 3),
+    (Grant, 8),
     (Subscribe, 1),
     (Route, 20),
     (RestartOwner, 1),
