@@ -1,1 +1,28 @@
-//! The mqtt-edge service.
+//! The MQTT edge: 3.1.1 and 5, over TCP, TLS and WebSocket.
+//!
+//! Owns the connections of MQTT clients and nothing durable. One task per connection reads what there is, decodes all of
+//! it, appends all of it, and writes the socket once per turn.
+//!
+//! Invariants:
+//! - a PUBACK or PUBREC leaves when the message is durable and judged, in the order of the PUBLISHes [MQTT-4.6.0-2];
+//! - what a client may publish and receive is decided by its token, not by what it says;
+//! - before authentication a client has the bytes and the time of the limits, and nothing else;
+//! - a session is one client's at a time: a newer connection makes the older one store its progress and close.
+//!
+//! One flow: PUBLISH → [`edge::ingest`] → [`edge::append`] → settled by routing → PUBACK with position.
+
+mod accept;
+mod config;
+mod connect;
+mod connection;
+mod error;
+mod metrics;
+mod outbound;
+mod publish;
+mod service;
+mod subscribe;
+mod transport;
+
+pub use config::{Config, Tls};
+pub use error::Error;
+pub use service::{Deps, Service};

@@ -19,6 +19,11 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// `127.0.0.1:port`.
+    pub fn loopback(port: u16) -> Self {
+        format!("127.0.0.1:{port}").parse().expect("an address and a port")
+    }
+
     /// As written, fit for anything that takes `host:port`.
     pub fn as_str(&self) -> &str {
         &self.text

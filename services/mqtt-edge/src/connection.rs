@@ -1,0 +1,568 @@
+//! A connected client: one task, one loop. Each turn takes what there is (packets, mail, a page of backlog, time), deals
+//! with all of it, and writes once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backplane::presence::Presence;
+use bytes::BytesMut;
+use edge::consumer::{Consumer, Item, Left};
+use edge::mailbox::{Mail, Mailbox};
+use edge::rate::Bucket;
+use model::Principal;
+use mqtt_codec::{
+    Ack, ConnAck, DecodeError, Decoder, Disconnect, DisconnectProperties, Packet, PacketId, ReasonCode, Utf8,
+    Version, encode_pingresp,
+};
+use rand::Rng;
+use rpc::persistence::{CloseSession, SessionKey};
+use runtime::lifecycle::Stop;
+use session::{Ack as SessionAck, Output};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::publish::Outbox;
+use crate::service::Edge;
+use crate::subscribe::PendingSubscribe;
+use crate::transport::{Turn, Wire};
+
+/// Above this many unwritten bytes the client is taken to be slow: nothing more is handed out to it.
+const HIGH_WATER: usize = 128 * 1024;
+/// How long after its expiry a token's connection ends at the latest.
+const EXPIRY_CHECK: Duration = Duration::from_secs(10);
+/// How long a closing client has to take its last packets.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What an opened session begins with.
+pub(crate) struct Start {
+    pub connack: ConnAck,
+    pub durable: bool,
+    pub decoder: Decoder,
+    pub consumer: Consumer,
+    pub mailbox: Arc<Mailbox>,
+    pub key: SessionKey,
+    pub epoch: u64,
+    pub number: u64,
+    pub expiry: u32,
+    pub version: Version,
+    pub keep_alive: u16,
+    pub max_packet: usize,
+    pub problem_information: bool,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// DISCONNECT with reason 0: the will is dropped. The client may have shortened the session's life.
+    Goodbye,
+    /// DISCONNECT with will message, or any other reason of the client's.
+    Left,
+    /// The socket ended or failed.
+    Lost,
+    /// We end it, for this reason; 3.1.1 clients see the connection close.
+    Ours {
+        code: &'static str,
+        reason: ReasonCode,
+        detail: String,
+    },
+    /// Another connection holds the session.
+    TakenOver(oneshot::Sender<()>),
+}
+
+impl End {
+    pub fn ours(code: &'static str, reason: ReasonCode, detail: impl Into<String>) -> Self {
+        End::Ours {
+            code,
+            reason,
+            detail: detail.into(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            End::Goodbye | End::Left => "client",
+            End::Lost => "lost",
+            End::Ours { code, .. } => code,
+            End::TakenOver(_) => "session-taken-over",
+        }
+    }
+}
+
+impl From<DecodeError> for End {
+    fn from(error: DecodeError) -> Self {
+        let reason = error.reason_code();
+        let code = if reason == ReasonCode::PacketTooLarge {
+            "payload-too-large"
+        } else {
+            "protocol"
+        };
+        End::ours(code, reason, error.to_string())
+    }
+}
+
+/// A connected client.
+pub(crate) struct Connection {
+    pub edge: Arc<Edge>,
+    pub who: Arc<Principal>,
+    pub client: String,
+    pub version: Version,
+    pub consumer: Consumer,
+    pub mailbox: Arc<Mailbox>,
+    pub out: BytesMut,
+    pub outbox: Outbox,
+    pub rate: Bucket,
+    /// Reading pauses until then: a 3.1.1 client was too fast.
+    pub paused_until: Option<Instant>,
+    pub aliases: HashMap<u16, Utf8>,
+    pub subscribes: Vec<PendingSubscribe>,
+    pub max_packet: usize,
+    pub problem_information: bool,
+    wire: Wire,
+    input: BytesMut,
+    decoder: Decoder,
+    key: SessionKey,
+    epoch: u64,
+    number: u64,
+    expiry: u32,
+    durable: bool,
+    keep_alive: Duration,
+    last_read: Instant,
+    saved_revision: u32,
+    throttled: bool,
+    next_presence: Instant,
+    mail: Vec<Mail>,
+    write: Vec<Output<Item>>,
+}
+
+impl Connection {
+    pub fn new(edge: Arc<Edge>, wire: Wire, input: BytesMut, mut out: BytesMut, start: Start) -> Self {
+        let version = start.version;
+        if let Err(error) = Packet::ConnAck(Box::new(start.connack)).encode(version, &mut out) {
+            debug!(%error, "writing CONNACK");
+        }
+        let who = start.consumer.principal().clone();
+        let rate = Bucket::new(edge.config.limits.connection_rate, edge.core.clock.monotonic());
+        Self {
+            rate,
+            who,
+            client: start.key.client.to_string(),
+            version,
+            saved_revision: start.consumer.session.revision(),
+            consumer: start.consumer,
+            mailbox: start.mailbox,
+            out,
+            outbox: Outbox::default(),
+            paused_until: None,
+            aliases: HashMap::new(),
+            subscribes: Vec::new(),
+            max_packet: start.max_packet,
+            problem_information: start.problem_information,
+            wire,
+            input,
+            decoder: start.decoder,
+            key: start.key,
+            epoch: start.epoch,
+            number: start.number,
+            expiry: start.expiry,
+            durable: start.durable,
+            keep_alive: Duration::from_millis(u64::from(start.keep_alive) * 1500),
+            last_read: Instant::now(),
+            throttled: false,
+            next_presence: Instant::now(),
+            mail: Vec::new(),
+            write: Vec::new(),
+            edge,
+        }
+    }
+
+    /// Serves the client to its end, and stores what is left.
+    pub async fn run(mut self, stop: Stop) {
+        let end = match self.turns(&stop).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        debug!(client = %self.client, end = end.code(), "an MQTT connection ends");
+        self.edge.metrics.close(end.code());
+        self.finish(end).await;
+    }
+
+    async fn turns(&mut self, stop: &Stop) -> Result<std::convert::Infallible, End> {
+        let mut timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+        // What came behind CONNECT in the same segment.
+        self.packets().await?;
+        loop {
+            self.hand_out().await?;
+            self.rearm(timer.as_mut());
+            let read = self.may_read();
+            tokio::select! {
+                turn = self.wire.turn(read, &mut self.input, &mut self.out) => match turn {
+                    Ok(Turn::Read) => {
+                        self.last_read = Instant::now();
+                        self.packets().await?;
+                    }
+                    Ok(Turn::Written) => {}
+                    Ok(Turn::Closed) | Err(_) => return Err(End::Lost),
+                },
+                () = self.mailbox.take(&mut self.mail) => self.take_mail().await?,
+                () = self.consumer.fetched() => {}
+                () = timer.as_mut() => self.time_passes().await?,
+                () = self.edge.core.appender.room(), if !read && self.edge.core.appender.is_full() => {}
+                () = stop.soft().cancelled() => return Err(self.drain().await),
+            }
+        }
+    }
+
+    /// Whether more may be taken from the client now: not while too much of what it sent waits for the log.
+    fn may_read(&self) -> bool {
+        let limit = usize::from(self.edge.config.limits.receive_maximum);
+        self.outbox.len() < limit && self.paused_until.is_none() && !self.edge.core.appender.is_full()
+    }
+
+    async fn packets(&mut self) -> Result<(), End> {
+        while self.may_read() {
+            match self.decoder.decode(&mut self.input)? {
+                Some(packet) => self.packet(packet).await?,
+                None => break,
+            }
+        }
+        if self.input.is_empty() {
+            // A waiting connection keeps no buffer.
+            self.input = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    async fn packet(&mut self, packet: Packet) -> Result<(), End> {
+        match packet {
+            Packet::Publish(publish) => self.publish(publish).await,
+            Packet::PubAck(ack) => {
+                let known = self.consumer.ack(ack.packet_id.get());
+                self.expect(known, "PUBACK")
+            }
+            Packet::PubRec(ack) => self.pubrec(&ack),
+            Packet::PubComp(ack) => {
+                let known = self.consumer.comp(ack.packet_id.get());
+                self.expect(known, "PUBCOMP")
+            }
+            Packet::PubRel(ack) => self.pubrel(ack.packet_id),
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
+            Packet::PingReq => {
+                encode_pingresp(&mut self.out);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => Err(self.disconnect(&disconnect)),
+            Packet::Auth(_) => Err(End::ours(
+                "protocol",
+                ReasonCode::ProtocolError,
+                "AUTH without an authentication method in CONNECT",
+            )),
+            _ => Err(End::ours(
+                "protocol",
+                ReasonCode::ProtocolError,
+                "a packet that only a server sends, or CONNECT twice",
+            )),
+        }
+    }
+
+    /// An acknowledgement of something that is not in flight is no fault in 3.1.1 and in MQTT 5 told only for QoS 2; one
+    /// of the wrong kind breaks the handshake.
+    fn expect(&self, known: SessionAck<()>, what: &str) -> Result<(), End> {
+        match known {
+            SessionAck::Mismatch => Err(End::ours(
+                "protocol",
+                ReasonCode::ProtocolError,
+                format!("{what} does not belong to the QoS of the message it acknowledges"),
+            )),
+            SessionAck::Done(_) | SessionAck::Unknown => Ok(()),
+        }
+    }
+
+    fn pubrec(&mut self, ack: &Ack) -> Result<(), End> {
+        let known = self.consumer.rec(ack.packet_id.get(), !ack.reason.is_error());
+        if matches!(known, SessionAck::Unknown) && !ack.reason.is_error() {
+            let reason = match self.version {
+                Version::V5 => ReasonCode::PacketIdentifierNotFound,
+                Version::V311 => ReasonCode::Success,
+            };
+            self.write_packet(&Packet::PubRel(Ack {
+                reason,
+                ..Ack::new(ack.packet_id)
+            }));
+            return Ok(());
+        }
+        self.expect(known, "PUBREC")
+    }
+
+    fn pubrel(&mut self, id: PacketId) -> Result<(), End> {
+        let known = self.consumer.session.release(id.get());
+        let reason = match self.version {
+            Version::V5 if !known => ReasonCode::PacketIdentifierNotFound,
+            _ => ReasonCode::Success,
+        };
+        self.write_packet(&Packet::PubComp(Ack {
+            reason,
+            ..Ack::new(id)
+        }));
+        Ok(())
+    }
+
+    fn disconnect(&mut self, disconnect: &Disconnect) -> End {
+        let asked = disconnect
+            .properties
+            .as_ref()
+            .and_then(|p| p.session_expiry_interval);
+        if let Some(asked) = asked {
+            if self.expiry == 0 && asked > 0 {
+                // [MQTT-3.14.2-2]
+                return End::ours(
+                    "protocol",
+                    ReasonCode::ProtocolError,
+                    "a session expiry after none at CONNECT",
+                );
+            }
+            let max = u32::try_from(self.edge.config.max_session_expiry.as_secs()).unwrap_or(u32::MAX);
+            self.expiry = asked.min(max);
+        }
+        match disconnect.reason {
+            ReasonCode::Success => End::Goodbye,
+            _ => End::Left,
+        }
+    }
+
+    async fn take_mail(&mut self) -> Result<(), End> {
+        let mut mail = std::mem::take(&mut self.mail);
+        for one in mail.drain(..) {
+            match self.consumer.mail(one) {
+                Left::Nothing => {}
+                Left::Attached(token, boundaries) => self.attached(token, &boundaries).await,
+                Left::Mail(Mail::Settled { token, outcome }) => self.settled(token, outcome)?,
+                Left::Mail(Mail::TakenOver(done)) => return Err(End::TakenOver(done)),
+                Left::Mail(Mail::AccessChanged(org, topic)) => self.access_changed(&org, &topic).await,
+                Left::Mail(_) => {}
+            }
+        }
+        // A busy connection keeps its vector, a quiet one does not.
+        if mail.capacity() <= 64 {
+            self.mail = mail;
+        }
+        Ok(())
+    }
+
+    /// Writes what the session hands out, and what waits, as far as the socket takes it.
+    async fn hand_out(&mut self) -> Result<(), End> {
+        loop {
+            let mut write = std::mem::take(&mut self.write);
+            self.consumer.outputs(&mut write);
+            let any = !write.is_empty();
+            for output in write.drain(..) {
+                self.output(output);
+            }
+            if write.capacity() <= 64 {
+                self.write = write;
+            }
+            if !self.out.is_empty() {
+                self.wire.write_now(&mut self.out).await.map_err(|_| End::Lost)?;
+            }
+            let slow = self.out.len() > HIGH_WATER;
+            if slow != self.throttled {
+                self.throttled = slow;
+                self.consumer.throttle(slow);
+            } else if !any {
+                break;
+            }
+        }
+        if self.out.is_empty() && self.out.capacity() > 0 {
+            self.out = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    /// The next time that something is due by the clock.
+    fn rearm(&self, timer: std::pin::Pin<&mut tokio::time::Sleep>) {
+        let now = Instant::now();
+        let mut due = self.next_presence;
+        if !self.keep_alive.is_zero() {
+            due = due.min(self.last_read + self.keep_alive);
+        }
+        if self.who.expires_at.is_some() {
+            due = due.min(now + EXPIRY_CHECK);
+        }
+        if self.is_dirty() {
+            due = due.min(now + self.edge.core.saver.interval());
+        }
+        if self.consumer.has_delivered() {
+            due = due.min(now + self.edge.core.config.delivered_interval.get());
+        }
+        if let Some(until) = self.paused_until {
+            due = due.min(until);
+        }
+        // A timer that is due sooner stays: it finds nothing to do and is set anew. Setting it at every turn would cost more.
+        if timer.deadline() <= now || due < timer.deadline() {
+            timer.reset(due);
+        }
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.durable && self.expiry > 0 && self.consumer.session.revision() != self.saved_revision
+    }
+
+    async fn time_passes(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        if !self.keep_alive.is_zero() && now >= self.last_read + self.keep_alive {
+            let detail = "nothing was heard for one and a half times the keep alive";
+            return Err(End::ours("keep-alive", ReasonCode::KeepAliveTimeout, detail));
+        }
+        let unix = self.edge.core.clock.unix_millis() / 1000;
+        if self.who.expires_at.is_some_and(|at| at <= unix) {
+            return Err(End::ours(
+                "unauthorized",
+                ReasonCode::NotAuthorized,
+                "the access token has expired",
+            ));
+        }
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+            self.packets().await?;
+        }
+        if self.is_dirty() {
+            self.saved_revision = self.consumer.session.revision();
+            let state = self.consumer.state();
+            self.edge.core.saver.save(self.key.clone(), self.epoch, state);
+        }
+        if self.consumer.has_delivered() {
+            self.consumer.report_delivered();
+        }
+        if now >= self.next_presence {
+            self.refresh_presence().await;
+        }
+        if self.out.is_empty() && self.consumer.session.is_idle() {
+            self.consumer.session.shrink();
+        }
+        Ok(())
+    }
+
+    async fn refresh_presence(&mut self) {
+        let core = &self.edge.core;
+        let ttl = core.config.presence_ttl.get();
+        self.next_presence = Instant::now() + ttl / 3;
+        let at = Presence {
+            edge: core.id.clone(),
+            connection: self.client.clone(),
+            protocol: "mqtt".into(),
+        };
+        if let Err(error) = core
+            .presence
+            .refresh(&self.who.org, &self.who.user, at, ttl)
+            .await
+        {
+            debug!(%error, "presence is not refreshed");
+        }
+    }
+
+    /// Leaving: what the client sent is settled first, as long as that takes less than the grace period allows.
+    async fn drain(&mut self) -> End {
+        let deadline = Instant::now() + self.edge.core.config.commit_timeout.get();
+        while !self.outbox.is_empty() {
+            let taken = tokio::time::timeout_at(deadline, self.mailbox.take(&mut self.mail)).await;
+            if taken.is_err() {
+                break;
+            }
+            if let Err(end) = self.take_mail().await {
+                return end;
+            }
+        }
+        // Not all clients at once: they would come back at once.
+        let jitter = rand::rng().random_range(0..1000);
+        tokio::time::sleep(Duration::from_millis(jitter)).await;
+        End::ours(
+            "server-draining",
+            ReasonCode::ServerShuttingDown,
+            "the server is leaving; connect again",
+        )
+    }
+
+    async fn finish(mut self, end: End) {
+        let given_out = self.consumer.given_out();
+        self.mailbox.try_take(&mut self.mail);
+        for mail in std::mem::take(&mut self.mail) {
+            let _left = self.consumer.mail(mail);
+        }
+        if self.consumer.has_delivered() {
+            self.consumer.report_delivered();
+        }
+        self.consumer.upto(&given_out);
+        self.consumer.leave();
+        let core = self.edge.core.clone();
+        core.registry.remove(&self.key, self.number);
+        core.saver.forget(&self.key);
+        if self.durable {
+            let close = CloseSession {
+                key: self.key.clone(),
+                epoch: self.epoch,
+                state: self.consumer.state(),
+                expiry: self.expiry,
+                at: core.now(),
+                publish_will: !matches!(end, End::Goodbye),
+            };
+            if let Err(error) = core.persistence.close_session(close).await {
+                debug!(%error, client = %self.client, "the end of a session is not stored");
+            }
+        }
+        let removed = core
+            .presence
+            .remove(&self.who.org, &self.who.user, &self.client, &core.id)
+            .await;
+        if let Err(error) = removed {
+            debug!(%error, "presence is not removed");
+        }
+        self.say_goodbye(end).await;
+    }
+
+    async fn say_goodbye(mut self, end: End) {
+        let (reason, detail, close_code) = match end {
+            End::Ours { code, reason, detail } => (
+                reason,
+                detail,
+                if code == "server-draining" { 1012 } else { 1002 },
+            ),
+            End::TakenOver(done) => {
+                // The next holder waits for what has been stored by now.
+                let _gone = done.send(());
+                (
+                    ReasonCode::SessionTakenOver,
+                    "another connection uses this client id".into(),
+                    1000,
+                )
+            }
+            End::Goodbye | End::Left | End::Lost => (ReasonCode::Success, String::new(), 1000),
+        };
+        if self.version == Version::V5 && reason != ReasonCode::Success {
+            let mut disconnect = Disconnect::new(reason);
+            if self.problem_information {
+                let properties = DisconnectProperties {
+                    reason_string: Utf8::try_from(detail).ok(),
+                    ..Default::default()
+                };
+                disconnect.properties = Some(Box::new(properties));
+            }
+            self.write_packet(&Packet::Disconnect(disconnect));
+        }
+        let _late = tokio::time::timeout(LINGER, self.wire.close(&mut self.out, close_code)).await;
+    }
+
+    /// Encodes a packet of ours. One that the peer's version cannot carry, or that exceeds its maximum, is left out.
+    pub fn write_packet(&mut self, packet: &Packet) {
+        match packet.encoded_len(self.version) {
+            Ok(len) if len <= self.max_packet => {
+                if let Err(error) = packet.encode(self.version, &mut self.out) {
+                    debug!(%error, "a packet cannot be written");
+                }
+            }
+            Ok(_) => debug!("a packet exceeds the client's maximum packet size"),
+            Err(error) => debug!(%error, "a packet cannot be written"),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What clients receive: from what the session hands out to PUBLISH and PUBREL.
+
+use bytes::BytesMut;
+use edge::consumer::Item;
+use edge::delivery::Delivery;
+use mqtt_codec::{
+    Decoder, Packet, PacketId, PublishProperties, PublishRef, QoS, SubscriptionId, Version, encode_pubrel,
+};
+use session::Output;
+use wire::{Entry, Kind};
+
+use crate::connection::Connection;
+
+impl Connection {
+    pub(crate) fn output(&mut self, output: Output<Item>) {
+        match output {
+            Output::Send {
+                packet_id,
+                qos,
+                dup,
+                item,
+            } => self.send(packet_id, qos, dup, &item.delivery, false),
+            Output::Release(id) => {
+                if let Some(id) = PacketId::new(id) {
+                    encode_pubrel(id, &mut self.out);
+                }
+            }
+            // The consumer reads the backlog itself.
+            Output::Fetch(_) => {}
+        }
+    }
+
+    /// Writes a PUBLISH. One that exceeds the client's Maximum Packet Size counts as delivered [MQTT-3.1.2-25].
+    pub(crate) fn send(
+        &mut self,
+        packet_id: Option<u16>,
+        qos: u8,
+        dup: bool,
+        delivery: &Delivery,
+        retained: bool,
+    ) {
+        self.edge.metrics.delivered.inc();
+        let who = self.who.clone();
+        let view = delivery.mqtt(&who);
+        let properties = match self.version {
+            Version::V5 => self.properties(delivery),
+            Version::V311 => None,
+        };
+        let written = self.write_publish(&PublishRef {
+            dup,
+            qos: quality(qos),
+            retain: retained || (delivery.entry.retain && self.keeps_retain(&delivery.entry)),
+            topic: view.topic,
+            packet_id: packet_id.and_then(PacketId::new),
+            properties: properties.as_ref(),
+            payload: [view.base, view.suffix],
+        });
+        if let (false, Some(id)) = (written, packet_id) {
+            let _done = match qos {
+                2 => self.consumer.rec(id, false),
+                _ => self.consumer.ack(id),
+            };
+        }
+    }
+
+    /// The properties that travel with the message, the life it has left, and the identifiers of the subscriptions that
+    /// matched.
+    fn properties(&self, delivery: &Delivery) -> Option<PublishProperties> {
+        let entry = &delivery.entry;
+        let mut properties = stored_properties(entry);
+        if entry.expires_at != 0 {
+            let left = entry.expires_at.saturating_sub(self.edge.core.now().0) / 1000;
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            properties.get_or_insert_default().message_expiry_interval = Some(left);
+        }
+        let matching = self.consumer.session.subscriptions().iter();
+        let ids = matching
+            .filter(|s| s.id.is_some() && s.filter.matches(&entry.topic))
+            .filter_map(|s| s.id);
+        for id in ids.filter_map(SubscriptionId::new) {
+            properties
+                .get_or_insert_default()
+                .subscription_identifiers
+                .push(id);
+        }
+        properties
+    }
+
+    fn keeps_retain(&self, entry: &Entry) -> bool {
+        let matching = self.consumer.session.subscriptions().iter();
+        matching
+            .filter(|s| s.retain_as_published)
+            .any(|s| s.filter.matches(&entry.topic))
+    }
+}
+
+fn stored_properties(entry: &Entry) -> Option<PublishProperties> {
+    if entry.properties.is_empty() || entry.known_kind() != Kind::Generic {
+        return None;
+    }
+    let mut packet = BytesMut::from(&entry.properties[..]);
+    match Decoder::client(Version::V5, usize::MAX).decode(&mut packet) {
+        Ok(Some(Packet::Publish(publish))) => publish.properties.map(|p| *p),
+        _ => None,
+    }
+}
+
+fn quality(qos: u8) -> QoS {
+    match qos {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}

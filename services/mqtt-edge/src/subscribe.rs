@@ -1,0 +1,211 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use edge::attach::Boundaries;
+use model::{ChatTopic, OrgId, TopicFilter, TopicName};
+use mqtt_codec::{
+    Packet, PacketId, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version,
+};
+use rpc::persistence::BacklogLane;
+use session::Subscription;
+use tracing::debug;
+
+use crate::connection::{Connection, End};
+use crate::publish::retained_delivery;
+
+/// A SUBSCRIBE whose topics are being attached.
+pub(crate) struct PendingSubscribe {
+    token: u64,
+    packet_id: PacketId,
+    reasons: Vec<ReasonCode>,
+    /// Filters that retained messages are due for, with the QoS granted and whether they existed before.
+    retained: Vec<(TopicFilter, u8)>,
+}
+
+impl Connection {
+    pub(crate) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+        let id = subscribe
+            .properties
+            .subscription_identifier
+            .map(mqtt_codec::SubscriptionId::get);
+        let (mut reasons, mut filters, mut retained) = (Vec::new(), Vec::new(), Vec::new());
+        for asked in &subscribe.subscriptions {
+            match self.grant(asked, id).await {
+                Ok((filter, existed)) => {
+                    reasons.push(granted(asked.qos as u8));
+                    let due = match asked.retain_handling {
+                        RetainHandling::Send => true,
+                        RetainHandling::SendIfNew => !existed,
+                        RetainHandling::DoNotSend => false,
+                    };
+                    if due && ChatTopic::parse(&filter).is_none() {
+                        retained.push((filter.clone(), asked.qos as u8));
+                    }
+                    filters.push(filter);
+                }
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        // SUBACK waits until nothing can be missed any more.
+        let token = self.consumer.attach(&filters);
+        self.subscribes.push(PendingSubscribe {
+            token,
+            packet_id: subscribe.packet_id,
+            reasons,
+            retained,
+        });
+        Ok(())
+    }
+
+    /// Adds a granted subscription to the session; says whether there was one. It receives from here on.
+    async fn grant(
+        &mut self,
+        asked: &mqtt_codec::Subscription,
+        id: Option<u32>,
+    ) -> Result<(TopicFilter, bool), ReasonCode> {
+        let filter = TopicFilter::new(&asked.filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if filter.starts_with("$share/") {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        let core = self.edge.core.clone();
+        match core.gate.may_subscribe(&self.who, &self.client, &filter).await {
+            Ok(true) => {}
+            Ok(false) => return Err(ReasonCode::NotAuthorized),
+            Err(refused) => {
+                debug!(detail = %refused.detail, "a subscription cannot be judged");
+                return Err(ReasonCode::UnspecifiedError);
+            }
+        }
+        let filter = canonical(filter);
+        let known = self.consumer.session.subscriptions();
+        if known.len() >= self.edge.config.limits.max_subscriptions
+            && known.iter().all(|s| s.filter != filter)
+        {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let start = self.consumer.start_of(&filter);
+        let existed = self.consumer.session.subscribe(Subscription {
+            filter: filter.clone(),
+            qos: asked.qos as u8,
+            no_local: asked.no_local,
+            retain_as_published: asked.retain_as_published,
+            retain_handling: asked.retain_handling as u8,
+            id,
+            start,
+        });
+        Ok((filter, existed))
+    }
+
+    /// The topics of a SUBSCRIBE come live now: SUBACK, then what is retained.
+    pub(crate) async fn attached(&mut self, token: u64, boundaries: &[Boundaries]) {
+        let Some(i) = self.subscribes.iter().position(|s| s.token == token) else {
+            return;
+        };
+        let pending = self.subscribes.remove(i);
+        let suback = SubAck {
+            packet_id: pending.packet_id,
+            properties: Default::default(),
+            reasons: pending.reasons,
+        };
+        self.write_packet(&Packet::SubAck(suback));
+        let lanes: Vec<BacklogLane> = boundaries
+            .iter()
+            .flatten()
+            .map(|(partition, upto)| BacklogLane {
+                partition: *partition,
+                after: *upto,
+                upto: *upto,
+            })
+            .collect();
+        for (filter, qos) in pending.retained {
+            self.send_retained(&filter, qos, lanes.clone()).await;
+        }
+    }
+
+    async fn send_retained(&mut self, filter: &TopicFilter, qos: u8, lanes: Vec<BacklogLane>) {
+        let core = self.edge.core.clone();
+        let found = match core.persistence.retained(&self.who.org, filter, lanes).await {
+            Ok(found) => found,
+            Err(error) => return debug!(%error, "retained messages are not to be had now"),
+        };
+        for retained in found {
+            let Ok(entry) = wire::frame::decode_entry(retained.entry) else {
+                continue;
+            };
+            let partition = core.partitioning.of(&entry.org, &entry.topic);
+            let delivery = retained_delivery(partition, entry);
+            if !delivery.is_expired(core.now()) {
+                let _granted = qos;
+                self.send(None, 0, false, &delivery, true);
+            }
+        }
+    }
+
+    pub(crate) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Result<(), End> {
+        let mut reasons = Vec::new();
+        for filter in &unsubscribe.filters {
+            let existed =
+                TopicFilter::new(filter).is_ok_and(|filter| self.end_subscription(&canonical(filter)));
+            reasons.push(if existed {
+                ReasonCode::Success
+            } else {
+                ReasonCode::NoSubscriptionExisted
+            });
+        }
+        if self.version == Version::V311 {
+            reasons.clear();
+        }
+        let unsuback = UnsubAck {
+            packet_id: unsubscribe.packet_id,
+            properties: Default::default(),
+            reasons,
+        };
+        self.write_packet(&Packet::UnsubAck(unsuback));
+        Ok(())
+    }
+
+    fn end_subscription(&mut self, filter: &TopicFilter) -> bool {
+        let existed = self.consumer.session.unsubscribe(filter);
+        if existed {
+            self.consumer.detach(filter);
+        }
+        existed
+    }
+
+    /// A thread's membership changed: a subscription to it may not be the user's to have any more.
+    pub(crate) async fn access_changed(&mut self, org: &OrgId, topic: &TopicName) {
+        if *org != self.who.org {
+            return;
+        }
+        let filter = topic.to_filter();
+        if self
+            .consumer
+            .session
+            .subscriptions()
+            .iter()
+            .all(|s| s.filter != filter)
+        {
+            return;
+        }
+        let core = self.edge.core.clone();
+        if let Ok(false) = core.gate.may_subscribe(&self.who, &self.client, &filter).await {
+            debug!(client = %self.client, %topic, "a subscription ended with the membership");
+            self.end_subscription(&filter);
+        }
+    }
+}
+
+/// A colleague thread is kept under one topic, whichever side names it.
+fn canonical(filter: TopicFilter) -> TopicFilter {
+    match filter.as_topic() {
+        Some(topic) => ChatTopic::canonical(&topic).to_filter(),
+        None => filter,
+    }
+}
+
+fn granted(qos: u8) -> ReasonCode {
+    match qos {
+        0 => ReasonCode::GRANTED_QOS_0,
+        1 => ReasonCode::GrantedQoS1,
+        _ => ReasonCode::GrantedQoS2,
+    }
+}
