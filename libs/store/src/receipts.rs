@@ -1,18 +1,16 @@
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{OrgId, PartitionId, Position, ReceiptKind, TopicName, UserId};
+use model::{OrgId, Position, ReceiptKind, TopicName, UserId};
 
 use crate::{Advance, StoreError};
 
-/// A message has come further.
+/// A message has come further. Of a topic that is not stored it says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewReceipt {
     /// The tenant.
     pub org: OrgId,
     /// The topic.
     pub topic: TopicName,
-    /// Its partition.
-    pub partition: PartitionId,
     /// The message meant.
     pub message: Position,
     /// How far.
@@ -32,8 +30,6 @@ pub struct NewMark {
     pub org: OrgId,
     /// The topic.
     pub topic: TopicName,
-    /// Its partition.
-    pub partition: PartitionId,
     /// The recipient.
     pub by: UserId,
     /// Up to here.

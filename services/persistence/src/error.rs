@@ -24,3 +24,11 @@ pub(crate) fn answer(error: StoreError) -> RpcError {
     };
     RpcError::new(kind, error.to_string())
 }
+
+/// What a caller is told when the log is not applied as far as needed.
+pub(crate) fn late(error: consumer::ReachError) -> RpcError {
+    match error {
+        consumer::ReachError::Store(error) => answer(error),
+        other => RpcError::new(ErrorKind::Unavailable, other.to_string()),
+    }
+}

@@ -2,8 +2,8 @@
 //! Routing decides the same for fan-out.
 
 use ahash::{AHashMap, AHashSet};
-use bytes::Bytes;
-use model::{ChatTopic, OrgId, PartitionId, Position, Role, ThreadKind, TopicName, UnixMillis, is_countable};
+use consumer::Item;
+use model::{ChatTopic, OrgId, PartitionId, Role, ThreadKind, TopicName, UnixMillis, is_countable};
 use store::{
     Flags, LogBatch, Lookup, NewMessage, NewRetained, NewThread, Rewrite, SentKey, Stored, StreamTarget,
     StreamText, TargetKey, uid_hash,
@@ -12,19 +12,6 @@ use wire::{Entry, Kind, Message};
 
 use crate::metrics::{Metrics, Outcome};
 use crate::stream;
-
-/// An entry of the log at its place.
-#[derive(Debug, Clone)]
-pub struct Item {
-    /// Its partition.
-    pub partition: PartitionId,
-    /// Its position.
-    pub position: Position,
-    /// Its bytes.
-    pub bytes: Bytes,
-    /// The same, decoded.
-    pub entry: Entry,
-}
 
 /// What is configured of the decisions.
 #[derive(Debug, Clone, Copy)]

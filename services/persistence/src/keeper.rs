@@ -1,7 +1,5 @@
 //! What happens by time: wills, session expiry, old publishes, trimming the journal.
 
-use std::sync::Arc;
-
 use ahash::AHashMap;
 use backplane::journal::FrameId;
 use bytes::Bytes;
@@ -25,14 +23,14 @@ const WRITER: &str = "persistence/wills";
 const LEASE: &str = "persistence/keeper";
 
 /// Keeps the store until told to stop. One replica does so at a time.
-pub(crate) async fn keep(core: Arc<Core>, stop: Stop) -> Result<(), Error> {
+pub(crate) async fn keep(core: &Core, stop: &Stop) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut trimmed, mut pruned) = (Instant::now(), Instant::now());
     let lease = core.config.lease.get();
     loop {
         tokio::select! {
-            () = stop.soft().cancelled() => return Ok(()),
+            () = stop.soft().cancelled() => return,
             _ = ticks.tick() => {}
         }
         if core

@@ -14,7 +14,7 @@ use model::{
 use store::{Assign, NewThread, SentKey, Service, Stored, TargetKey, ThreadQuery, ThreadRow, UnreadQuery};
 use tokio::time::Duration;
 
-use crate::error::answer;
+use crate::error::{answer, late};
 use crate::fold::thread_uid;
 use crate::service::Core;
 
@@ -78,7 +78,10 @@ impl Persistence for Core {
         upto: Vec<BacklogLane>,
     ) -> Result<Vec<Retained>, RpcError> {
         for lane in &upto {
-            self.reach(lane.partition, lane.upto).await?;
+            self.consumer
+                .reach(lane.partition, lane.upto)
+                .await
+                .map_err(late)?;
         }
         self.deps
             .store
@@ -139,9 +142,7 @@ impl Persistence for Core {
 
     async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, RpcError> {
         let partition = self.deps.partitioning.of(&request.org, &request.topic);
-        let head = self.deps.journal.head(partition).await;
-        let head = head.map_err(|e| RpcError::new(ErrorKind::Unavailable, e.to_string()))?;
-        let applied = self.reach(partition, Position::end_of(head)).await?;
+        let applied = self.consumer.reach_head(partition).await.map_err(late)?;
         let range = bounded(request.range);
         let mut page = self
             .deps
@@ -247,7 +248,10 @@ impl Persistence for Core {
 impl Core {
     async fn reach_lanes(&self, lanes: &[BacklogLane]) -> Result<(), RpcError> {
         for lane in lanes {
-            self.reach(lane.partition, lane.upto).await?;
+            self.consumer
+                .reach(lane.partition, lane.upto)
+                .await
+                .map_err(late)?;
         }
         let deadline = tokio::time::Instant::now() + RECEIPTS_WAIT;
         for lane in lanes {

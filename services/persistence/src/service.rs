@@ -1,25 +1,21 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::rpc::persistence::Persistence;
-use ::rpc::{ErrorKind, RpcError};
 use backplane::bus::Bus;
 use backplane::journal::Journal;
 use backplane::lease::Leases;
-use model::{PartitionId, Partitioning, Position, UnixMillis};
+use consumer::Consumer;
+use model::{Partitioning, UnixMillis};
 use runtime::clock::Clock;
 use runtime::health::{Check, Health};
 use runtime::lifecycle::Stop;
 use store::Store;
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
 
 use crate::apply::Applier;
-use crate::error::answer;
+use crate::keeper;
 use crate::metrics::Metrics;
 use crate::{Config, Error, Policy};
-use crate::{keeper, owner};
 
 /// What the service is given from outside.
 #[derive(Clone)]
@@ -61,14 +57,7 @@ pub(crate) struct Core {
     pub metrics: Metrics,
     pub store_check: Check,
     pub journal_check: Check,
-    /// How many callers wait for the log to be applied.
-    pub waiting: AtomicUsize,
-    /// Told when one begins to wait.
-    pub hurry: Notify,
-    /// Grows when what was read of the log must be read again.
-    pub generation: AtomicU64,
-    /// Told when it grows.
-    pub restart: Notify,
+    pub consumer: Consumer,
 }
 
 impl Service {
@@ -92,15 +81,31 @@ impl Service {
             }
         }
         store_check.ok();
+        let consumer = Consumer::new(
+            store::Service::Persistence,
+            "persistence",
+            consumer::Settings {
+                interval: config.apply_interval.get(),
+                batch_entries: config.batch_entries,
+                lease: config.lease.get(),
+                wait: config.wait.get(),
+            },
+            consumer::Deps {
+                store: deps.store.clone(),
+                journal: deps.journal.clone(),
+                leases: deps.leases.clone(),
+                partitioning: deps.partitioning,
+                holder: deps.holder.clone(),
+                store_check: store_check.clone(),
+                journal_check: journal_check.clone(),
+            },
+        );
         let core = Core {
             config,
             metrics,
             store_check,
             journal_check,
-            waiting: AtomicUsize::new(0),
-            hurry: Notify::new(),
-            generation: AtomicU64::new(0),
-            restart: Notify::new(),
+            consumer,
             deps,
         };
         Ok(Self { core: Arc::new(core) })
@@ -117,33 +122,13 @@ impl Service {
     /// # Errors
     /// When the journal or the store fails for good.
     pub async fn run(self, stop: Stop) -> Result<(), Error> {
-        // Each message may be large: a reader waits until what it read before is taken.
-        let (frames, arrivals) = mpsc::channel(8);
-        let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
-        for partition in self.core.deps.partitioning.all() {
-            parts.spawn(owner::own(
-                self.core.clone(),
-                partition,
-                frames.clone(),
-                stop.clone(),
-            ));
-        }
-        drop(frames);
-        parts.spawn(keeper::keep(self.core.clone(), stop.clone()));
-        parts.spawn(Applier::new(self.core.clone(), arrivals).run(stop.clone()));
-        let mut result = Ok(());
-        while let Some(ended) = parts.join_next().await {
-            let ended = match ended {
-                Ok(ended) => ended,
-                Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
-                Err(_) => Ok(()),
-            };
-            if let Err(error) = ended {
-                stop.stop_softly();
-                result = result.and(Err(error));
-            }
-        }
-        result
+        let (core, stop) = (self.core, stop.child());
+        let applier = Applier::new(&core);
+        let (applied, ()) = tokio::join!(
+            core.consumer.run(applier, stop.clone()),
+            keeper::keep(&core, &stop)
+        );
+        Ok(applied?)
     }
 }
 
@@ -158,40 +143,5 @@ impl Core {
             recall_window,
             generic_history: self.config.history.generic,
         }
-    }
-
-    /// Waits until a partition is applied up to `upto`.
-    pub async fn reach(&self, partition: PartitionId, upto: Position) -> Result<Position, RpcError> {
-        let service = store::Service::Persistence;
-        let wait = |limit| self.deps.store.wait_applied(service, partition, upto, limit);
-        let applied = wait(Duration::ZERO).await.map_err(answer)?;
-        if applied >= upto {
-            return Ok(applied);
-        }
-        let _waiting = Waiting::new(self);
-        let applied = wait(self.config.wait.get()).await.map_err(answer)?;
-        if applied < upto {
-            let detail =
-                format!("partition {partition} is applied up to {applied}, {upto} is asked for; try again");
-            return Err(RpcError::new(ErrorKind::Unavailable, detail));
-        }
-        Ok(applied)
-    }
-}
-
-/// Somebody waits for the log: while this lives, entries are applied as they come.
-struct Waiting<'a>(&'a Core);
-
-impl<'a> Waiting<'a> {
-    fn new(core: &'a Core) -> Self {
-        core.waiting.fetch_add(1, Ordering::AcqRel);
-        core.hurry.notify_one();
-        Self(core)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }

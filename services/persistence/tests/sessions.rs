@@ -1,4 +1,5 @@
 //! Sessions, wills, threads.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

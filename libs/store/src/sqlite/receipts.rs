@@ -31,7 +31,9 @@ fn apply(ctx: &mut Ctx<'_>, batch: &ReceiptBatch) -> Result<(), StoreError> {
     let mut heads: Vec<(TopicId, u64)> = Vec::new();
     let mut readers: AHashSet<(TopicId, &str)> = AHashSet::new();
     for receipt in &batch.receipts {
-        let topic = ctx.topic(&receipt.org, &receipt.topic, receipt.partition)?;
+        let Some(topic) = known(ctx, &receipt.org, &receipt.topic) else {
+            continue;
+        };
         if move_on(ctx, topic, receipt)? {
             heads.push((topic, receipt.changed.0));
         }
@@ -40,7 +42,9 @@ fn apply(ctx: &mut Ctx<'_>, batch: &ReceiptBatch) -> Result<(), StoreError> {
         }
     }
     for mark in &batch.marks {
-        let topic = ctx.topic(&mark.org, &mark.topic, mark.partition)?;
+        let Some(topic) = known(ctx, &mark.org, &mark.topic) else {
+            continue;
+        };
         if mark_upto(ctx, topic, mark)? {
             heads.push((topic, mark.changed.0));
         }
@@ -57,6 +61,10 @@ fn apply(ctx: &mut Ctx<'_>, batch: &ReceiptBatch) -> Result<(), StoreError> {
     readers
         .into_iter()
         .try_for_each(|(topic, user)| super::unread::raise_floor(ctx.conn, &mem, topic, user))
+}
+
+fn known(ctx: &Ctx<'_>, org: &str, topic: &str) -> Option<TopicId> {
+    ctx.shared.mem.read().topics.id(org, topic)
 }
 
 fn last_of_each(mut heads: Vec<(TopicId, u64)>) -> Vec<(TopicId, u64)> {

@@ -1,5 +1,9 @@
 //! A persistence service over a real store and a real log, with a clock that moves when told.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its part, and fails by panicking"
+)]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,8 +10,7 @@ use runtime::lifecycle::Stop;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, interval, sleep};
 
-use crate::Error;
-use crate::service::Core;
+use crate::Inner;
 
 /// Frames of one partition, in order.
 pub(crate) struct Arrival {
@@ -28,17 +27,17 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Takes the lease of a partition, again and again, and reads its log while it holds it.
 pub(crate) async fn own(
-    core: Arc<Core>,
+    inner: Arc<Inner>,
     partition: PartitionId,
     frames: mpsc::Sender<Arrival>,
     stop: Stop,
-) -> Result<(), Error> {
-    let name = format!("persistence/{partition}");
+) {
+    let name = format!("{}/{partition}", inner.name);
     while !stop.soft().is_cancelled() {
-        let lease = match core
+        let lease = match inner
             .deps
             .leases
-            .acquire(&name, &core.deps.holder, core.config.lease.get())
+            .acquire(&name, &inner.deps.holder, inner.settings.lease)
             .await
         {
             Ok(lease) => lease,
@@ -46,23 +45,22 @@ pub(crate) async fn own(
                 if !matches!(error, LeaseError::Held { .. }) {
                     tracing::warn!(%partition, %error, "the lease of a partition could not be taken");
                 }
-                pause(&stop, core.config.lease.get() / 4).await;
+                pause(&stop, inner.settings.lease / 4).await;
                 continue;
             }
         };
         let outcome = tokio::select! {
             () = stop.soft().cancelled() => Ok(()),
-            lost = keep(&core, &lease) => Err(lost),
-            read = read_on(&core, partition, &frames) => read,
+            lost = keep(&inner, &lease) => Err(lost),
+            read = read_on(&inner, partition, &frames) => read,
         };
         // Lost or not, nothing is disturbed by giving back what is not ours any more.
-        let _gone = core.deps.leases.release(&lease).await;
+        let _gone = inner.deps.leases.release(&lease).await;
         if let Err(error) = outcome {
             tracing::warn!(%partition, %error, "reading a partition stopped; it begins anew");
             pause(&stop, PAUSE).await;
         }
     }
-    Ok(())
 }
 
 async fn pause(stop: &Stop, time: Duration) {
@@ -73,47 +71,48 @@ async fn pause(stop: &Stop, time: Duration) {
 }
 
 /// Renews the lease until it is lost.
-async fn keep(core: &Core, lease: &Lease) -> Failure {
-    let ttl = core.config.lease.get();
+async fn keep(inner: &Inner, lease: &Lease) -> Failure {
+    let ttl = inner.settings.lease;
     let mut ticks = interval(ttl / 3);
     loop {
         ticks.tick().await;
-        if let Err(error) = core.deps.leases.renew(lease, ttl).await {
+        if let Err(error) = inner.deps.leases.renew(lease, ttl).await {
             return error.into();
         }
     }
 }
 
 /// Reads from where the store stands; begins again when what was read must be read again.
-async fn read_on(core: &Core, partition: PartitionId, frames: &mpsc::Sender<Arrival>) -> Result<(), Failure> {
+async fn read_on(
+    inner: &Inner,
+    partition: PartitionId,
+    frames: &mpsc::Sender<Arrival>,
+) -> Result<(), Failure> {
     loop {
-        let restart = core.restart.notified();
-        let generation = core.generation.load(Ordering::Acquire);
-        let applied = core
+        let mut restart = std::pin::pin!(inner.restart.notified());
+        // From here on a restart is noticed.
+        restart.as_mut().enable();
+        let generation = inner.generation.load(Ordering::Acquire);
+        let applied = inner
             .deps
             .store
-            .wait_applied(
-                store::Service::Persistence,
-                partition,
-                Position::START,
-                Duration::ZERO,
-            )
+            .wait_applied(inner.service, partition, Position::START, Duration::ZERO)
             .await?;
-        let reader = open(core, partition, applied.seq()).await?;
-        core.journal_check.ok();
+        let reader = open(inner, partition, applied.seq()).await?;
+        inner.deps.journal_check.ok();
         tokio::select! {
-            () = restart => {}
-            result = pump(core, reader, partition, generation, applied, frames) => return result,
+            () = &mut restart => {}
+            result = pump(inner, reader, partition, generation, applied, frames) => return result,
         }
     }
 }
 
-async fn open(core: &Core, partition: PartitionId, after: FrameSeq) -> Result<Box<dyn Reader>, Failure> {
-    match core.deps.journal.read(partition, after).await {
+async fn open(inner: &Inner, partition: PartitionId, after: FrameSeq) -> Result<Box<dyn Reader>, Failure> {
+    match inner.deps.journal.read(partition, after).await {
         Err(JournalError::Trimmed { partition, first }) => {
             // What is missing was trimmed although it was not applied, or the store is older than the log.
             tracing::error!(%partition, after = after.0, first, "frames of the log are gone that were never applied");
-            Ok(core
+            Ok(inner
                 .deps
                 .journal
                 .read(partition, FrameSeq(first.saturating_sub(1)))
@@ -124,7 +123,7 @@ async fn open(core: &Core, partition: PartitionId, after: FrameSeq) -> Result<Bo
 }
 
 async fn pump(
-    core: &Core,
+    inner: &Inner,
     mut reader: Box<dyn Reader>,
     partition: PartitionId,
     generation: u64,
@@ -135,7 +134,7 @@ async fn pump(
         let read = match reader.next().await {
             Ok(read) => read,
             Err(error) => {
-                core.journal_check.fail(&error);
+                inner.deps.journal_check.fail(&error);
                 return Err(error.into());
             }
         };
