@@ -227,6 +227,9 @@ fn received(mut body: Reader<'_>) -> Option<Vec<u16>> {
 
 fn subscription(r: &mut Reader<'_>) -> Option<Subscription> {
     let (filter, flags) = (r.filter()?, r.varint()?);
+    if flags & 3 == 3 || flags >> 4 & 3 == 3 {
+        return None;
+    }
     let id = match r.varint()? {
         0 => None,
         n => Some(u32::try_from(n - 1).ok()?),
