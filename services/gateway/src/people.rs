@@ -1,0 +1,141 @@
+//! Unread counts and presence.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use model::{Principal, UserId};
+use rpc::ErrorKind;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::app::App;
+use crate::body::QueryOf;
+use crate::identity::{Claim, Holder, Presented};
+use crate::reply::{Answer, Envelope, Problem, Reply};
+
+/// Whose unread messages.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(default, rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(crate) struct UnreadQuery {
+    /// One conversation only.
+    #[param(required = false)]
+    pub topic: String,
+    /// The visitor that asks, if it has no token.
+    #[param(required = false)]
+    pub uid: String,
+    /// Its organisation.
+    #[param(required = false)]
+    pub org_uid: String,
+}
+
+/// How many messages a visitor has not read.
+#[utoipa::path(get, path = "/visitor/api/v1/message/unread/count", tag = "people", params(UnreadQuery),
+    responses((status = 200, description = "The number", body = Envelope<u64>)))]
+pub(crate) async fn unread_by_visitor(
+    State(app): State<Arc<App>>,
+    presented: Presented,
+    QueryOf(query): QueryOf<UnreadQuery>,
+) -> Answer<u64> {
+    visitors_unread(&app, presented, &query).await.map(Reply::new)
+}
+
+/// The same for a visitor's page that has lost its socket and asks again and again; `message` is `pong`.
+#[utoipa::path(get, path = "/visitor/api/v1/ping", tag = "people", params(UnreadQuery),
+    responses((status = 200, description = "How many messages the visitor has not read", body = Envelope<u64>)))]
+pub(crate) async fn ping(
+    State(app): State<Arc<App>>,
+    presented: Presented,
+    QueryOf(query): QueryOf<UnreadQuery>,
+) -> Answer<u64> {
+    visitors_unread(&app, presented, &query)
+        .await
+        .map(|count| Reply::saying("pong", count))
+}
+
+/// How many messages the token's user has not read.
+#[utoipa::path(get, path = "/api/v1/message/unread/count", tag = "people", params(UnreadQuery),
+    responses((status = 200, description = "The number", body = Envelope<u64>)))]
+pub(crate) async fn unread_by_holder(
+    State(app): State<Arc<App>>,
+    Holder(who): Holder,
+    QueryOf(query): QueryOf<UnreadQuery>,
+) -> Answer<u64> {
+    unread(&app, &who, &query.topic).await.map(Reply::new)
+}
+
+async fn visitors_unread(app: &App, presented: Presented, query: &UnreadQuery) -> Result<u64, Problem> {
+    let claim = Claim {
+        org: &query.org_uid,
+        uid: &query.uid,
+        topic: &query.topic,
+    };
+    let who = presented.visitor(app, claim)?;
+    unread(app, &who, &query.topic).await
+}
+
+async fn unread(app: &App, who: &Principal, topic: &str) -> Result<u64, Problem> {
+    let topic = match topic {
+        "" => None,
+        topic => Some(app.readable(who, topic).await?),
+    };
+    let identities = who.identities().cloned().collect();
+    Ok(app.receipts.unread(&who.org, identities, topic).await?)
+}
+
+/// Whether a user has a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Online {
+    /// Whether there is one.
+    pub online: bool,
+    /// How many there are.
+    pub active_count: usize,
+}
+
+/// Whether a user of the caller's organisation is connected. The uid may be that of an agent's or workgroup's desk: then
+/// it is asked whether somebody is there.
+#[utoipa::path(get, path = "/api/v1/connection/presence/{uid}", tag = "people",
+    params(("uid" = String, Path, description = "A user, agent or workgroup", example = "df_ag_uid")),
+    responses((status = 200, description = "Its connections", body = Envelope<Online>)))]
+pub(crate) async fn presence(
+    State(app): State<Arc<App>>,
+    Holder(who): Holder,
+    uid: Result<Path<String>, PathRejection>,
+) -> Answer<Online> {
+    let Path(uid) = uid.map_err(|rejection| Problem::invalid(format!("uid: {}", rejection.body_text())))?;
+    let uid = UserId::checked(&uid).map_err(|e| Problem::invalid(format!("uid: {e}")))?;
+    let mut active_count = 0;
+    for user in users_behind(&app, &who, uid).await? {
+        active_count += connections(&app, &who, &user).await?;
+    }
+    Ok(Reply::new(Online {
+        online: active_count > 0,
+        active_count,
+    }))
+}
+
+/// The users that connect for a uid: its own, and those of the desk of that uid.
+async fn users_behind(app: &App, who: &Principal, uid: UserId) -> Result<Vec<UserId>, Problem> {
+    let mut users = match app.core.persistence.desk(&who.org, &uid).await {
+        Ok(desk) => desk.agents.into_iter().map(|agent| agent.user).collect(),
+        Err(error) if error.kind == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    if users.is_empty() && who.acts_as(&uid) {
+        users.push(who.user.clone());
+    }
+    users.push(uid);
+    users.sort();
+    users.dedup();
+    Ok(users)
+}
+
+async fn connections(app: &App, who: &Principal, user: &UserId) -> Result<usize, Problem> {
+    match app.core.presence.connections(&who.org, user).await {
+        Ok(connections) => Ok(connections.len()),
+        // Not known is not the same as offline.
+        Err(error) => Err(Problem::new(ErrorKind::Unavailable, error.to_string())),
+    }
+}

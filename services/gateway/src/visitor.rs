@@ -1,0 +1,306 @@
+//! A visitor arrives: it gets a uid and a token, and a conversation at a desk.
+
+use std::sync::Arc;
+
+use auth::Claims;
+use axum::extract::State;
+use model::{OrgId, Role, UserId};
+use rpc::ErrorKind;
+use rpc::persistence::{Desk, DeskKind, OpenThread, UserCard};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::body::{JsonBody, text};
+use crate::identity::{Claim, Presented};
+use crate::login::is_seed_user;
+use crate::openapi::MessageJson;
+use crate::reply::{Answer, Envelope, Problem, Reply};
+use crate::welcome;
+
+/// The longest name and address of a picture, in bytes: both travel in every token and card.
+const MAX_NICKNAME: usize = 256;
+const MAX_AVATAR: usize = 2048;
+
+/// What a visitor's page says about its visitor. Other members of deployed clients are ignored.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schema(example = json!({"orgUid": "df_org_uid", "uid": "1418711693000834", "nickname": "Ann"}))]
+pub(crate) struct InitRequest {
+    /// The organisation visited; the configured one when empty.
+    #[serde(deserialize_with = "text")]
+    org_uid: String,
+    /// The uid that an earlier call gave; empty asks for a new one.
+    #[serde(deserialize_with = "text")]
+    uid: String,
+    /// The page's own name for the visitor; given back.
+    #[serde(deserialize_with = "text")]
+    visitor_uid: String,
+    /// Its name.
+    #[serde(deserialize_with = "text")]
+    nickname: String,
+    /// The address of its picture.
+    #[serde(deserialize_with = "text")]
+    avatar: String,
+}
+
+/// A visitor.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InitAnswer {
+    /// Its uid, to be kept.
+    uid: String,
+    /// The page's own name for it, or its uid.
+    visitor_uid: String,
+    /// Its name.
+    nickname: String,
+    /// The address of its picture.
+    avatar: String,
+    /// The organisation visited.
+    org_uid: String,
+    /// Its token: the STOMP passcode, and `Authorization: Bearer …`. Absent when tokens come from elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    access_token: Option<String>,
+}
+
+/// Enters a visitor and gives it a token.
+///
+/// Without a `uid` it is a new one. With one, the caller shows that it is its own by that uid's token, unless visitors
+/// need no token here.
+#[utoipa::path(post, path = "/visitor/api/v1/init", tag = "visitors", request_body = InitRequest,
+    responses((status = 200, description = "The visitor", body = Envelope<InitAnswer>)))]
+pub(crate) async fn init(
+    State(app): State<Arc<App>>,
+    presented: Presented,
+    JsonBody(asked): JsonBody<InitRequest>,
+) -> Answer<InitAnswer> {
+    let org = org_of(&app, &presented, &asked)?;
+    let proven = is_own(&presented, &asked.uid);
+    if !asked.uid.is_empty() && !proven {
+        check_unproven(&app, &org, &asked.uid).await?;
+    }
+    let card = card(&asked.uid, &asked.nickname, &asked.avatar)?;
+    let card = app.core.persistence.visitor(&org, card).await?;
+    let access_token = match &app.signer {
+        Some(signer) => Some(signer.sign(&claims(&app, &org, &card))),
+        None => presented.token.filter(|_| proven),
+    };
+    if access_token.is_none() && !app.anonymous_visitors {
+        return Err(Problem::unauthorized(
+            "this server does not make tokens; get the visitor's from the service that does, and send it",
+        ));
+    }
+    let uid = card.uid.to_string();
+    let visitor_uid = if asked.visitor_uid.is_empty() {
+        uid.clone()
+    } else {
+        asked.visitor_uid
+    };
+    let (nickname, avatar, org_uid) = (card.nickname, card.avatar, org.to_string());
+    Ok(Reply::new(InitAnswer {
+        uid,
+        visitor_uid,
+        nickname,
+        avatar,
+        org_uid,
+        access_token,
+    }))
+}
+
+/// Whether the token shows that the visitor of this uid asks.
+fn is_own(presented: &Presented, uid: &str) -> bool {
+    presented
+        .who
+        .as_ref()
+        .is_some_and(|who| who.role == Role::Visitor && who.user.as_str() == uid)
+}
+
+/// The organisation of the token, where there is one; it cannot be left by naming another.
+fn org_of(app: &App, presented: &Presented, asked: &InitRequest) -> Result<OrgId, Problem> {
+    match &presented.who {
+        Some(who) if asked.org_uid.is_empty() || asked.org_uid == who.org.as_str() => Ok(who.org.clone()),
+        Some(who) => Err(Problem::forbidden(format!(
+            "orgUid is {:?}, but the token is one of {}; leave orgUid out, or the token",
+            asked.org_uid, who.org
+        ))),
+        None => Claim {
+            org: &asked.org_uid,
+            ..Claim::default()
+        }
+        .org_or_default(app),
+    }
+}
+
+/// Whether a uid may be taken by a caller that cannot show that it is its own.
+async fn check_unproven(app: &App, org: &OrgId, uid: &str) -> Result<(), Problem> {
+    if !app.anonymous_visitors {
+        return Err(Problem::unauthorized(format!(
+            "uid {uid:?} is given without its token; send that as Authorization: Bearer TOKEN, or leave uid out to get a new one"
+        )));
+    }
+    let uid = UserId::checked(uid).map_err(|e| Problem::invalid(format!("uid: {e}")))?;
+    let taken = match app.core.persistence.desk(org, &uid).await {
+        Ok(_) => true,
+        Err(error) if error.kind == ErrorKind::NotFound => is_seed_user(app, &uid),
+        Err(error) => return Err(error.into()),
+    };
+    if taken {
+        return Err(Problem::forbidden(format!(
+            "uid {uid} is no visitor's; leave uid out to get a new one"
+        )));
+    }
+    Ok(())
+}
+
+/// A card of what a request says; empty members leave what is stored.
+fn card(uid: &str, nickname: &str, avatar: &str) -> Result<UserCard, Problem> {
+    for (name, text, max) in [
+        ("nickname", nickname, MAX_NICKNAME),
+        ("avatar", avatar, MAX_AVATAR),
+    ] {
+        if text.len() > max {
+            return Err(Problem::invalid(format!(
+                "{name} is {} bytes long; {max} are allowed",
+                text.len()
+            )));
+        }
+    }
+    Ok(UserCard {
+        uid: UserId::new(uid),
+        nickname: nickname.to_owned(),
+        avatar: avatar.to_owned(),
+    })
+}
+
+fn claims(app: &App, org: &OrgId, card: &UserCard) -> Claims {
+    let some = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
+    let now = app.core.now().0 / 1000;
+    let mut claims =
+        Claims::new(card.uid.as_str(), Role::Visitor).valid_for(now, app.config.token_ttl.as_secs());
+    claims.org = Some(org.to_string());
+    claims.name = some(&card.nickname);
+    claims.avatar = some(&card.avatar);
+    claims
+}
+
+/// A visitor comes to a desk. Other members of deployed clients are ignored.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schema(example = json!({"uid": "1418711693000834", "orgUid": "df_org_uid", "sid": "df_wg_uid", "type": "1"}))]
+pub(crate) struct ThreadRequest {
+    /// The visitor.
+    #[serde(deserialize_with = "text")]
+    uid: String,
+    /// The organisation visited; that of the token, or the configured one, when empty.
+    #[serde(deserialize_with = "text")]
+    org_uid: String,
+    /// The desk: uid of an agent or workgroup.
+    #[serde(deserialize_with = "text")]
+    #[schema(required = true)]
+    sid: String,
+    /// What the desk is: `0` an agent, `1` a workgroup; either when empty. A number or a name will do.
+    #[serde(deserialize_with = "text")]
+    r#type: String,
+    /// The visitor's name, if it has changed.
+    #[serde(deserialize_with = "text")]
+    nickname: String,
+    /// The address of its picture, if it has changed.
+    #[serde(deserialize_with = "text")]
+    avatar: String,
+}
+
+/// Opens the conversation of a visitor with a desk, or finds the one there is.
+///
+/// The answer is the message that the visitor is greeted with, WELCOME or CONTINUE; its `thread` is the conversation.
+/// Asking again is safe.
+#[utoipa::path(post, path = "/visitor/api/v1/thread", tag = "visitors", request_body = ThreadRequest,
+    responses((status = 200, description = "The greeting", body = Envelope<MessageJson>)))]
+pub(crate) async fn thread(
+    State(app): State<Arc<App>>,
+    presented: Presented,
+    JsonBody(asked): JsonBody<ThreadRequest>,
+) -> Answer<Value> {
+    let claim = Claim {
+        org: &asked.org_uid,
+        uid: &asked.uid,
+        topic: "",
+    };
+    let who = presented.visitor(&app, claim)?;
+    if who.role != Role::Visitor {
+        return Err(Problem::forbidden(format!(
+            "{} is no visitor; only a visitor comes to a desk",
+            who.user
+        )));
+    }
+    let sid = UserId::checked(&asked.sid)
+        .map_err(|e| Problem::invalid(format!("sid: {e}; it is the uid of an agent or workgroup")))?;
+    let desk = find_desk(&app, &who.org, &sid, &asked.r#type).await?;
+    let or = |said: &str, known: &str| {
+        if said.is_empty() {
+            known.to_owned()
+        } else {
+            said.to_owned()
+        }
+    };
+    let (nickname, avatar) = (or(&asked.nickname, &who.nickname), or(&asked.avatar, &who.avatar));
+    let open = OpenThread {
+        org: who.org.clone(),
+        desk: sid,
+        visitor: card(&who.user, &nickname, &avatar)?,
+        online: online(&app, &who.org, &desk).await,
+        at: app.core.now(),
+    };
+    let opened = app.core.persistence.open_thread(open).await?;
+    welcome::announce(&app, &who.org, &opened).await?;
+    welcome::greet(&app, &who, &desk, opened).await.map(Reply::new)
+}
+
+async fn find_desk(app: &App, org: &OrgId, sid: &UserId, kind: &str) -> Result<Desk, Problem> {
+    let wanted = match kind.to_ascii_uppercase().as_str() {
+        "" => None,
+        "0" | "AGENT" => Some(DeskKind::Agent),
+        "1" | "WORKGROUP" => Some(DeskKind::Workgroup),
+        _ => {
+            let shown: String = kind.chars().take(40).collect();
+            return Err(Problem::invalid(format!(
+                "type is {shown:?}; desks are agents (0) and workgroups (1)"
+            )));
+        }
+    };
+    let desk = app
+        .core
+        .persistence
+        .desk(org, sid)
+        .await
+        .map_err(|error| match error.kind {
+            ErrorKind::NotFound => Problem::not_found(format!(
+                "there is no agent or workgroup {sid:?} in {org}; see sid"
+            )),
+            _ => error.into(),
+        })?;
+    match (wanted, desk.kind) {
+        (Some(DeskKind::Agent), DeskKind::Workgroup) => Err(Problem::not_found(format!(
+            "there is no agent {sid:?}; it is a workgroup, whose type is 1"
+        ))),
+        (Some(DeskKind::Workgroup), DeskKind::Agent) => Err(Problem::not_found(format!(
+            "there is no workgroup {sid:?}; it is an agent, whose type is 0"
+        ))),
+        _ => Ok(desk),
+    }
+}
+
+/// The users of a desk that are connected. When presence is unknown, nobody is preferred.
+async fn online(app: &App, org: &OrgId, desk: &Desk) -> Vec<UserId> {
+    let asked = desk.agents.iter().map(|agent| async {
+        let connections = app.core.presence.connections(org, &agent.user).await;
+        let is_there = connections.is_ok_and(|c| !c.is_empty());
+        is_there.then(|| agent.user.clone())
+    });
+    futures::future::join_all(asked)
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
+}
