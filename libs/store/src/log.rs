@@ -239,7 +239,7 @@ pub trait LogStore: Send + Sync + 'static {
         limit: Duration,
     ) -> Result<Position, StoreError>;
 
-    /// Looks up stored messages.
+    /// Looks up stored messages, for the one who applies.
     async fn lookup(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError>;
 
     /// Applies a stretch of the log in one transaction, lazily durable. On an error nothing was applied. Takes the batch

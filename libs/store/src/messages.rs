@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use model::{OrgId, Position, TopicFilter, TopicName, UnixMillis};
 use rpc::persistence::{BacklogPage, BacklogRequest, HistoryPage, HistoryRange, Retained};
 
-use crate::StoreError;
+use crate::{Lookup, SentKey, StoreError, TargetKey};
 
 /// Reads messages. Nothing here waits for the log.
 #[async_trait]
@@ -26,6 +26,9 @@ pub trait MessageStore: Send + Sync + 'static {
         filter: &TopicFilter,
         now: UnixMillis,
     ) -> Result<Vec<Retained>, StoreError>;
+
+    /// Looks up stored messages, for anyone.
+    async fn find(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError>;
 
     /// The last message of a topic strictly before a position.
     async fn last_before(

@@ -102,7 +102,7 @@ impl Persistence for Core {
             partition: None,
         };
         let keys = keys.into_iter().map(key).collect();
-        let answers = self.deps.store.lookup(keys, Vec::new()).await.map_err(answer)?;
+        let answers = self.deps.store.find(keys, Vec::new()).await.map_err(answer)?;
         Ok(answers.sent.into_iter().map(|hit| hit.map(found)).collect())
     }
 
@@ -119,7 +119,7 @@ impl Persistence for Core {
             all: false,
         };
         let keys = uids.into_iter().map(key).collect();
-        let answers = self.deps.store.lookup(Vec::new(), keys).await.map_err(answer)?;
+        let answers = self.deps.store.find(Vec::new(), keys).await.map_err(answer)?;
         Ok(answers
             .targets
             .into_iter()

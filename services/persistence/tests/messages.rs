@@ -1,4 +1,5 @@
 //! What the log leaves in history and backlog.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -81,8 +81,9 @@ impl LogStore for SqliteStore {
         if sent.is_empty() && targets.is_empty() {
             return Ok(Lookup::default());
         }
-        self.read(move |conn, mem| super::lookup::lookup(conn, mem, &sent, &targets))
-            .await
+        // The writer's page cache is never dropped, that of a reader is with every commit.
+        let work = move |ctx: &mut Ctx<'_>| super::lookup::lookup(ctx.conn, &ctx.shared.mem, &sent, &targets);
+        self.write(Mode::Lazy, work).await
     }
 
     async fn apply(&self, batch: Arc<LogBatch>) -> Result<(), StoreError> {

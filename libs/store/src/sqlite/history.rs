@@ -9,12 +9,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::mem::{Mem, TailView, TopicId};
 use super::{SqliteStore, int, sql};
-use crate::{Flags, MessageStore, StoreError};
+use crate::{Flags, Lookup, MessageStore, SentKey, StoreError, TargetKey};
 
 #[async_trait]
 impl MessageStore for SqliteStore {
     async fn backlog(&self, request: BacklogRequest, now: UnixMillis) -> Result<BacklogPage, StoreError> {
-        self.read(move |conn, mem| super::backlog::backlog(conn, mem, &request, now))
+        self.read_snapshot(move |conn, mem| super::backlog::backlog(conn, mem, &request, now))
             .await
     }
 
@@ -25,7 +25,7 @@ impl MessageStore for SqliteStore {
         range: HistoryRange,
     ) -> Result<HistoryPage, StoreError> {
         let (org, topic) = (org.clone(), topic.clone());
-        self.read(move |conn, mem| history(conn, mem, &org, &topic, range))
+        self.read_snapshot(move |conn, mem| history(conn, mem, &org, &topic, range))
             .await
     }
 
@@ -36,7 +36,12 @@ impl MessageStore for SqliteStore {
         now: UnixMillis,
     ) -> Result<Vec<Retained>, StoreError> {
         let (org, filter) = (org.clone(), filter.clone());
-        self.read(move |conn, mem| retained(conn, mem, &org, &filter, now))
+        self.read_snapshot(move |conn, mem| retained(conn, mem, &org, &filter, now))
+            .await
+    }
+
+    async fn find(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError> {
+        self.read_snapshot(move |conn, mem| super::lookup::lookup(conn, mem, &sent, &targets))
             .await
     }
 

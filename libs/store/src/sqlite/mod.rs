@@ -155,6 +155,22 @@ impl SqliteStore {
         run.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// The same with one snapshot of the database: its locks are taken once and not for every statement. For work that
+    /// asks memory first and never after it has asked the database, where what memory gave up meanwhile would be missed.
+    async fn read_snapshot<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &RwLock<Mem>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.read(move |conn, mem| {
+            let snapshot = conn.unchecked_transaction().map_err(sql("beginning to read"))?;
+            let result = work(&snapshot, mem)?;
+            snapshot.finish().map_err(sql("ending to read"))?;
+            Ok(result)
+        })
+        .await
+    }
+
     /// Runs `work` in the writer.
     async fn write<T, F>(&self, mode: Mode, work: F) -> Result<T, StoreError>
     where
