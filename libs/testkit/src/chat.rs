@@ -77,6 +77,11 @@ pub fn author(message: &Message) -> &str {
     message.user.as_ref().map_or("", |user| &user.uid)
 }
 
+/// The protobuf of a message, as an agent's page builds it.
+pub fn encode(message: &Message) -> Vec<u8> {
+    message.encode_to_vec()
+}
+
 /// The JSON of a message, as a visitor's page builds it.
 pub fn to_json(message: &Message) -> Value {
     let user = |user: &User| json!({ "uid": user.uid, "nickname": user.nickname, "avatar": user.avatar, "type": user.r#type });
@@ -98,13 +103,21 @@ pub fn to_json(message: &Message) -> Value {
     })
 }
 
+/// The envelope in a PUBLISH, whatever is in it.
+///
+/// # Panics
+/// When it is none.
+pub fn decode(publish: &Publish) -> Message {
+    Message::decode(publish.payload.clone()).expect("a chat envelope")
+}
+
 /// The envelope that an MQTT client got.
 ///
 /// # Panics
 /// When it lacks what deployed clients take for granted: `thread`, `thread.user` and `user` set, status SUCCESS or
 /// further, `createdAt` as `yyyy-MM-dd HH:mm:ss`, QoS 1, the topic of its thread.
 pub fn from_publish(publish: &Publish) -> Message {
-    let message = Message::decode(publish.payload.clone()).expect("a chat envelope");
+    let message = decode(publish);
     let thread = message.thread.as_ref().expect("`thread` is always set");
     assert!(thread.user.is_some(), "`thread.user` is always set: {message:?}");
     assert!(message.user.is_some(), "`user` is always set: {message:?}");

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 pub use mqtt_codec::{
-    Ack, ConnAck, Connect, Packet, PacketId, Publish, PublishProperties, QoS, ReasonCode, SubAck, Subscribe,
-    Subscription, Utf8, Version, Will,
+    Ack, ConnAck, Connect, Packet, PacketId, Publish, PublishProperties, QoS, ReasonCode, RetainHandling,
+    SubAck, Subscribe, Subscription, Utf8, Version, Will,
 };
 use mqtt_codec::{Decoder, Disconnect, Unsubscribe};
 use prost::Message as _;
@@ -398,6 +398,21 @@ impl Mqtt {
         ack
     }
 
+    /// Publishes a chat message that the server may refuse in whatever way: an acknowledgement with a reason, none, or
+    /// the end of the connection.
+    pub async fn say_or_be_refused(mut self, message: &wire::Message) {
+        let topic = crate::chat::topic(message).to_owned();
+        self.start_publish(&topic, message.encode_to_vec(), QoS::AtLeastOnce)
+            .await;
+        self.send(&Packet::PingReq).await;
+        loop {
+            match self.receive("an answer of any kind").await {
+                Some(Packet::PingResp) | None => return,
+                Some(_) => {}
+            }
+        }
+    }
+
     /// The next PUBLISH, acknowledged unless [`Mqtt::acknowledging`] is off; other packets wait for their turn.
     ///
     /// # Panics
@@ -486,6 +501,21 @@ impl Mqtt {
             reason
         };
         within("the server to close the connection", deadline, wait).await
+    }
+
+    /// Everything that comes until the server closes, out of turn packets first.
+    ///
+    /// # Panics
+    /// When it does not close in time.
+    pub async fn receive_until_closed(&mut self) -> Vec<Packet> {
+        let mut all: Vec<_> = self.inbox.drain(..).collect();
+        let wait = async {
+            while let Some(packet) = self.read().await {
+                all.push(packet);
+            }
+        };
+        within("the server to close the connection", DEADLINE, wait).await;
+        all
     }
 
     /// Leaves politely: DISCONNECT, then the socket.

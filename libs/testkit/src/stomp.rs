@@ -338,8 +338,22 @@ impl Stomp {
     /// # Panics
     /// When it does not in time.
     pub async fn closed_by_server(&mut self, deadline: Duration) {
-        let wait = async { while self.read().await.is_some() {} };
-        within("the server to close the connection", deadline, wait).await;
+        self.last_words(deadline).await;
+    }
+
+    /// Waits until the server closes: the last frame that came until then.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub async fn last_words(&mut self, deadline: Duration) -> Option<Frame> {
+        let wait = async {
+            let mut last = self.inbox.pop_back();
+            while let Some(frame) = self.read().await {
+                last = Some(frame);
+            }
+            last
+        };
+        within("the server to close the connection", deadline, wait).await
     }
 
     /// Leaves politely, waiting for the RECEIPT of DISCONNECT.

@@ -1,0 +1,420 @@
+//! What operators do: configure, watch, stop, and ask for tokens.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use e2e::{agent, agent_token, agent_v5, history, thread_of, visitor};
+use testkit::chat::{self, DESK};
+use testkit::mqtt::{Mqtt, Options, Packet, QoS, ReasonCode};
+use testkit::process::Signal;
+use testkit::{Builder, DEADLINE, Longwire, TokenSpec, binary, http, run};
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+async fn refused(builder: Builder, names: &[&str]) {
+    let output = builder.start_and_fail().await;
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    for name in names {
+        assert!(said.contains(name), "it names {name}: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_names_the_key_and_the_source_and_exits_with_64() {
+    let new = Longwire::builder;
+    refused(
+        new().config("[mqtt]\ntcp_lisen = \"127.0.0.1:0\"\n"),
+        &["mqtt.tcp_lisen", "tcp_listen", ".toml:2"],
+    )
+    .await;
+    refused(
+        new().env("LONGWIRE_MQTT__TCP_LISTEN", "nonsense"),
+        &["mqtt.tcp_listen", "LONGWIRE_MQTT__TCP_LISTEN"],
+    )
+    .await;
+    refused(new().env("LONGWIRE_NO_SUCH_KEY", "1"), &["LONGWIRE_NO_SUCH_KEY"]).await;
+    refused(new().config("[mqtt\n"), &[".toml:1"]).await;
+    refused(
+        new().config("profile = \"staging\"\n"),
+        &["profile", "production"],
+    )
+    .await;
+    refused(
+        new().config("[chat]\nrecall_window = \"soon\"\n"),
+        &["chat.recall_window"],
+    )
+    .await;
+    refused(
+        new().config("[compat]\ntime_zone = \"Nowhere/City\"\n"),
+        &["compat.time_zone"],
+    )
+    .await;
+    refused(
+        new().arg("--config").arg("/no/such/file.toml"),
+        &["/no/such/file.toml"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn production_does_not_start_without_keys() {
+    refused(
+        Longwire::builder().config("profile = \"production\"\n"),
+        &["secret"],
+    )
+    .await;
+    refused(
+        Longwire::builder().config("profile = \"production\"\n[auth]\nsecret = \"short\"\n"),
+        &["auth.secret"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn production_knows_no_anonymous_clients_no_dev_login_and_no_open_topics() {
+    let config =
+        "profile = \"production\"\n[auth]\nsecret = \"0123456789abcdef0123456789abcdef0123456789abcdef\"\n";
+    let server = Longwire::builder().config(config).start().await;
+    assert!(
+        Mqtt::try_connect(&server, Options::v5("anonymous"))
+            .await
+            .is_err()
+    );
+    let page =
+        testkit::stomp::Stomp::try_connect(&server, testkit::stomp::Options::visitor("v1", None)).await;
+    assert!(page.is_err());
+    let at = server.at().http;
+    let login = serde_json::json!({ "username": "agent1", "password": "agent1" });
+    let reply = http::post(at, "/auth/v1/login", None, &login).await;
+    assert!(matches!(reply.status, 403 | 404), "{}", reply.text);
+    let message = chat::text(&thread_of("v1"), "v1", "x");
+    http::say(at, "/visitor/api/v1/message/send", None, &message)
+        .await
+        .assert_error(401);
+    let mut agent = agent_v5(&server).await;
+    agent
+        .say(&chat::text(&thread_of("v1"), DESK, "with a token"))
+        .await;
+    let granted = agent.subscribe("ordinary/topic", QoS::AtLeastOnce).await;
+    assert_eq!(
+        granted,
+        ReasonCode::NotAuthorized,
+        "ordinary topics are closed unless a rule opens them"
+    );
+}
+
+#[tokio::test]
+async fn rules_open_and_close_ordinary_topics_first_match_first() {
+    let config = "[auth.acl]\ndefault = \"deny\"\n\
+        rules = [\n\
+        { action = \"deny\", who = \"all\", access = \"publish\", filter = \"plant/locked/#\" },\n\
+        { action = \"allow\", who = \"all\", access = \"all\", filter = \"plant/${uid}/#\" },\n\
+        ]\n";
+    let output = config_check(config).await;
+    assert!(
+        output.status.success(),
+        "the configuration of this test is out of date: {}",
+        stderr(&output)
+    );
+    let server = Longwire::builder().config(config).start().await;
+    let token = server.token(&TokenSpec::agent("u1", &[])).await;
+    let mut client = Mqtt::connect(&server, Options::v5("u1/web/d").token(&token)).await;
+    assert_eq!(
+        client.subscribe("plant/u1/#", QoS::AtLeastOnce).await,
+        ReasonCode::GrantedQoS1
+    );
+    for filter in ["plant/#", "plant/u2/#", "plant/+/x", "other"] {
+        assert_eq!(
+            client.subscribe(filter, QoS::AtLeastOnce).await,
+            ReasonCode::NotAuthorized,
+            "{filter}"
+        );
+    }
+    for (topic, allowed) in [
+        ("plant/u1/x", true),
+        ("plant/u2/x", false),
+        ("plant/locked/x", false),
+    ] {
+        let ack = client.publish(topic, "x", QoS::AtLeastOnce).await.unwrap();
+        assert_eq!((ack.reason as u8) < 0x80, allowed, "{topic}: {ack:?}");
+    }
+}
+
+async fn config_check(toml: &str) -> Output {
+    let file = tempfile_with(toml);
+    let mut command = Command::new(binary());
+    command
+        .args(["config", "check", "--config"])
+        .arg(file.0.join("longwire.toml"));
+    run(command).await
+}
+
+/// A folder with a configuration file; it goes away with its value.
+struct Folder(std::path::PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It may have gone already.
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tempfile_with(toml: &str) -> Folder {
+    let folder = std::env::temp_dir().join(format!("longwire-config-{}", chat::uid()));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("longwire.toml"), toml).unwrap();
+    Folder(folder)
+}
+
+#[tokio::test]
+async fn config_check_and_show_tell_the_effective_configuration_and_no_secret() {
+    let good = "profile = \"dev\"\n[mqtt]\ntcp_listen = \"127.0.0.1:18830\"\n[auth]\nsecret = \"0123456789abcdef0123456789abcdef-secret\"\n";
+    let checked = config_check(good).await;
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    let checked = config_check("[mqtt]\nnonsense = 1\n").await;
+    assert_eq!(checked.status.code(), Some(64));
+    assert!(stderr(&checked).contains("mqtt.nonsense"), "{}", stderr(&checked));
+
+    let folder = tempfile_with(good);
+    let mut command = Command::new(binary());
+    command
+        .args(["config", "show", "--config"])
+        .arg(folder.0.join("longwire.toml"))
+        .env("LONGWIRE_HTTP__LISTEN", "127.0.0.1:19003");
+    let shown = run(command).await;
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        text.contains("127.0.0.1:18830") && text.contains("127.0.0.1:19003"),
+        "file and environment: {text}"
+    );
+    assert!(!text.contains("0123456789abcdef"), "secrets are masked: {text}");
+}
+
+#[tokio::test]
+async fn token_prints_one_that_the_server_takes() {
+    let server = Longwire::start().await;
+    let spec = TokenSpec {
+        uid: "u1",
+        org: Some("o1"),
+        role: Some("agent"),
+        aliases: &["a1", "a2"],
+        nickname: Some("Näme"),
+        ttl: Some("1h"),
+    };
+    let token = server.token(&spec).await;
+    assert_eq!(token.split('.').count(), 3);
+    let mut client = Mqtt::connect(&server, Options::v5("u1/web/d").token(&token)).await;
+    for alias in ["a1", "a2"] {
+        let topic = chat::agent_topic(alias, "v1");
+        client.say(&chat::text(&topic, alias, "x")).await;
+    }
+    let mut command = server.command("token");
+    command.args(["--uid", "u1", "--role", "emperor"]);
+    let refused = run(command).await;
+    assert!(!refused.status.success());
+    assert!(refused.stdout.is_empty());
+    let refused = run(server.command("token")).await;
+    assert!(
+        !refused.status.success() && stderr(&refused).contains("--uid"),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+#[tokio::test]
+async fn sigterm_drains_tells_clients_and_exits_with_0() {
+    let mut server = Longwire::builder().at_fixed_ports().start().await;
+    let token = agent_token(&server).await;
+    let topic = thread_of("v1");
+    let mut five = agent_v5(&server).await;
+    let mut old = agent(&server).await;
+    let mut page = visitor(&server, "v1").await;
+    let mut acknowledged = Vec::new();
+    let mut flight = std::collections::BTreeMap::new();
+    for _ in 0..200 {
+        let message = chat::text(&topic, DESK, "on the way");
+        let id = five
+            .start_publish(&topic, chat::encode(&message), QoS::AtLeastOnce)
+            .await
+            .unwrap();
+        flight.insert(id, message.uid);
+    }
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    let mut reason = None;
+    while let Some(packet) = five.receive_for(2 * DEADLINE).await {
+        match packet {
+            Packet::PubAck(ack) if (ack.reason as u8) < 0x80 => {
+                acknowledged.extend(flight.remove(&ack.packet_id))
+            }
+            Packet::Publish(publish) => five.acknowledge(&publish).await,
+            Packet::Disconnect(disconnect) => reason = Some(disconnect.reason),
+            _ => {}
+        }
+    }
+    assert!(
+        matches!(
+            reason,
+            Some(ReasonCode::ServerShuttingDown | ReasonCode::ServerMoved | ReasonCode::UseAnotherServer)
+        ),
+        "5 is told that the server leaves: {reason:?}"
+    );
+    old.receive_until_closed().await;
+    page.closed_by_server(2 * DEADLINE).await;
+    let status = server.ended(2 * DEADLINE).await;
+    assert_eq!(status.code(), Some(0), "after {:?}", start.elapsed());
+    server.restart().await;
+    let stored = history(&server, &token, &topic).await;
+    for uid in &acknowledged {
+        assert!(stored.iter().any(|message| message["uid"] == uid.as_str()));
+    }
+    let again = agent_v5(&server).await;
+    assert!(again.connack.session_present);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let mut server = Longwire::start().await;
+    // Somebody who does not leave keeps the first stop waiting.
+    let _client = agent(&server).await;
+    server.signal(Signal::TERM);
+    let log = async || server.log().to_lowercase();
+    testkit::eventually("the first signal was taken", DEADLINE, async || {
+        let log = log().await;
+        (log.contains("sigterm") || log.contains("stop") || log.contains("drain")).then_some(())
+    })
+    .await;
+    if server.is_running() {
+        server.signal(Signal::TERM);
+    }
+    let start = Instant::now();
+    server.ended(Duration::from_secs(10)).await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn sigint_stops_it_like_sigterm() {
+    let mut server = Longwire::start().await;
+    server.signal(Signal::INT);
+    assert_eq!(server.ended(2 * DEADLINE).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn operators_see_that_it_lives_that_it_is_ready_and_what_it_does() {
+    let server = Longwire::start().await;
+    let ops = server.at().ops;
+    assert_eq!(http::get(ops, "/livez", None).await.status, 200);
+    assert_eq!(http::get(ops, "/readyz", None).await.status, 200);
+    assert_eq!(http::get(ops, "/readyz?verbose", None).await.status, 200);
+    let mut agent = agent(&server).await;
+    agent.say(&chat::text(&thread_of("v1"), DESK, "counted")).await;
+    let metrics = http::get(ops, "/metrics", None).await;
+    assert_eq!(metrics.status, 200);
+    let series: Vec<_> = metrics
+        .text
+        .lines()
+        .filter(|line| line.starts_with("longwire_"))
+        .collect();
+    assert!(series.len() > 20, "{}", metrics.text);
+    for service in [
+        "longwire_mqtt",
+        "longwire_gateway",
+        "longwire_routing",
+        "longwire_persistence",
+    ] {
+        assert!(
+            series.iter().any(|line| line.starts_with(service)),
+            "{service}: {}",
+            metrics.text
+        );
+    }
+    assert!(!metrics.text.contains(chat::DESK), "no id becomes a label");
+    // The operators' port serves nothing to clients, and the clients' port nothing to operators.
+    assert_eq!(http::get(ops, "/api/v1/thread/query", None).await.status, 404);
+    assert_ne!(http::get(server.at().http, "/metrics", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_log_never_shows_a_token_or_a_payload() {
+    let server = Longwire::builder()
+        .env("LONGWIRE_LOG__FILTER", "debug")
+        .start()
+        .await;
+    let token = agent_token(&server).await;
+    let mut client = agent(&server).await;
+    client
+        .say(&chat::text(&thread_of("v1"), DESK, "a-very-private-word"))
+        .await;
+    let mut page = visitor(&server, "v1").await;
+    page.say(&chat::text(&thread_of("v1"), "v1", "another-private-word"))
+        .await;
+    http::get(
+        server.at().http,
+        &format!("/api/v1/thread/query?access_token={token}"),
+        Some(&token),
+    )
+    .await;
+    let _refused = Mqtt::try_connect(&server, Options::v5("u_agent/web/d").token("a-bad-token-word")).await;
+    let log = server.log();
+    for secret in [
+        "private-word",
+        "bad-token-word",
+        token.rsplit('.').next().unwrap(),
+    ] {
+        assert!(!log.contains(secret), "the log shows {secret}");
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_explains_itself() {
+    for args in [
+        &["--help"][..],
+        &["all", "--help"],
+        &["token", "--help"],
+        &["--version"],
+    ] {
+        let mut command = Command::new(binary());
+        command.args(args);
+        let output = run(command).await;
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        assert!(!output.stdout.is_empty());
+    }
+    let mut command = Command::new(binary());
+    command.arg("nonsense");
+    assert!(!run(command).await.status.success());
+}
+
+#[tokio::test]
+async fn a_data_folder_in_use_is_not_opened_twice() {
+    let first = Longwire::start().await;
+    let mut command = first.command("all");
+    command.env("LONGWIRE_READY_JSON", "1");
+    let output = run(command).await;
+    assert!(
+        !output.status.success(),
+        "two servers on one data folder would spoil it"
+    );
+    let said = stderr(&output);
+    assert!(
+        said.len() > 20 && !said.contains("panicked"),
+        "it says why: {said}"
+    );
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let first = Longwire::start().await;
+    let taken = first.at().mqtt.to_string();
+    let output = Longwire::builder()
+        .env("LONGWIRE_MQTT__TCP_LISTEN", &taken)
+        .start_and_fail()
+        .await;
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains(&taken), "{}", stderr(&output));
+}
