@@ -532,3 +532,36 @@ impl Mqtt {
         drop(self);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn packets_out_of_turn_wait_and_the_last_word_is_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut buf = [0; 256];
+            let _connect = socket.read(&mut buf).await.unwrap();
+            // CONNACK, PUBLISH QoS 0 on "a", PINGRESP, DISCONNECT 0x8e
+            socket
+                .write_all(b"\x20\x03\x00\x00\x00\x30\x05\x00\x01a\x00x\xd0\x00\xe0\x01\x8e")
+                .await
+                .unwrap();
+            let _pingreq = socket.read(&mut buf).await.unwrap();
+        });
+        let mut client = Mqtt::connect_to(address, Options::v5("c")).await.unwrap();
+        client.ping().await;
+        assert_eq!(client.waiting().count(), 1);
+        assert_eq!(client.publish_received().await.payload, "x");
+        assert_eq!(
+            client.closed_by_server(DEADLINE).await,
+            Some(ReasonCode::SessionTakenOver)
+        );
+    }
+}

@@ -38,3 +38,18 @@ fn try_claim(port: u16) -> Option<Claim> {
         _holder: holder,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claimed_ports_are_free_and_claimed_once() {
+        let claims: Vec<_> = (0..20).map(|_| claim()).collect();
+        for (n, one) in claims.iter().enumerate() {
+            TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, one.port)).expect("the port is free");
+            assert!(try_claim(one.port).is_none(), "it is claimed");
+            assert!(claims.iter().skip(n + 1).all(|other| other.port != one.port));
+        }
+    }
+}

@@ -35,3 +35,25 @@ pub async fn within<T>(what: &str, deadline: Duration, future: impl Future<Outpu
         Err(_) => panic!("waited {deadline:?} in vain for {what}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_condition_is_asked_until_it_holds() {
+        let mut asked = 0;
+        let found = eventually("it was asked three times", DEADLINE, async || {
+            asked += 1;
+            (asked == 3).then_some("found")
+        })
+        .await;
+        assert_eq!((found, asked), ("found", 3));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "in vain until pigs fly")]
+    async fn a_deadline_says_what_was_waited_for() {
+        eventually("pigs fly", Duration::from_millis(50), async || None::<()>).await;
+    }
+}

@@ -1,0 +1,27 @@
+# What there is to do. `make run` needs the Rust toolchain, a C compiler and curl, nothing else.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench
+
+CARGO ?= cargo
+DATA ?= ./data
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1 | /p' $(MAKEFILE_LIST) | column -t -s '|'
+
+run: ## build (release) and start everything in one process, data in ./data
+	$(CARGO) build --release -p longwire
+	@target=$${CARGO_TARGET_DIR:-target}; exec "$$target/release/longwire" all --data $(DATA)
+
+test: ## install what the tests need, then run every test
+	tests/install.sh
+	$(CARGO) build -p longwire
+	$(CARGO) test --workspace --doc --quiet
+	$(CARGO) nextest run --workspace
+
+lint: ## formatting and clippy, without mercy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: ## measure, print a table and one JSON line per scenario
+	tests/load/bench.sh
