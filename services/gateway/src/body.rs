@@ -73,8 +73,15 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     }
 }
 
-/// Reads JSON; what is wrong is named with its line and column.
+/// Reads an object of JSON; what is wrong is named with its line and column.
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // A struct would be read from an array as well.
+    let first = bytes.iter().find(|b| !b.is_ascii_whitespace());
+    if first.is_some_and(|b| *b != b'{') {
+        return Err(Problem::invalid(
+            "the body is not a JSON object; it begins with something else than {",
+        ));
+    }
     serde_json::from_slice(bytes)
         .map_err(|error| Problem::invalid(format!("the body is not the JSON of this call: {error}")))
 }

@@ -37,4 +37,3 @@ mod welcome;
 pub use config::Config;
 pub use error::Error;
 pub use service::{Deps, Service};
-

@@ -91,7 +91,11 @@ pub(crate) struct MessageJson {
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[schema(example = json!({"json": "{\"uid\":\"b1f2\",\"type\":\"TEXT\",\"content\":\"hello\",\"thread\":{\"topic\":\"org/agent/df_ag_uid/1418711693000834\"}}", "client": "WEB"}))]
-#[allow(dead_code, reason = "described here, read by send::read")]
+#[allow(
+    dead_code,
+    clippy::large_enum_variant,
+    reason = "described here, read by send::read"
+)]
 pub(crate) enum SendRequest {
     /// As deployed clients send it.
     Wrapped {

@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(of(10, 0, 10, 11), (2, true, false, false, 10));
         assert_eq!(of(1, 1, 10, 11), (2, false, true, false, 1));
         assert_eq!(of(0, 7, 10, 11), (2, false, true, true, 0));
-        assert_eq!(of(0, u32::MAX, 1, u64::MAX).2, false);
+        assert!(!of(0, u32::MAX, 1, u64::MAX).2);
     }
 
     #[test]

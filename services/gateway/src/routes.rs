@@ -128,3 +128,21 @@ fn may_pass(app: &App, request: &Request) -> Result<(), Problem> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_and_nothing_else_is() {
+        let documents = ["/", "/openapi.json"];
+        let mut routes: Vec<_> = paths()
+            .into_iter()
+            .filter(|p| !documents.contains(p))
+            .map(str::to_owned)
+            .collect();
+        routes.sort();
+        let described: Vec<_> = openapi::description().paths.paths.into_keys().collect();
+        assert_eq!(routes, described);
+    }
+}

@@ -1,0 +1,366 @@
+//! Persistence and receipts, answered from the log in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backplane::presence::{Presence, PresenceBook, PresenceError};
+use model::{
+    Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UnixMillis, UserId, is_countable,
+};
+use parking_lot::Mutex;
+use rpc::persistence::*;
+use rpc::receipts::Receipts;
+use rpc::{ErrorKind, RpcError};
+
+use crate::log::{Log, Placed};
+
+pub struct Store {
+    pub log: Arc<Log>,
+    pub threads: Mutex<BTreeMap<(String, String), ThreadCard>>,
+    pub visitors: Mutex<BTreeMap<(String, String), UserCard>>,
+    pub members: Mutex<BTreeMap<String, Vec<UserId>>>,
+    pub told: Mutex<Vec<UserId>>,
+    /// Who was said to be online when a thread was opened.
+    pub online: Mutex<Vec<UserId>>,
+    pub away: Mutex<bool>,
+}
+
+impl Store {
+    pub fn new(log: Arc<Log>) -> Self {
+        let (threads, visitors, members) = Default::default();
+        let (told, online, away) = Default::default();
+        Self {
+            log,
+            threads,
+            visitors,
+            members,
+            told,
+            online,
+            away,
+        }
+    }
+
+    fn reached(&self) -> Result<(), RpcError> {
+        match *self.away.lock() {
+            true => Err(RpcError::new(ErrorKind::Unavailable, "the store is away")),
+            false => Ok(()),
+        }
+    }
+
+    fn last(&self, org: &str, topic: &str) -> Option<(Position, bytes::Bytes)> {
+        let messages = self.log.messages(org, topic);
+        messages.last().map(|m| (m.position, m.entry.to_bytes()))
+    }
+}
+
+fn none_such<T>() -> Result<T, RpcError> {
+    Err(RpcError::new(
+        ErrorKind::Internal,
+        "the gateway does not ask this",
+    ))
+}
+
+fn agent(uid: &str, user: &str) -> AgentCard {
+    let card = UserCard {
+        uid: uid.into(),
+        nickname: format!("Nick {user}"),
+        avatar: String::new(),
+    };
+    AgentCard {
+        card,
+        user: user.into(),
+    }
+}
+
+#[async_trait]
+impl Persistence for Store {
+    async fn open_session(&self, _: OpenSession) -> Result<OpenedSession, RpcError> {
+        none_such()
+    }
+    async fn save_sessions(&self, _: Vec<SaveSession>) -> Result<Vec<bool>, RpcError> {
+        none_such()
+    }
+    async fn close_session(&self, _: CloseSession) -> Result<(), RpcError> {
+        none_such()
+    }
+    async fn backlog(&self, _: BacklogRequest) -> Result<BacklogPage, RpcError> {
+        none_such()
+    }
+    async fn retained(
+        &self,
+        _: &OrgId,
+        _: &TopicFilter,
+        _: Vec<BacklogLane>,
+    ) -> Result<Vec<Retained>, RpcError> {
+        none_such()
+    }
+    async fn find_sent(
+        &self,
+        _: &OrgId,
+        _: Vec<(UserId, MessageUid)>,
+    ) -> Result<Vec<Option<Found>>, RpcError> {
+        none_such()
+    }
+    async fn find_in_topic(
+        &self,
+        _: &OrgId,
+        _: &TopicName,
+        _: Vec<MessageUid>,
+    ) -> Result<Vec<Option<Found>>, RpcError> {
+        none_such()
+    }
+    async fn last_before(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Option<Position>, RpcError> {
+        none_such()
+    }
+    async fn member_topics(&self, _: &OrgId, _: Vec<UserId>) -> Result<Vec<MemberTopic>, RpcError> {
+        none_such()
+    }
+
+    async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, RpcError> {
+        self.reached()?;
+        let all = self.log.messages(&request.org, &request.topic);
+        let (total, head) = (
+            all.len() as u64,
+            all.last().map_or(Position::START, |m| m.position),
+        );
+        let (part, more): (Vec<Placed>, bool) = match request.range {
+            HistoryRange::After { position, limit } => {
+                let rest: Vec<_> = all.into_iter().filter(|m| m.position > position).collect();
+                let more = rest.len() > limit as usize;
+                (rest.into_iter().take(limit as usize).collect(), more)
+            }
+            HistoryRange::Before { position, limit } => {
+                let mut rest: Vec<_> = all.into_iter().filter(|m| m.position < position).collect();
+                let older = rest.len().saturating_sub(limit as usize);
+                (rest.split_off(older), older > 0)
+            }
+            HistoryRange::Page { number, size } => {
+                let end = all.len().saturating_sub(number as usize * size as usize);
+                let start = end.saturating_sub(size as usize);
+                (all[start..end].to_vec(), start > 0)
+            }
+        };
+        let topic = &request.topic;
+        let entry = |m: Placed| HistoryEntry {
+            position: m.position,
+            prev: None,
+            state: self.log.state(topic, &m.entry.uid),
+            recalled: self.log.is_recalled(topic, &m.entry.uid),
+            entry: m.entry.to_bytes(),
+        };
+        Ok(HistoryPage {
+            entries: part.into_iter().map(entry).collect(),
+            total,
+            head,
+            more,
+        })
+    }
+
+    async fn membership(&self, _: &OrgId, topic: &TopicName) -> Result<Membership, RpcError> {
+        let members = self
+            .members
+            .lock()
+            .get(topic.as_str())
+            .cloned()
+            .unwrap_or_default();
+        Ok(Membership { version: 1, members })
+    }
+
+    async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError> {
+        self.reached()?;
+        let agents = match (org.as_str(), uid.as_str()) {
+            ("df_org_uid", "df_ag_uid") => vec![agent("df_ag_uid", "agent1")],
+            ("df_org_uid", "df_ag2_uid") => vec![agent("df_ag2_uid", "agent2")],
+            ("df_org_uid", "df_wg_uid") => vec![agent("df_ag_uid", "agent1"), agent("df_ag2_uid", "agent2")],
+            _ => return Err(RpcError::new(ErrorKind::NotFound, "no such desk")),
+        };
+        let kind = if agents.len() == 1 {
+            DeskKind::Agent
+        } else {
+            DeskKind::Workgroup
+        };
+        let card = UserCard {
+            uid: uid.clone(),
+            nickname: "Desk".to_owned(),
+            avatar: String::new(),
+        };
+        Ok(Desk { kind, card, agents })
+    }
+
+    async fn open_thread(&self, open: OpenThread) -> Result<OpenedThread, RpcError> {
+        let desk = self.desk(&open.org, &open.desk).await?;
+        self.online.lock().clone_from(&open.online);
+        let (kind, level) = match desk.kind {
+            DeskKind::Agent => ("AGENT", "agent"),
+            DeskKind::Workgroup => ("WORKGROUP", "workgroup"),
+        };
+        let topic = format!("org/{level}/{}/{}", open.desk, open.visitor.uid);
+        let key = (open.org.to_string(), topic.clone());
+        let agent = desk
+            .agents
+            .iter()
+            .find(|a| open.online.contains(&a.user))
+            .or(desk.agents.first())
+            .cloned();
+        let mut threads = self.threads.lock();
+        let created = !threads.contains_key(&key);
+        let thread = threads.entry(key).or_insert_with(|| ThreadCard {
+            uid: format!("t-{}", open.visitor.uid),
+            topic: TopicName::trusted(&topic),
+            kind: kind.to_owned(),
+            status: "CHATTING".to_owned(),
+            visitor: open.visitor.clone(),
+            agent,
+            last: None,
+            updated_at: open.at,
+            unread: 0,
+            unreplied_since: None,
+        });
+        thread.last = self.last(&open.org, &topic);
+        let user = thread.agent.clone().unwrap().user;
+        self.members
+            .lock()
+            .entry(topic)
+            .or_insert_with(|| vec![user.clone()]);
+        let joined = if self.told.lock().contains(&user) {
+            Vec::new()
+        } else {
+            vec![user]
+        };
+        Ok(OpenedThread {
+            thread: thread.clone(),
+            created,
+            joined,
+        })
+    }
+
+    async fn announced(&self, _: &OrgId, _: &TopicName, users: Vec<UserId>) -> Result<(), RpcError> {
+        self.told.lock().extend(users);
+        Ok(())
+    }
+
+    async fn threads(&self, request: ThreadsRequest) -> Result<ThreadPage, RpcError> {
+        self.reached()?;
+        let threads = self.threads.lock();
+        let belongs = |t: &&ThreadCard| {
+            let user = t.agent.as_ref().map(|a| a.user.clone());
+            request
+                .identities
+                .iter()
+                .any(|id| user.as_ref() == Some(id) || t.visitor.uid == *id)
+        };
+        let of_org = threads
+            .iter()
+            .filter(|((org, _), _)| *org == request.org.as_str())
+            .map(|(_, t)| t);
+        let all: Vec<_> = of_org
+            .filter(belongs)
+            .filter(|t| !request.unreplied || t.unreplied_since.is_some())
+            .collect();
+        let page = all
+            .iter()
+            .skip((request.page * request.size) as usize)
+            .take(request.size as usize);
+        let threads = page.map(|t| ThreadCard {
+            last: self.last(&request.org, &t.topic),
+            ..(*t).clone()
+        });
+        Ok(ThreadPage {
+            threads: threads.collect(),
+            total: all.len() as u64,
+        })
+    }
+
+    async fn visitor(&self, org: &OrgId, mut card: UserCard) -> Result<UserCard, RpcError> {
+        self.reached()?;
+        let mut visitors = self.visitors.lock();
+        if card.uid.is_empty() {
+            card.uid = format!("visitor{}", visitors.len()).into();
+        }
+        let key = (org.to_string(), card.uid.to_string());
+        let stored = visitors.entry(key).or_insert_with(|| card.clone());
+        if !card.nickname.is_empty() {
+            stored.nickname = card.nickname;
+        }
+        Ok(stored.clone())
+    }
+}
+
+#[async_trait]
+impl Receipts for Store {
+    async fn unread(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        topic: Option<TopicName>,
+    ) -> Result<u64, RpcError> {
+        self.reached()?;
+        let entries = self.log.entries.lock().clone();
+        let counts = |e: &&Placed| {
+            let entry = &e.entry;
+            let of_others = !identities.iter().any(|id| id.as_str() == entry.author);
+            let here = topic.as_ref().is_none_or(|t| t.as_str() == entry.topic);
+            entry.org == org.as_str() && is_countable(&entry.r#type) && of_others && here
+        };
+        Ok(entries.iter().filter(counts).count() as u64)
+    }
+
+    async fn recount(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        topic: Option<TopicName>,
+    ) -> Result<u64, RpcError> {
+        self.unread(org, identities, topic).await
+    }
+}
+
+/// Presence that can be lost.
+#[derive(Default)]
+pub struct Book {
+    pub online: Mutex<Vec<(String, String)>>,
+    pub lost: Mutex<bool>,
+}
+
+#[async_trait]
+impl PresenceBook for Book {
+    async fn refresh(
+        &self,
+        org: &OrgId,
+        user: &UserId,
+        _: Presence,
+        _: std::time::Duration,
+    ) -> Result<(), PresenceError> {
+        self.online.lock().push((org.to_string(), user.to_string()));
+        Ok(())
+    }
+
+    async fn remove(&self, _: &OrgId, _: &UserId, _: &str, _: &model::EdgeId) -> Result<(), PresenceError> {
+        Ok(())
+    }
+
+    async fn connections(&self, org: &OrgId, user: &UserId) -> Result<Vec<Presence>, PresenceError> {
+        if *self.lost.lock() {
+            return Err(PresenceError("the address book is away".to_owned()));
+        }
+        let online = self.online.lock();
+        let here = online
+            .iter()
+            .filter(|(o, u)| *o == org.as_str() && *u == user.as_str());
+        let presence = |(i, _)| Presence {
+            edge: "e".into(),
+            connection: format!("{user}/{i}"),
+            protocol: "mqtt".to_owned(),
+        };
+        Ok(here.enumerate().map(presence).collect())
+    }
+}
+
+/// Marks a thread as one whose visitor waits.
+pub fn waits_since(store: &Store, topic: &str, at: u64) {
+    let mut threads = store.threads.lock();
+    let thread = threads.values_mut().find(|t| t.topic.as_str() == topic).unwrap();
+    thread.unreplied_since = Some(UnixMillis(at));
+    thread.unread = 3;
+}
