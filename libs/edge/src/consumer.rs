@@ -28,6 +28,7 @@ pub struct Item {
     qos: u8,
     note: bool,
     author: bool,
+    retained: bool,
 }
 
 impl session::Item for Item {
@@ -51,6 +52,11 @@ impl session::Item for Item {
 }
 
 impl Item {
+    /// Whether it is sent because it was retained, to a new subscription.
+    pub fn is_retained(&self) -> bool {
+        self.retained
+    }
+
     /// Whether the connection's user sent it.
     pub fn is_own(&self) -> bool {
         self.author
@@ -75,6 +81,8 @@ pub struct Consumer {
     next_attach: u64,
     initial_attach: Option<u64>,
     grants: Vec<(u64, PartitionId)>,
+    /// Whether it follows its user into the threads that the user is made a member of.
+    entitled: bool,
 }
 
 struct Implied {
@@ -120,6 +128,7 @@ impl Consumer {
             next_attach: 1,
             initial_attach: None,
             grants: Vec::new(),
+            entitled: false,
         }
     }
 
@@ -131,6 +140,7 @@ impl Consumer {
     /// Begins to receive: what the principal is entitled to (if `entitled`), the threads it is a member of, and what the
     /// session subscribed to before.
     pub fn begin(&mut self, entitled: bool, threads: &[MemberTopic]) {
+        self.entitled = entitled;
         if entitled {
             let of_principal = audience::of_principal(&self.who);
             self.implied
@@ -265,6 +275,19 @@ impl Consumer {
         Left::Nothing
     }
 
+    /// Hands out a retained message to a new subscription with this granted QoS.
+    pub fn retained(&mut self, delivery: Arc<Delivery>, granted: u8) {
+        let qos = granted.min(u8::try_from(delivery.entry.qos).unwrap_or(0));
+        let item = Item {
+            delivery,
+            qos,
+            note: false,
+            author: false,
+            retained: true,
+        };
+        self.session.live(item, &mut self.out);
+    }
+
     /// What this connection makes of an entry; `None` if it is not for it.
     fn item(&self, delivery: Arc<Delivery>) -> Option<Item> {
         let entry = &delivery.entry;
@@ -283,6 +306,7 @@ impl Consumer {
             qos,
             note,
             author,
+            retained: false,
         })
     }
 
@@ -332,7 +356,7 @@ impl Consumer {
     /// A user became a member of a thread: its entries since then are read, and then come live.
     fn membership(&mut self, delivery: &Delivery) {
         let entry = &delivery.entry;
-        if entry.state != 1 {
+        if entry.state != 1 || !self.entitled {
             return;
         }
         let topic = model::TopicName::trusted(&entry.target);

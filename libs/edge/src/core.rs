@@ -139,29 +139,40 @@ impl Core {
     /// Spawns what an edge runs besides its connections. They end last, so that connections can finish.
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
         let core = self.clone();
-        tasks.spawn_last("edge/dispatch", OnError::StopProcess, async move {
-            core.dispatcher.run(&core.id, &*core.bus).await;
+        self.spawn(tasks, "edge/dispatch", async move {
+            core.dispatcher.run(&core.id, &*core.bus).await
         });
         for partition in self.partitioning.all() {
-            let appender = self.appender.clone();
-            tasks.spawn_last("edge/append", OnError::StopProcess, appender.run(partition));
+            self.spawn(tasks, "edge/append", self.appender.clone().run(partition));
             let core = self.clone();
-            tasks.spawn_last("edge/link", OnError::StopProcess, async move {
+            self.spawn(tasks, "edge/link", async move {
                 if let Some(link) = core.attachments.links.get(usize::from(partition.0)) {
                     link.run(&core.id, &*core.bus, &core.appender, &core.dispatcher)
                         .await;
                 }
             });
         }
-        tasks.spawn_last("edge/sweep", OnError::StopProcess, self.appender.clone().sweep());
-        tasks.spawn_last("edge/save", OnError::StopProcess, self.saver.clone().run());
+        self.spawn(tasks, "edge/sweep", self.appender.clone().sweep());
+        self.spawn(tasks, "edge/save", self.saver.clone().run());
         let core = self.clone();
-        tasks.spawn_last("edge/owners", OnError::StopProcess, async move {
-            core.hear_of_owners().await
-        });
+        self.spawn(tasks, "edge/owners", async move { core.hear_of_owners().await });
         let core = self.clone();
-        tasks.spawn_last("edge/access", OnError::StopProcess, async move {
-            core.hear_of_access().await
+        self.spawn(tasks, "edge/access", async move { core.hear_of_access().await });
+    }
+
+    /// Until there is no more time; what was handed to the saver by then is written.
+    fn spawn(
+        self: &Arc<Self>,
+        tasks: &Tasks,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stop = tasks.stop().clone();
+        tasks.spawn_last(name, OnError::StopProcess, async move {
+            tokio::select! {
+                () = stop.hard().cancelled() => {}
+                () = work => {}
+            }
         });
     }
 

@@ -37,6 +37,8 @@ pub enum Mail {
         /// For each filter, from where on it comes live.
         boundaries: Vec<Boundaries>,
     },
+    /// Retained messages for a new subscription, with the QoS granted to it.
+    Retained(Vec<Arc<Delivery>>, u8),
     /// Close: another connection holds the session now. Answer when the session's state has been stored.
     TakenOver(oneshot::Sender<()>),
     /// The membership of a thread changed: look again whether it may be received.

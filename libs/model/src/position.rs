@@ -41,9 +41,10 @@ impl Position {
         Position(seq.0 << 16 | u64::from(index))
     }
 
-    /// The last position that frame `seq` can hold: everything in frames up to `seq` is at or below it.
+    /// The last position that frame `seq` can hold: everything in frames up to `seq` is at or below it. Of frame 0, which
+    /// does not exist, it is [`Position::START`].
     pub fn end_of(seq: FrameSeq) -> Self {
-        Position(seq.0 << 16 | 0xffff)
+        if seq == FrameSeq(0) { Position::START } else { Position(seq.0 << 16 | 0xffff) }
     }
 
     /// The frame.
@@ -123,6 +124,7 @@ mod tests {
         let a = Position::new(FrameSeq(1), 65_535);
         let b = Position::new(FrameSeq(2), 0);
         assert!(a < b && a == Position::end_of(FrameSeq(1)) && b.before() == a);
+        assert_eq!(Position::end_of(FrameSeq(0)), Position::START);
         assert_eq!((b.seq(), b.index()), (FrameSeq(2), 0));
         assert_eq!("131072".parse(), Ok(b));
     }

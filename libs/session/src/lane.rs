@@ -14,6 +14,12 @@ impl LaneId {
         Self { partition, side: 0 }
     }
 
+    /// Stands for no lane: what is handed out under it has no place in the log, is never owed and never saved.
+    pub const OUTSIDE: LaneId = LaneId {
+        partition: PartitionId(u16::MAX),
+        side: u16::MAX,
+    };
+
     pub fn is_side(self) -> bool {
         self.side != 0
     }

@@ -157,19 +157,12 @@ impl<E: Item> Session<E> {
         }
     }
 
-    /// An entry for this session has been routed to the edge. One whose partition has no lane is dropped, and so is a
-    /// transient one while the connection is throttled.
+    /// An entry for this session has been routed to the edge. One whose partition has no lane is dropped, and so is one
+    /// without a place in the log while the connection is throttled or the window is full.
     pub fn live(&mut self, item: E, out: &mut Vec<Output<E>>) {
         let position = item.position();
         if position == Position::START {
-            if !self.throttled {
-                out.push(Output::Send {
-                    packet_id: None,
-                    qos: 0,
-                    dup: false,
-                    item,
-                });
-            }
+            self.send_outside(item, out);
             return;
         }
         let Some(i) = self.lane_index(LaneId::main(item.partition())) else {
@@ -290,6 +283,33 @@ impl<E: Item> Session<E> {
             self.window.push(Inflight {
                 position,
                 lane: lane.id,
+                packet_id: 0,
+                exactly_once: qos == 2,
+                phase: Phase::Sent,
+                cost: cost_of(&item),
+                turn: self.revision,
+                token: Some(item.token()),
+            })
+        });
+        out.push(Output::Send {
+            packet_id,
+            qos,
+            dup: false,
+            item,
+        });
+    }
+
+    /// Hands out what has no place in the log: transient, or retained. It is acknowledged like any other at its QoS, but
+    /// belongs to this connection alone: it is never sent again and moves no cursor.
+    fn send_outside(&mut self, item: E, out: &mut Vec<Output<E>>) {
+        let qos = item.qos().min(2);
+        if self.throttled || (qos > 0 && !self.window.has_room(&self.limits)) {
+            return;
+        }
+        let packet_id = (qos > 0).then(|| {
+            self.window.push(Inflight {
+                position: Position::START,
+                lane: LaneId::OUTSIDE,
                 packet_id: 0,
                 exactly_once: qos == 2,
                 phase: Phase::Sent,

@@ -272,10 +272,11 @@ impl<E: Item> Session<E> {
                 }),
             }
         }
+        let in_the_log = self.window.iter().filter(|e| e.lane != LaneId::OUTSIDE);
         SavedState {
             lanes,
             catch_ups,
-            inflight: self.window.iter().map(saved_inflight).collect(),
+            inflight: in_the_log.map(saved_inflight).collect(),
             received: self.received.clone(),
             subscriptions: self.subscriptions.clone(),
             next_id: self.window.next_id(),

@@ -337,7 +337,12 @@ impl Connection {
         for one in mail.drain(..) {
             match self.consumer.mail(one) {
                 Left::Nothing => {}
-                Left::Attached(token, boundaries) => self.attached(token, &boundaries).await,
+                Left::Attached(token, boundaries) => self.attached(token, &boundaries),
+                Left::Mail(Mail::Retained(found, granted)) => {
+                    found
+                        .into_iter()
+                        .for_each(|delivery| self.consumer.retained(delivery, granted));
+                }
                 Left::Mail(Mail::Settled { token, outcome }) => self.settled(token, outcome)?,
                 Left::Mail(Mail::TakenOver(done)) => return Err(End::TakenOver(done)),
                 Left::Mail(Mail::AccessChanged(org, topic)) => self.access_changed(&org, &topic).await,

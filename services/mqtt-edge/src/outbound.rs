@@ -19,7 +19,7 @@ impl Connection {
                 qos,
                 dup,
                 item,
-            } => self.send(packet_id, qos, dup, &item.delivery, false),
+            } => self.send(packet_id, qos, dup, &item),
             Output::Release(id) => {
                 if let Some(id) = PacketId::new(id) {
                     encode_pubrel(id, &mut self.out);
@@ -31,14 +31,8 @@ impl Connection {
     }
 
     /// Writes a PUBLISH. One that exceeds the client's Maximum Packet Size counts as delivered [MQTT-3.1.2-25].
-    pub(crate) fn send(
-        &mut self,
-        packet_id: Option<u16>,
-        qos: u8,
-        dup: bool,
-        delivery: &Delivery,
-        retained: bool,
-    ) {
+    fn send(&mut self, packet_id: Option<u16>, qos: u8, dup: bool, item: &Item) {
+        let delivery = &*item.delivery;
         self.edge.metrics.delivered.inc();
         let who = self.who.clone();
         let view = delivery.mqtt(&who);
@@ -49,7 +43,7 @@ impl Connection {
         let written = self.write_publish(&PublishRef {
             dup,
             qos: quality(qos),
-            retain: retained || (delivery.entry.retain && self.keeps_retain(&delivery.entry)),
+            retain: item.is_retained() || (delivery.entry.retain && self.keeps_retain(&delivery.entry)),
             topic: view.topic,
             packet_id: packet_id.and_then(PacketId::new),
             properties: properties.as_ref(),

@@ -1,6 +1,9 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::sync::Arc;
+
 use edge::attach::Boundaries;
+use edge::mailbox::Mail;
 use model::{ChatTopic, OrgId, TopicFilter, TopicName};
 use mqtt_codec::{
     Packet, PacketId, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version,
@@ -95,8 +98,8 @@ impl Connection {
         Ok((filter, existed))
     }
 
-    /// The topics of a SUBSCRIBE come live now: SUBACK, then what is retained.
-    pub(crate) async fn attached(&mut self, token: u64, boundaries: &[Boundaries]) {
+    /// The topics of a SUBSCRIBE come live now: SUBACK, then what is retained, when it has been read.
+    pub(crate) fn attached(&mut self, token: u64, boundaries: &[Boundaries]) {
         let Some(i) = self.subscribes.iter().position(|s| s.token == token) else {
             return;
         };
@@ -117,27 +120,31 @@ impl Connection {
             })
             .collect();
         for (filter, qos) in pending.retained {
-            self.send_retained(&filter, qos, lanes.clone()).await;
+            self.ask_for_retained(filter, qos, lanes.clone());
         }
     }
 
-    async fn send_retained(&mut self, filter: &TopicFilter, qos: u8, lanes: Vec<BacklogLane>) {
-        let core = self.edge.core.clone();
-        let found = match core.persistence.retained(&self.who.org, filter, lanes).await {
-            Ok(found) => found,
-            Err(error) => return debug!(%error, "retained messages are not to be had now"),
-        };
-        for retained in found {
-            let Ok(entry) = wire::frame::decode_entry(retained.entry) else {
-                continue;
+    fn ask_for_retained(&self, filter: TopicFilter, qos: u8, lanes: Vec<BacklogLane>) {
+        let (core, mailbox, org) = (self.edge.core.clone(), self.mailbox.clone(), self.who.org.clone());
+        // Ends with the answer; persistence bounds how long that takes.
+        tokio::spawn(async move {
+            let found = match core.persistence.retained(&org, &filter, lanes).await {
+                Ok(found) => found,
+                Err(error) => return debug!(%error, "retained messages are not to be had now"),
             };
-            let partition = core.partitioning.of(&entry.org, &entry.topic);
-            let delivery = retained_delivery(partition, entry);
-            if !delivery.is_expired(core.now()) {
-                let _granted = qos;
-                self.send(None, 0, false, &delivery, true);
+            let now = core.now();
+            let entries = found
+                .into_iter()
+                .filter_map(|r| wire::frame::decode_entry(r.entry).ok());
+            let deliveries = entries.map(|entry| {
+                let partition = core.partitioning.of(&entry.org, &entry.topic);
+                Arc::new(retained_delivery(partition, entry))
+            });
+            let deliveries: Vec<_> = deliveries.filter(|d| !d.is_expired(now)).collect();
+            if !deliveries.is_empty() {
+                mailbox.push(Mail::Retained(deliveries, qos));
             }
-        }
+        });
     }
 
     pub(crate) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Result<(), End> {

@@ -1,0 +1,285 @@
+//! The whole configuration, and how it is put together.
+
+use std::path::PathBuf;
+
+use runtime::config::{ConfigError, HumanDuration, Invalid, Listen, Sources};
+use runtime::telemetry::TelemetryConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{Cli, Command};
+
+/// Loopback only, conveniences on: set by each section's `apply_dev`.
+const DEV: &str = "";
+/// Every listener on all addresses; nothing is allowed that is not configured.
+const PRODUCTION: &str = r#"
+[mqtt]
+tcp_listen = "0.0.0.0:1883"
+ws_listen = "0.0.0.0:9885"
+[http]
+listen = "0.0.0.0:9003"
+[ops]
+listen = "0.0.0.0:9100"
+[log]
+format = "json"
+"#;
+
+/// What the defaults are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Profile {
+    /// A developer's machine: listens on 127.0.0.1, makes its own secret, allows anonymous clients and the dev login.
+    #[default]
+    Dev,
+    /// Has none of these, and does not start without keys.
+    Production,
+}
+
+/// The configuration of `longwire`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// What the defaults are for: `dev` or `production`.
+    pub profile: Profile,
+    /// The data folder.
+    pub data: PathBuf,
+    /// How long stopping may take before it is forced.
+    pub grace: HumanDuration,
+    /// Logging.
+    pub log: TelemetryConfig,
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub ops: Ops,
+    /// The HTTP listener: STOMP, REST, the index page.
+    pub http: Http,
+    /// Tokens, keys, access rules.
+    pub auth: auth::Config,
+    /// Rules of conversations.
+    pub chat: Chat,
+    /// What deployed clients expect.
+    pub compat: Compat,
+    /// The log on this machine.
+    pub journal: Journal,
+    /// What the edges share.
+    pub edge: edge::Config,
+    /// The MQTT edge.
+    pub mqtt: mqtt_edge::Config,
+    /// The HTTP calls.
+    pub gateway: gateway::Config,
+    /// Routing.
+    pub routing: routing::Config,
+    /// History, sessions, threads.
+    pub persistence: persistence::Config,
+    /// Receipts and counters.
+    pub receipts: receipts::Config,
+}
+
+/// The operations listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Ops {
+    /// Where probes and metrics are served.
+    pub listen: Listen,
+}
+
+/// The HTTP listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Http {
+    /// Where STOMP over WebSocket and the HTTP calls are served.
+    pub listen: Listen,
+}
+
+/// Rules of conversations.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Chat {
+    /// How long after sending it a message may be recalled; 0 = at any time.
+    pub recall_window: HumanDuration,
+}
+
+/// What deployed clients expect.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Compat {
+    /// The zone that `createdAt` is written in: an IANA name.
+    pub time_zone: String,
+}
+
+/// The log on this machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Journal {
+    /// Into how many partitions topics are spread. Fixed for the life of a data folder.
+    pub partitions: u16,
+    /// How long the log is kept after it has been applied to the store.
+    pub retention: HumanDuration,
+    /// The size of a segment file.
+    pub segment_size: runtime::config::ByteSize,
+    /// Free disk space that is left to others: below it nothing is accepted.
+    pub reserve: runtime::config::ByteSize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Dev,
+            data: PathBuf::from("data"),
+            grace: runtime::lifecycle::DEFAULT_GRACE.into(),
+            log: TelemetryConfig::default(),
+            ops: Ops::default(),
+            http: Http::default(),
+            auth: auth::Config::default(),
+            chat: Chat::default(),
+            compat: Compat::default(),
+            journal: Journal::default(),
+            edge: edge::Config::default(),
+            mqtt: mqtt_edge::Config::default(),
+            gateway: gateway::Config::default(),
+            routing: routing::Config::default(),
+            persistence: persistence::Config::default(),
+            receipts: receipts::Config::default(),
+        }
+    }
+}
+
+impl Default for Ops {
+    fn default() -> Self {
+        Self {
+            listen: Listen::loopback(9100),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: Listen::loopback(9003),
+        }
+    }
+}
+
+impl Default for Chat {
+    fn default() -> Self {
+        Self {
+            recall_window: HumanDuration::from_secs(120),
+        }
+    }
+}
+
+impl Default for Compat {
+    fn default() -> Self {
+        Self {
+            time_zone: "Asia/Shanghai".into(),
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            partitions: 16,
+            retention: HumanDuration::from_secs(3600),
+            segment_size: runtime::config::ByteSize::mib(64),
+            reserve: runtime::config::ByteSize::mib(32),
+        }
+    }
+}
+
+/// Puts the configuration together: defaults < profile < file < environment < flags.
+pub(crate) fn load(cli: &Cli) -> Result<Config, ConfigError> {
+    let mut sources = Sources::new().process_env(&["LONGWIRE_CONFIG", "LONGWIRE_READY_JSON"]);
+    if let Some(file) = &cli.config {
+        sources = sources.file(file);
+    }
+    if let Some(data) = &cli.data {
+        sources = sources.flag("--data", "data", data.to_string_lossy());
+    }
+    let settings = sources.read()?;
+    let settings = match settings.text("profile") {
+        Some("production") => settings.preset("the production profile", PRODUCTION)?,
+        _ => settings.preset("the dev profile", DEV)?,
+    };
+    let mut loaded = settings.load::<Config>()?;
+    let config = &mut loaded.config;
+    if config.profile == Profile::Dev {
+        config.auth.apply_dev();
+        config.gateway.apply_dev();
+    }
+    // Tokens are asked for and given without the server's keys being at hand; everything else needs them in production.
+    let keyless = matches!(cli.command, Command::Migrate);
+    loaded.checked(|config| validate(config, keyless))
+}
+
+fn validate(config: &Config, keyless: bool) -> Result<(), Invalid> {
+    if !keyless && (config.profile == Profile::Production || config.auth.has_keys()) {
+        config.auth.validate().map_err(|e| e.under("auth"))?;
+    }
+    config.log.validate().map_err(|e| e.under("log"))?;
+    config.mqtt.validate().map_err(|e| e.under("mqtt"))?;
+    config.gateway.validate().map_err(|e| e.under("gateway"))?;
+    if config.journal.partitions == 0 || config.journal.partitions > 1024 {
+        return Err(Invalid::new("journal.partitions", "must be between 1 and 1024"));
+    }
+    if let Err(error) = jiff::tz::TimeZone::get(&config.compat.time_zone) {
+        return Err(Invalid::new(
+            "compat.time_zone",
+            format!("must be the name of a time zone: {error}"),
+        ));
+    }
+    config
+        .persistence
+        .validate()
+        .map_err(|(key, reason)| Invalid::new(key, reason).under("persistence"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn load_with(env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let mut sources = Sources::new();
+        sources = sources.env(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        sources.read()?.load::<Config>()?.checked(|c| validate(c, false))
+    }
+
+    #[test]
+    fn the_keys_that_operators_rely_on_are_where_they_are_said_to_be() {
+        let config = load_with(&[
+            ("LONGWIRE_MQTT__TCP_LISTEN", "127.0.0.1:0"),
+            ("LONGWIRE_MQTT__WS_LISTEN", "127.0.0.1:0"),
+            ("LONGWIRE_HTTP__LISTEN", "127.0.0.1:0"),
+            ("LONGWIRE_OPS__LISTEN", "127.0.0.1:0"),
+            ("LONGWIRE_DATA", "/tmp/x"),
+        ])
+        .unwrap();
+        assert_eq!(
+            (
+                config.mqtt.tcp_listen.port(),
+                config.http.listen.port(),
+                config.ops.listen.port()
+            ),
+            (0, 0, 0)
+        );
+        assert_eq!(config.data, PathBuf::from("/tmp/x"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_source() {
+        let error = load_with(&[("LONGWIRE_MQTT__TCP_LISTN", "127.0.0.1:0")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("tcp_listn") && error.contains("LONGWIRE_MQTT__TCP_LISTN"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        assert!(
+            Cli::try_parse_from(["longwire", "token", "--uid", "u", "--alias", "a", "--alias", "b"]).is_ok()
+        );
+    }
+}

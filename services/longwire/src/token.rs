@@ -1,0 +1,31 @@
+//! `longwire token`.
+
+use anyhow::Context as _;
+use auth::{Claims, Signer};
+use model::Role;
+
+use crate::all;
+use crate::cli::{TokenArgs, TokenRole};
+use crate::config::Config;
+
+/// Signs a token with the configured secret, or with the one of the data folder.
+pub(crate) fn sign(config: &Config, asked: &TokenArgs) -> anyhow::Result<String> {
+    let auth = all::with_secret(config)?;
+    let signer = Signer::new(&auth)
+        .context("signing a token needs auth.secret; tokens of other keys are signed elsewhere")?;
+    let role = match asked.role {
+        TokenRole::Agent => Role::Agent,
+        TokenRole::Visitor => Role::Visitor,
+        TokenRole::Admin => Role::Admin,
+    };
+    model::UserId::checked(&asked.uid).with_context(|| format!("--uid {:?}", asked.uid))?;
+    for alias in &asked.aliases {
+        model::UserId::checked(alias).with_context(|| format!("--alias {alias:?}"))?;
+    }
+    let now = runtime::clock::Clock::system().unix_millis() / 1000;
+    let mut claims = Claims::new(asked.uid.as_str(), role).valid_for(now, asked.ttl.as_secs());
+    claims.org = Some(asked.org.clone().unwrap_or_else(|| auth.default_org.to_string()));
+    claims.aliases.clone_from(&asked.aliases);
+    claims.name.clone_from(&asked.nickname);
+    Ok(signer.sign(&claims))
+}
