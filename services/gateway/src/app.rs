@@ -6,7 +6,7 @@ use std::sync::Arc;
 use auth::Signer;
 use edge::Core;
 use jiff::tz::TimeZone;
-use model::{ChatTopic, OrgId, Principal, TopicName, UnixMillis, UserId, format_created_at};
+use model::{ChatTopic, OrgId, Origin, Principal, TopicName, UnixMillis, UserId, format_created_at};
 use rpc::receipts::Receipts;
 use runtime::lifecycle::Stop;
 
@@ -34,9 +34,16 @@ impl App {
     /// The topic that a principal names in order to read it, in its canonical form.
     pub async fn readable(&self, who: &Principal, topic: &str) -> Result<TopicName, Problem> {
         let named = TopicName::new(topic).map_err(|e| Problem::invalid(format!("topic: {e}")))?;
-        if ChatTopic::parse(&named).is_none() {
+        let Some(parsed) = ChatTopic::parse(&named) else {
             return Err(Problem::invalid(format!(
                 "topic {named:?} is not that of a conversation; take thread.topic of one, such as org/agent/AGENT/VISITOR"
+            )));
+        };
+        // An anonymous visitor's uid is what it says it is: it may be that of a user with a topic of its own.
+        if who.origin == Origin::AnonymousVisitor && parsed.visitor() != Some(&who.user) {
+            return Err(Problem::forbidden(format!(
+                "{} may not read {named} without a token; send one, or ask for a conversation of its own",
+                who.user
             )));
         }
         let canonical = ChatTopic::canonical(&named);

@@ -96,7 +96,8 @@ impl Presented {
 }
 
 impl Claim<'_> {
-    fn agrees_with(&self, who: &Principal) -> Result<(), Problem> {
+    /// Whether a token's user is the one that the request is for.
+    pub fn agrees_with(&self, who: &Principal) -> Result<(), Problem> {
         if !self.uid.is_empty() && !who.acts_as(self.uid) {
             return Err(Problem::forbidden(format!(
                 "the request is for uid {:?}, but the token is {}'s; leave uid out or send that user's token",

@@ -22,12 +22,22 @@ pub(crate) struct UnreadQuery {
     /// One conversation only.
     #[param(required = false)]
     pub topic: String,
-    /// The visitor that asks, if it has no token.
+    /// Who asks; needed of a visitor that has no token.
     #[param(required = false)]
     pub uid: String,
     /// Its organisation.
     #[param(required = false)]
     pub org_uid: String,
+}
+
+impl UnreadQuery {
+    fn claim(&self) -> Claim<'_> {
+        Claim {
+            org: &self.org_uid,
+            uid: &self.uid,
+            topic: &self.topic,
+        }
+    }
 }
 
 /// How many messages a visitor has not read.
@@ -62,16 +72,12 @@ pub(crate) async fn unread_by_holder(
     Holder(who): Holder,
     QueryOf(query): QueryOf<UnreadQuery>,
 ) -> Answer<u64> {
+    query.claim().agrees_with(&who)?;
     unread(&app, &who, &query.topic).await.map(Reply::new)
 }
 
 async fn visitors_unread(app: &App, presented: Presented, query: &UnreadQuery) -> Result<u64, Problem> {
-    let claim = Claim {
-        org: &query.org_uid,
-        uid: &query.uid,
-        topic: &query.topic,
-    };
-    let who = presented.visitor(app, claim)?;
+    let who = presented.visitor(app, query.claim())?;
     unread(app, &who, &query.topic).await
 }
 

@@ -145,4 +145,12 @@ mod tests {
         let described: Vec<_> = openapi::description().paths.paths.into_keys().collect();
         assert_eq!(routes, described);
     }
+
+    #[test]
+    fn the_manual_names_every_route() {
+        let manual = include_str!("../../../docs/protocols/http.md");
+        for path in paths() {
+            assert!(manual.contains(&format!("`{path}`")), "{path}");
+        }
+    }
 }

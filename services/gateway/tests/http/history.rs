@@ -240,6 +240,18 @@ async fn history_is_for_those_of_the_thread() {
 }
 
 #[tokio::test]
+async fn an_anonymous_visitor_reads_no_ones_own_topic() {
+    let w = World::new();
+    let path = format!("{STRETCH}?topic=user/agent1&uid=agent1");
+    w.get(&path, None)
+        .await
+        .assert_error(403, "forbidden", "without a token");
+    w.get(&format!("{STRETCH}?topic=user/v1"), Some(&w.visitor("v1")))
+        .await
+        .data();
+}
+
+#[tokio::test]
 async fn a_store_that_is_away_is_said() {
     let w = World::new();
     *w.store.away.lock() = true;

@@ -116,6 +116,9 @@ async fn unread_messages_are_counted_for_the_caller() {
     w.get(&format!("{API}?topic=org/agent/df_ag2_uid/v2"), Some(&agent))
         .await
         .assert_error(403, "forbidden", "may not read");
+    w.get(&format!("{API}?uid=agent2"), Some(&agent))
+        .await
+        .assert_error(403, "forbidden", "agent2");
     let pong = w.get("/visitor/api/v1/ping?uid=v1&client=WEB", None).await;
     assert_eq!((pong.data(), &pong.json()["message"]), (json!(1), &json!("pong")));
 }

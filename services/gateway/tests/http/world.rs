@@ -39,6 +39,7 @@ pub struct World {
     pub metrics: Metrics,
     pub clock: ManualClock,
     pub signer: Arc<Signer>,
+    pub service: Service,
     router: Router,
 }
 
@@ -118,7 +119,8 @@ impl World {
             stop: stop.clone(),
             metrics: metrics.service("gateway"),
         };
-        let router = Service::new(setup.config, deps).router();
+        let service = Service::new(setup.config, deps);
+        let router = service.router();
         Self {
             log,
             store,
@@ -127,6 +129,7 @@ impl World {
             metrics,
             clock: hand,
             signer,
+            service,
             router,
         }
     }
