@@ -153,12 +153,13 @@ fn parts(
     let clock = Clock::system();
     let keys = KeyRing::build(&auth)?;
     let keys = Arc::new(keys);
-    let refreshed = keys.clone();
-    tasks.spawn_last(
-        "auth/keys",
-        OnError::StopProcess,
-        async move { refreshed.run().await },
-    );
+    let (refreshed, stop) = (keys.clone(), tasks.stop().clone());
+    tasks.spawn_last("auth/keys", OnError::StopProcess, async move {
+        tokio::select! {
+            () = stop.hard().cancelled() => {}
+            () = refreshed.run() => {}
+        }
+    });
     let verifier = Arc::new(Verifier::new(&auth, keys, clock.clone()));
     let partitioning = Partitioning::new(config.journal.partitions);
     Ok(Parts {
