@@ -165,6 +165,6 @@ pub(crate) async fn again(
 fn dev_signer(app: &App) -> Result<&Signer, Problem> {
     let signer = app.signer.as_deref().filter(|_| app.config.has_dev_login());
     signer.ok_or_else(|| {
-        Problem::not_found("there is no login here; get a token from the service that knows your users (http.dev_login is off)")
+        Problem::not_found("there is no login here; get a token from the service that knows your users (gateway.dev_login is off)")
     })
 }
