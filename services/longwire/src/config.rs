@@ -21,6 +21,9 @@ listen = "0.0.0.0:9003"
 listen = "0.0.0.0:9100"
 [log]
 format = "json"
+[persistence.directory]
+agents = []
+workgroups = []
 "#;
 
 /// What the defaults are for.
@@ -261,6 +264,23 @@ mod tests {
             (0, 0, 0)
         );
         assert_eq!(config.data, PathBuf::from("/tmp/x"));
+    }
+
+    #[test]
+    fn the_example_of_a_production_configuration_is_valid_and_knows_no_development_seed() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/longwire.toml");
+        let cli = Cli::try_parse_from(["longwire", "config", "check", "--config", file]).unwrap();
+        let config = load(&cli).unwrap();
+        assert_eq!(config.profile, Profile::Production);
+        assert!(!config.auth.allows_anonymous_mqtt() && !config.gateway.has_dev_login());
+        assert!(
+            config
+                .persistence
+                .directory
+                .agents
+                .iter()
+                .all(|a| a.org.as_str() == "example")
+        );
     }
 
     #[test]
