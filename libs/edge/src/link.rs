@@ -79,7 +79,9 @@ impl Link {
             stream,
             owner_epoch: 0,
             number: 0,
-            health: Health::Following,
+            // An owner that has never heard of this edge does not tell it what became of its frames: the first word is a
+            // full attach, which asks about them as well.
+            health: Health::Broken,
         };
         Self {
             partition,
@@ -142,6 +144,7 @@ impl Link {
     /// Keeps the line. Never returns.
     pub async fn run(&self, edge: &str, bus: &dyn Bus, appender: &Appender, listener: &dyn Listener) {
         let mut pause = Duration::from_millis(20);
+        self.wanted.notify_one();
         loop {
             tokio::select! {
                 () = self.wanted.notified() => {}
