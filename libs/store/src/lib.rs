@@ -11,12 +11,14 @@ mod messages;
 mod receipts;
 mod sessions;
 mod sqlite;
+#[cfg(feature = "suite")]
+pub mod suite;
 mod threads;
 
 pub use error::StoreError;
 pub use log::{
     Advance, Flags, LogBatch, LogStore, Lookup, MessageId, NewMessage, NewRetained, NewThread, Rewrite,
-    SentKey, Service, Stored, StreamTarget, StreamText, TargetKey, uid_hash,
+    SentKey, Service, Stored, StreamTarget, StreamText, TargetKey, Want, uid_hash,
 };
 pub use messages::MessageStore;
 pub use receipts::{NewMark, NewReceipt, ReceiptBatch, ReceiptStore, UnreadQuery};

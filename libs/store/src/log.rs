@@ -184,6 +184,17 @@ pub struct SentKey {
     pub partition: Option<PartitionId>,
 }
 
+/// Which messages of a uid.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Want {
+    /// The earliest.
+    First,
+    /// All: every part of a streamed answer, and whatever others sent under the same uid.
+    All,
+    /// The first part of a streamed answer by this principal.
+    StreamBy(String),
+}
+
 /// Asks for messages of a topic by uid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetKey {
@@ -193,8 +204,8 @@ pub struct TargetKey {
     pub topic: TopicName,
     /// Their uid.
     pub uid: String,
-    /// All parts of a streamed answer, not only the first.
-    pub all: bool,
+    /// Which of them.
+    pub want: Want,
 }
 
 /// A stored message.

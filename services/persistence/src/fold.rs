@@ -6,7 +6,7 @@ use consumer::Item;
 use model::{ChatTopic, OrgId, PartitionId, Role, ThreadKind, TopicName, UnixMillis, is_countable};
 use store::{
     Flags, LogBatch, Lookup, NewMessage, NewRetained, NewThread, Rewrite, SentKey, Stored, StreamTarget,
-    StreamText, TargetKey, uid_hash,
+    StreamText, TargetKey, Want, uid_hash,
 };
 use wire::{Entry, Kind, Message};
 
@@ -36,13 +36,13 @@ pub(crate) fn questions(items: &[Item]) -> (Vec<SentKey>, Vec<TargetKey>) {
                 partition: Some(*partition),
             });
         }
-        if let Some((uid, all)) = target(entry) {
+        if let Some((uid, want)) = target(entry) {
             let (org, topic) = (OrgId::new(&entry.org), TopicName::trusted(&entry.topic));
             targets.push(TargetKey {
                 org,
                 topic,
                 uid: uid.to_owned(),
-                all,
+                want,
             });
         }
     }
@@ -54,11 +54,11 @@ fn is_unique(entry: &Entry) -> bool {
     !entry.uid.is_empty() && matches!(entry.known_kind(), Kind::Chat | Kind::Recall)
 }
 
-/// The uid whose messages decide about the entry, and whether all parts of a stream are wanted.
-fn target(entry: &Entry) -> Option<(&str, bool)> {
+/// The uid whose messages decide about the entry, and which of them.
+fn target(entry: &Entry) -> Option<(&str, Want)> {
     match entry.known_kind() {
-        Kind::Recall => Some((&entry.target, true)),
-        Kind::StreamPart if !entry.uid.is_empty() => Some((&entry.uid, false)),
+        Kind::Recall => Some((&entry.target, Want::All)),
+        Kind::StreamPart if !entry.uid.is_empty() => Some((&entry.uid, Want::StreamBy(entry.sender.clone()))),
         _ => None,
     }
 }
@@ -142,6 +142,7 @@ struct Fold<'a> {
     /// The messages of this batch that can be taken back, by (partition, org, uid); made when the first recall comes.
     by_uid: AHashMap<(PartitionId, u64), Vec<usize>>,
     rewrites: AHashMap<i64, Rewrite>,
+    /// By partition, hash of the uid, and topic and sender with a zero byte between them.
     streams: AHashMap<(PartitionId, u64, String), Stream>,
     retained: AHashMap<(String, String), NewRetained>,
 }
@@ -268,10 +269,11 @@ impl Fold<'_> {
             message.bytes = message.entry.to_bytes();
         }
         let (partition, hash) = (item.partition, uid_hash(&item.entry.org, &item.entry.target));
+        let of_topic = [&*item.entry.topic, "\0"].concat();
         let streams = self
             .streams
             .iter_mut()
-            .filter(|(key, _)| (key.0, key.1) == (partition, hash));
+            .filter(|(key, _)| (key.0, key.1) == (partition, hash) && key.2.starts_with(&of_topic));
         streams.for_each(|(_, stream)| stream.recalled = true);
         let entry = &item.entry;
         let key = (
@@ -310,7 +312,7 @@ impl Fold<'_> {
             [&*entry.topic, "\0", &*entry.sender].concat(),
         );
         if !self.streams.contains_key(&key)
-            && let Some(first) = hits.into_iter().find(|hit| is_first_part(hit, entry))
+            && let Some(first) = hits.into_iter().next()
         {
             let whole = match first.stream {
                 Some(bytes) => wire::frame::decode_entry(bytes).unwrap_or(first.entry),
@@ -433,11 +435,10 @@ impl Fold<'_> {
     }
 }
 
-fn is_first_part(stored: &Stored, part: &Entry) -> bool {
-    stored.entry.known_kind() == Kind::StreamPart && stored.entry.sender == part.sender
-}
-
 /// The uid of the thread of a topic: the same whoever makes it.
 pub(crate) fn thread_uid(org: &str, topic: &str) -> String {
     format!("{:032x}", wire::envelope::uid_key(org, "thread", topic))
 }
+
+#[cfg(test)]
+mod tests;

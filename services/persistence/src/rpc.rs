@@ -11,7 +11,9 @@ use bytes::Bytes;
 use model::{
     Membership, MessageUid, OrgId, Position, ThreadKind, TopicFilter, TopicName, UnixMillis, UserId,
 };
-use store::{Assign, NewThread, SentKey, Service, Stored, TargetKey, ThreadQuery, ThreadRow, UnreadQuery};
+use store::{
+    Assign, NewThread, SentKey, Service, Stored, TargetKey, ThreadQuery, ThreadRow, UnreadQuery, Want,
+};
 use tokio::time::Duration;
 
 use crate::error::{answer, late};
@@ -116,7 +118,7 @@ impl Persistence for Core {
             org: org.clone(),
             topic: topic.clone(),
             uid: uid.to_string(),
-            all: false,
+            want: Want::First,
         };
         let keys = uids.into_iter().map(key).collect();
         let answers = self.deps.store.find(Vec::new(), keys).await.map_err(answer)?;

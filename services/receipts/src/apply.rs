@@ -7,7 +7,7 @@ use consumer::{Apply, Item, Patience};
 use model::{OrgId, Position, ReceiptKind, TopicName, UserId};
 use runtime::lifecycle::Stop;
 use store::{
-    Advance, Lookup, NewMark, NewReceipt, ReceiptBatch, Service, Store, StoreError, Stored, TargetKey,
+    Advance, Lookup, NewMark, NewReceipt, ReceiptBatch, Service, Store, StoreError, Stored, TargetKey, Want,
 };
 use tokio::time::Duration;
 use wire::{Entry, Kind};
@@ -93,7 +93,7 @@ fn target(entry: &Entry) -> Option<TargetKey> {
         org: OrgId::new(&entry.org),
         topic: TopicName::trusted(&entry.topic),
         uid: entry.target.clone(),
-        all: false,
+        want: Want::First,
     })
 }
 

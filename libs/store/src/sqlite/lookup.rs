@@ -7,7 +7,7 @@ use wire::{Entry, Kind};
 use super::load::decode;
 use super::mem::{Mem, TopicId};
 use super::{int, sql};
-use crate::{Flags, Lookup, MessageId, SentKey, StoreError, Stored, TargetKey, uid_hash};
+use crate::{Flags, Lookup, MessageId, SentKey, StoreError, Stored, TargetKey, Want, uid_hash};
 use model::Position;
 
 pub(super) fn lookup(
@@ -43,10 +43,10 @@ pub(super) fn lookup(
             let Some((_, mut row)) = message(conn, id)? else {
                 continue;
             };
-            if is_target(&row.entry, key) {
+            if is_target(&row, key) {
                 row.stream = stream(conn, id)?;
                 hits.push(row);
-                if !key.all {
+                if key.want != Want::All {
                     break;
                 }
             }
@@ -61,8 +61,14 @@ fn is_sent(entry: &Entry, key: &SentKey) -> bool {
     kind && entry.uid == key.uid && entry.sender == key.sender && entry.org == key.org.as_str()
 }
 
-fn is_target(entry: &Entry, key: &TargetKey) -> bool {
-    let kind = matches!(entry.known_kind(), Kind::Chat | Kind::StreamPart);
+fn is_target(row: &Stored, key: &TargetKey) -> bool {
+    let entry = &row.entry;
+    let kind = match &key.want {
+        Want::First | Want::All => matches!(entry.known_kind(), Kind::Chat | Kind::StreamPart),
+        Want::StreamBy(sender) => {
+            entry.known_kind() == Kind::StreamPart && !row.flags.has(Flags::PART) && entry.sender == *sender
+        }
+    };
     kind && entry.uid == key.uid && entry.topic == key.topic.as_str() && entry.org == key.org.as_str()
 }
 

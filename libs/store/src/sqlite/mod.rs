@@ -215,3 +215,6 @@ fn sql(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
 fn int(n: u64) -> i64 {
     n as i64
 }
+
+#[cfg(test)]
+mod tests;

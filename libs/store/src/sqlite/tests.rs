@@ -1,0 +1,178 @@
+use std::sync::Arc;
+
+use model::{FrameSeq, PartitionId, Position};
+use rpc::persistence::{OpenSession, SessionKey};
+use wire::{Entry, Kind};
+
+use super::*;
+use crate::{Advance, Flags, LogBatch, LogStore, NewMessage, SessionStore};
+
+fn open(dir: &Path) -> SqliteStore {
+    let path = dir.join("store.db");
+    SqliteStore::migrate(&path).unwrap();
+    SqliteStore::open(
+        &path,
+        Options {
+            tail: 50,
+            ..Options::default()
+        },
+    )
+    .unwrap()
+}
+
+/// A batch of large messages, so that it needs new pages.
+fn batch(store: &SqliteStore) -> Arc<LogBatch> {
+    let (partition, service) = (PartitionId(0), Service::Persistence);
+    let from = store.shared.mem.read().applied(service, partition);
+    let message = |i: u64| {
+        let position = Position::new(FrameSeq(from.seq().0 + i), 0);
+        let uid = position.to_string();
+        let (org, topic) = ("o".to_owned(), format!("t/{}", i % 3));
+        let payload = vec![b'x'; 4000].into();
+        let entry = Entry {
+            kind: Kind::Chat.into(),
+            org,
+            topic,
+            uid,
+            payload,
+            ..Entry::default()
+        };
+        let bytes = entry.to_bytes();
+        NewMessage {
+            partition,
+            position,
+            flags: Flags::SHOWN,
+            entry,
+            bytes,
+        }
+    };
+    let messages: Vec<_> = (1..=100).map(message).collect();
+    let to = Position::end_of(FrameSeq(from.seq().0 + 100));
+    let advances = vec![Advance { partition, from, to }];
+    Arc::new(LogBatch {
+        advances,
+        messages,
+        ..LogBatch::default()
+    })
+}
+
+/// Lets the database have only so many more pages.
+async fn allow(store: &SqliteStore, pages: i64) {
+    let set = move |ctx: &mut Ctx<'_>| {
+        let count: i64 = ctx.conn.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap();
+        let most = format!("PRAGMA max_page_count = {}", count + pages);
+        ctx.conn
+            .query_row(&most, [], |_| Ok(()))
+            .map_err(sql("limiting the database"))
+    };
+    store.write(Mode::Lazy, set).await.unwrap();
+}
+
+fn session(client: &str) -> OpenSession {
+    let key = SessionKey {
+        org: "o".into(),
+        user: "u".into(),
+        client: client.into(),
+    };
+    let entry = vec![b'x'; 20_000].into();
+    let will = Some(rpc::persistence::Will { entry, delay: 0 });
+    OpenSession {
+        key,
+        clean_start: false,
+        expiry: 60,
+        will,
+        edge: "e".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_apart_and_what_it_refused_can_be_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.apply(batch(&store)).await.unwrap();
+    let before = store.progress(Service::Persistence).await.unwrap();
+    allow(&store, 3).await;
+    let next = batch(&store);
+    for _ in 0..3 {
+        let error = store.apply(next.clone()).await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::Full(_)) && error.is_temporary(),
+            "{error:?}"
+        );
+        assert_eq!(store.progress(Service::Persistence).await.unwrap(), before);
+    }
+    assert!(matches!(
+        store.open_session(session("c"), UnixMillis(1)).await,
+        Err(StoreError::Full(_))
+    ));
+    allow(&store, 1 << 20).await;
+    store.apply(next).await.unwrap();
+    store.apply(batch(&store)).await.unwrap();
+    store.open_session(session("c"), UnixMillis(1)).await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(
+        store.progress(Service::Persistence).await.unwrap()[0].1.seq(),
+        FrameSeq(300)
+    );
+    assert_eq!(
+        store
+            .shared
+            .mem
+            .read()
+            .topics
+            .find("o", "t/1")
+            .unwrap()
+            .sums
+            .shown,
+        102
+    );
+}
+
+#[tokio::test]
+async fn a_failing_job_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (release, hold) = std::sync::mpsc::channel::<()>();
+    let blocker = tokio::spawn({
+        let store = store.clone();
+        async move {
+            store
+                .write(Mode::Log, move |_| hold.recv().map_err(|_| StoreError::Closed))
+                .await
+        }
+    });
+    let mut jobs = Vec::new();
+    for i in 0..10 {
+        let store = store.clone();
+        jobs.push(tokio::spawn(async move {
+            let enter = move |ctx: &mut Ctx<'_>| {
+                ctx.topic("o", &format!("t/{i}"), PartitionId(0))?;
+                if i % 2 == 0 {
+                    Ok(())
+                } else {
+                    Err(StoreError::Closed)
+                }
+            };
+            store.write(Mode::Sync, enter).await
+        }));
+    }
+    tokio::task::yield_now().await;
+    release.send(()).unwrap();
+    blocker.await.unwrap().unwrap();
+    for (i, job) in jobs.into_iter().enumerate() {
+        assert_eq!(job.await.unwrap().is_ok(), i % 2 == 0);
+        let known = store
+            .shared
+            .mem
+            .read()
+            .topics
+            .id("o", &format!("t/{i}"))
+            .is_some();
+        assert_eq!(known, i % 2 == 0);
+    }
+    drop(store);
+    let store = open(dir.path());
+    assert!(store.shared.mem.read().topics.id("o", "t/8").is_some());
+    assert!(store.shared.mem.read().topics.id("o", "t/9").is_none());
+}

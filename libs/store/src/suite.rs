@@ -1,0 +1,169 @@
+//! What every store must do. Each test gets a [`Fixture`] with a fresh, empty store.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod backlog;
+mod log;
+mod rest;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::{OrgId, PartitionId, Partitioning, Position, TopicName};
+use wire::{Entry, Kind};
+
+pub use backlog::*;
+pub use log::*;
+pub use rest::*;
+
+use crate::{Advance, Flags, LogBatch, NewMessage, Service, Store};
+
+/// Opens the same store again and again, as a process that starts does.
+#[async_trait]
+pub trait Fixture: Send + Sync {
+    /// Opens what was there before.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// Makes one test of each function of the suite; `$make` is an async function that gives a [`Fixture`].
+#[macro_export]
+macro_rules! store_suite {
+    ($make:expr) => {
+        $crate::store_suite!(@each $make,
+            progress_and_rows_go_together
+            a_batch_that_begins_elsewhere_is_refused
+            messages_are_found_by_sender_and_by_topic
+            sums_survive_a_restart
+            old_publishes_are_removed_and_nothing_else
+            a_backlog_has_what_a_naive_walk_finds
+            a_hot_topic_is_read_a_page_at_a_time
+            a_page_has_one_entry_however_large
+            history_has_what_a_naive_walk_finds
+            epochs_grow_whatever_becomes_of_the_session
+            a_stale_epoch_changes_nothing
+            wills_are_due_once
+            a_retained_message_is_replaced_cleared_and_expires
+            receipts_move_forward_only
+            unread_counts_equal_a_recount
+        );
+    };
+    (@each $make:expr, $($name:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                $crate::suite::$name(&$make().await).await;
+            }
+        )*
+    };
+}
+
+const ORG: &str = "o";
+
+fn org() -> OrgId {
+    OrgId::new(ORG)
+}
+
+fn partitioning() -> Partitioning {
+    Partitioning::new(3)
+}
+
+/// A small generator of test data; the seed is the test's.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+
+    fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[self.below(all.len() as u64) as usize]
+    }
+}
+
+/// Feeds a store as persistence does: each entry in a frame of its own.
+struct Feed {
+    store: Arc<dyn Store>,
+    at: Vec<Position>,
+    batch: LogBatch,
+}
+
+impl Feed {
+    async fn new(store: Arc<dyn Store>) -> Self {
+        let mut at = vec![Position::START; usize::from(partitioning().count())];
+        for (p, position) in store.progress(Service::Persistence).await.unwrap() {
+            at[usize::from(p.0)] = position;
+        }
+        Self {
+            store,
+            at,
+            batch: LogBatch::default(),
+        }
+    }
+
+    fn push(&mut self, entry: Entry, flags: Flags) -> Position {
+        let partition = entry.partition(partitioning());
+        let from = self.at[usize::from(partition.0)];
+        let position = Position::new(model::FrameSeq(from.seq().0 + 1), 0);
+        let to = Position::end_of(position.seq());
+        self.at[usize::from(partition.0)] = to;
+        match self.batch.advances.iter_mut().find(|a| a.partition == partition) {
+            Some(step) => step.to = to,
+            None => self.batch.advances.push(Advance { partition, from, to }),
+        }
+        let bytes = entry.to_bytes();
+        self.batch.messages.push(NewMessage {
+            partition,
+            position,
+            flags,
+            entry,
+            bytes,
+        });
+        position
+    }
+
+    async fn apply(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.store.apply(Arc::new(batch)).await.unwrap();
+    }
+}
+
+fn chat(topic: &str, uid: &str, sender: &str) -> Entry {
+    Entry {
+        kind: Kind::Chat.into(),
+        org: ORG.into(),
+        topic: topic.into(),
+        sender: sender.into(),
+        sender_role: 2,
+        author: sender.into(),
+        uid: uid.into(),
+        r#type: "TEXT".into(),
+        accepted_at: 1000,
+        payload: Bytes::copy_from_slice(uid.as_bytes()),
+        ..Entry::default()
+    }
+}
+
+fn generic(topic: &str, at: u64) -> Entry {
+    let kind = Kind::Generic.into();
+    Entry {
+        kind,
+        accepted_at: at,
+        uid: String::new(),
+        ..chat(topic, "", "u")
+    }
+}
+
+const TEXT: Flags = Flags(Flags::SHOWN.0 | Flags::COUNTABLE.0);
+
+fn topic(name: &str) -> TopicName {
+    TopicName::new(name).unwrap()
+}
+
+fn partition(name: &str) -> PartitionId {
+    partitioning().of(ORG, name)
+}
