@@ -1,1 +1,38 @@
-//! The stomp-edge service.
+//! The STOMP edge: 1.0 to 1.2 over WebSocket, for the pages of visitors.
+//!
+//! Owns the connections of STOMP clients and nothing durable. One task per connection reads what there is, decodes all
+//! of it, appends all of it, and writes the socket once per turn. Every SUBSCRIBE has a receiving half of its own
+//! ([`edge::consumer`]), all of one connection share its mailbox.
+//!
+//! Invariants:
+//! - a RECEIPT of a SEND leaves when the message is durable and judged;
+//! - what a client may send and receive is decided by its token, or by the one visitor it is;
+//! - before authentication a client has the bytes and the time of the limits, and nothing else;
+//! - progress of a durable subscription only moves forward, whichever of the visitor's pages acknowledges (`cursors`);
+//! - a client that does not read costs its windows and a cursor.
+//!
+//! One flow: SEND → [`edge::ingest`] → [`edge::append`] → settled by routing → RECEIPT, and MESSAGE to every page.
+
+mod ack;
+mod bye;
+mod config;
+mod connect;
+mod connection;
+mod cursors;
+mod deliver;
+mod destination;
+mod error;
+mod identity;
+mod metrics;
+mod progress;
+mod rates;
+mod send;
+mod service;
+mod socket;
+mod subscribe;
+mod transaction;
+mod upgrade;
+
+pub use config::Config;
+pub use error::Error;
+pub use service::{Deps, Service};

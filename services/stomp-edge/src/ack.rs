@@ -1,0 +1,118 @@
+//! ACK and NACK.
+
+use edge::consumer::Consumer;
+use session::Ack;
+use stomp_codec::{AckMode, Command, Frame};
+
+use crate::connection::Connection;
+use crate::subscribe::Sub;
+
+/// What `message-id` and `ack` are made of: the subscription's number on this connection, the packet id, the position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AckId {
+    /// The subscription's number.
+    pub sub: u32,
+    /// Its packet id in the session.
+    pub packet: u16,
+}
+
+impl AckId {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (sub, packet) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Self { sub, packet })
+    }
+}
+
+impl Connection {
+    /// ACK or NACK. What waits for none is ignored: deployed clients acknowledge everything.
+    pub fn acknowledge(&mut self, frame: &Frame) {
+        let id = frame.get("id").or_else(|| frame.get("message-id"));
+        let id = id.and_then(AckId::parse);
+        let sub = id.and_then(|id| self.subs.iter_mut().find(|s| s.number == id.sub));
+        let redeliveries = self.edge.config.max_redeliveries;
+        let known = match (id, sub) {
+            (Some(id), Some(sub)) if frame.command == Command::Nack => {
+                self.edge.metrics.nacks.inc();
+                sub.nack(id.packet, redeliveries)
+            }
+            (Some(id), Some(sub)) => sub.ack(id.packet),
+            _ => false,
+        };
+        if !known {
+            self.edge.metrics.ignored_acks.inc();
+        }
+        self.report_soon();
+    }
+}
+
+impl Sub {
+    fn ack(&mut self, packet: u16) -> bool {
+        let mode = self.mode;
+        let Some(consumer) = self.consumer() else {
+            return false;
+        };
+        let ack = match mode {
+            AckMode::Auto => return false,
+            AckMode::Client => consumer.ack_through(packet),
+            AckMode::ClientIndividual => consumer.ack(packet),
+        };
+        self.forget(packet);
+        matches!(ack, Ack::Done(_))
+    }
+
+    /// The message, and in `client` mode all before it, come again: now, or when that was too often, on the next
+    /// connection.
+    fn nack(&mut self, packet: u16, redeliveries: u32) -> bool {
+        if self.mode == AckMode::Auto || !self.unacked.contains(&packet) {
+            return false;
+        }
+        let refused: Vec<u16> = match self.mode {
+            AckMode::Client => {
+                let upto = self.unacked.iter().position(|p| *p == packet).unwrap_or(0);
+                self.unacked.iter().take(upto + 1).copied().collect()
+            }
+            _ => vec![packet],
+        };
+        for packet in refused {
+            let count = self.nacks.entry(packet).or_insert(0);
+            *count += 1;
+            if *count <= redeliveries
+                && let Some(consumer) = self.consumer()
+            {
+                let _owed_or_gone = Consumer::nack(consumer, packet);
+            }
+        }
+        true
+    }
+
+    /// Acknowledged: in `client` mode with all before it.
+    fn forget(&mut self, packet: u16) {
+        let Some(at) = self.unacked.iter().position(|p| *p == packet) else {
+            return;
+        };
+        if self.mode == AckMode::Client {
+            for packet in self.unacked.drain(..=at) {
+                self.nacks.remove(&packet);
+            }
+        } else {
+            self.unacked.remove(at);
+            self.nacks.remove(&packet);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ids_of_ours_are_understood() {
+        let id = AckId::parse("3-17-281474976710657").unwrap();
+        assert_eq!((id.sub, id.packet), (3, 17));
+        for foreign in ["", "x", "3", "3-x-1", "3-70000-1", "undefined"] {
+            assert_eq!(AckId::parse(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! One connection: its loop, its clocks, its end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backplane::presence::Presence;
+use bytes::BytesMut;
+use edge::Refusal;
+use edge::mailbox::{Mail, Mailbox};
+use edge::rate::Bucket;
+use parking_lot::Mutex;
+use rpc::ErrorKind;
+use runtime::lifecycle::Stop;
+use stomp_codec::{Command, Decoder, Frame, Item, Version, encode_receipt, validate};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::bye::Bye;
+use crate::connect::{Hello, say_last};
+use crate::cursors;
+use crate::identity::Identity;
+use crate::send::{Fence, Pending};
+use crate::service::Edge;
+use crate::socket::{Lost, Socket, Turn};
+use crate::subscribe::{self, Sub};
+
+/// How much waits to be decoded before reading pauses, unless it is one frame.
+const READ_AHEAD: usize = 64 * 1024;
+/// A client that leaves more than this unread is not decoded further.
+const WRITE_AHEAD: usize = 256 * 1024;
+/// How long an identity may be used after its end.
+const EXPIRY_GRACE: Duration = Duration::from_secs(1);
+
+/// A connection that has said who it is.
+pub(crate) struct Connection {
+    pub edge: Arc<Edge>,
+    pub socket: Socket,
+    decoder: Decoder,
+    input: BytesMut,
+    /// Whether the decoder has seen all of `input`.
+    hungry: bool,
+    /// A frame that waits for the subscriptions before it.
+    held: Option<Frame>,
+    pub version: Version,
+    pub identity: Identity,
+    pub client: Option<String>,
+    session: String,
+    pub mailbox: Arc<Mailbox>,
+    mail: Vec<Mail>,
+    pub subs: Vec<Sub>,
+    pub throttled: bool,
+    /// The name of the last thing that something is awaited for: a SEND, an attach, a subscription.
+    last_token: u64,
+    pub pending: BTreeMap<u64, Pending>,
+    pub fences: Vec<Fence>,
+    pub transactions: HashMap<String, Vec<Frame>>,
+    bucket: Bucket,
+    user_bucket: Option<Arc<Mutex<Bucket>>>,
+    clocks: Clocks,
+    leaving: bool,
+    draining: Option<Instant>,
+}
+
+struct Clocks {
+    beat_out: Option<Duration>,
+    beat_in: Option<Duration>,
+    last_out: Instant,
+    last_in: Instant,
+    expiry: Option<Instant>,
+    presence: Instant,
+    report: Option<Instant>,
+}
+
+enum Event {
+    Socket(Result<Turn, Lost>),
+    Drain,
+    Other,
+}
+
+impl Connection {
+    /// After CONNECTED has been put.
+    pub fn new(edge: Arc<Edge>, socket: Socket, decoder: Decoder, input: BytesMut, hello: Hello) -> Self {
+        let now = Instant::now();
+        let limits = &edge.config.limits;
+        let beat = |ms: u32| (ms > 0).then(|| Duration::from_millis(ms.into()));
+        let clocks = Clocks {
+            beat_out: beat(hello.beats.0),
+            beat_in: beat(hello.beats.1),
+            last_out: now,
+            last_in: now,
+            expiry: hello
+                .identity
+                .who
+                .expires_at
+                .map(|at| cursors::instant_of(at, edge.core.now()) + EXPIRY_GRACE),
+            presence: now,
+            report: None,
+        };
+        let monotonic = edge.core.clock.monotonic();
+        let mailbox = Mailbox::new(limits.buffer, limits.buffer_bytes.as_usize());
+        edge.core.attachments.join(&mailbox);
+        let mut connection = Self {
+            bucket: Bucket::new(limits.connection_rate, monotonic),
+            user_bucket: None,
+            socket,
+            decoder,
+            input,
+            hungry: false,
+            held: None,
+            version: hello.version,
+            identity: hello.identity,
+            client: hello.client,
+            session: hello.session,
+            mailbox,
+            mail: Vec::new(),
+            subs: Vec::new(),
+            throttled: false,
+            last_token: 0,
+            pending: BTreeMap::new(),
+            fences: Vec::new(),
+            transactions: HashMap::new(),
+            clocks,
+            leaving: false,
+            draining: None,
+            edge,
+        };
+        connection.bound();
+        connection
+    }
+
+    /// It is known who the client is.
+    pub fn bound(&mut self) {
+        if self.identity.is_bound() && self.user_bucket.is_none() {
+            let edge = &self.edge;
+            let now = edge.core.clock.monotonic();
+            let rate = edge.config.limits.user_rate;
+            self.user_bucket = edge.rates.enter(&self.identity.who, rate, now);
+        }
+    }
+
+    /// Serves it to its end.
+    pub async fn run(mut self, stop: &Stop) {
+        let bye = self.until_bye(stop).await;
+        self.edge.metrics.close(bye.code());
+        if let Some(frame) = bye.frame() {
+            self.edge.metrics.refuse(bye.code());
+            debug!(error = ?frame.get("code"), "telling a client why its connection ends");
+        }
+        self.end().await;
+        say_last(self.socket, &bye, Some(self.version)).await;
+    }
+
+    async fn until_bye(&mut self, stop: &Stop) -> Bye {
+        loop {
+            match self.step(stop).await {
+                Ok(()) => {}
+                Err(bye) => return bye,
+            }
+        }
+    }
+
+    async fn step(&mut self, stop: &Stop) -> Result<(), Bye> {
+        self.frames().await?;
+        self.flush().await?;
+        if self.pending.is_empty() {
+            if self.leaving {
+                return Err(Bye::Done);
+            }
+            if self.draining.is_some() {
+                return Err(Bye::draining(self.edge.jitter()));
+            }
+        }
+        match self.wait(stop).await? {
+            Event::Socket(turn) => {
+                if turn? == Turn::Read {
+                    self.clocks.last_in = Instant::now();
+                }
+            }
+            Event::Drain => {
+                self.draining = Some(Instant::now() + self.edge.core.config.commit_timeout.get());
+            }
+            Event::Other => {}
+        }
+        if !self.mail.is_empty() {
+            self.sort_mail().await?;
+        }
+        self.tick().await
+    }
+
+    async fn wait(&mut self, stop: &Stop) -> Result<Event, Bye> {
+        let due = self.due();
+        let room = if self.hungry { usize::MAX } else { READ_AHEAD };
+        let idle = self.draining.is_none();
+        let core = self.edge.core.clone();
+        let Self {
+            socket,
+            input,
+            mailbox,
+            mail,
+            subs,
+            ..
+        } = self;
+        Ok(tokio::select! {
+            () = stop.hard().cancelled() => return Err(Bye::Gone),
+            () = stop.soft().cancelled(), if idle => Event::Drain,
+            turn = socket.turn(room, input) => Event::Socket(turn),
+            () = mailbox.take(mail) => Event::Other,
+            () = subscribe::fetched(subs) => Event::Other,
+            () = core.appender.room(), if core.appender.is_full() => Event::Other,
+            () = tokio::time::sleep_until(due) => Event::Other,
+        })
+    }
+
+    /// Decodes and handles what has come, as far as that may be done now.
+    async fn frames(&mut self) -> Result<(), Bye> {
+        loop {
+            self.hungry = false;
+            if !self.may_decode() {
+                return Ok(());
+            }
+            let frame = match self.held.take() {
+                Some(frame) => frame,
+                None => match self.decoder.decode(&mut self.input)? {
+                    Some(Item::Frame(frame)) => frame,
+                    Some(Item::HeartBeat) => continue,
+                    None => {
+                        self.hungry = true;
+                        if self.input.is_empty() {
+                            self.input = BytesMut::new();
+                        }
+                        return Ok(());
+                    }
+                },
+            };
+            // What a client sends after a SUBSCRIBE comes back on it, however fast it is sent.
+            if matches!(frame.command, Command::Send | Command::Commit) && subscribe::any_waits(&self.subs) {
+                self.held = Some(frame);
+                return Ok(());
+            }
+            self.handle(frame).await?;
+        }
+    }
+
+    fn may_decode(&self) -> bool {
+        !self.leaving
+            && self.draining.is_none()
+            && self.pending.len() < usize::from(self.edge.config.limits.receive_maximum)
+            && self.socket.queued() < WRITE_AHEAD
+            && !self.edge.core.appender.is_full()
+    }
+
+    async fn handle(&mut self, frame: Frame) -> Result<(), Bye> {
+        validate(&frame, self.version)
+            .map_err(|e| Bye::refused(Refusal::invalid(e.to_string()), frame.get("receipt")))?;
+        let in_transaction = frame.get("transaction").is_some();
+        match frame.command {
+            Command::Send | Command::Ack | Command::Nack if in_transaction => self.put_aside(frame),
+            Command::Send => self.send(&frame).await,
+            Command::Ack | Command::Nack => {
+                self.acknowledge(&frame);
+                self.answer(&frame);
+                Ok(())
+            }
+            Command::Subscribe => self.subscribe(&frame).await,
+            Command::Unsubscribe => self.unsubscribe(&frame).await,
+            Command::Begin => self.begin(&frame),
+            Command::Commit => self.commit(&frame).await,
+            Command::Abort => self.abort(&frame),
+            Command::Disconnect => {
+                self.leaving = true;
+                self.answer_after_all(&frame);
+                Ok(())
+            }
+            other => {
+                let detail = format!("{other} is not for an open connection");
+                Err(Bye::refused(Refusal::invalid(detail), frame.get("receipt")))
+            }
+        }
+    }
+
+    /// RECEIPT, if one was asked for.
+    pub fn answer(&mut self, frame: &Frame) {
+        if let Some(receipt) = frame.get("receipt") {
+            self.receipt(receipt);
+        }
+    }
+
+    /// RECEIPT.
+    pub fn receipt(&mut self, receipt: &str) {
+        let version = self.version;
+        self.socket.put(|out| encode_receipt(version, receipt, out));
+    }
+
+    /// A name for something that is awaited, higher than all before it.
+    pub fn token(&mut self) -> u64 {
+        self.last_token += 1;
+        self.last_token
+    }
+
+    /// The highest name given so far.
+    pub fn last_token(&self) -> u64 {
+        self.last_token
+    }
+
+    /// Takes one message from the rates.
+    pub fn take_rate(&mut self) -> Result<(), Duration> {
+        let now = self.edge.core.clock.monotonic();
+        self.bucket.take(now)?;
+        match &self.user_bucket {
+            Some(bucket) => bucket.lock().take(now),
+            None => Ok(()),
+        }
+    }
+
+    async fn sort_mail(&mut self) -> Result<(), Bye> {
+        let mut all = std::mem::take(&mut self.mail);
+        for mail in all.drain(..) {
+            match mail {
+                Mail::Settled { token, outcome } => self.settled(token, &outcome)?,
+                Mail::Attached { token, boundaries } => self.attached(token, boundaries),
+                Mail::AccessChanged(org, topic) => self.access_changed(&org, &topic).await?,
+                // Sessions of STOMP are shared, not taken over.
+                Mail::TakenOver(done) => drop(done.send(())),
+                mail => subscribe::give(&mut self.subs, mail),
+            }
+        }
+        if all.capacity() <= 64 {
+            self.mail = all;
+        }
+        Ok(())
+    }
+
+    fn due(&self) -> Instant {
+        let c = &self.clocks;
+        let due = [
+            c.beat_out.map(|b| c.last_out + b),
+            c.beat_in.map(|b| c.last_in + 2 * b),
+            c.expiry,
+            c.report,
+            self.draining,
+        ];
+        due.into_iter().flatten().fold(c.presence, Instant::min)
+    }
+
+    async fn tick(&mut self) -> Result<(), Bye> {
+        let now = Instant::now();
+        if self.input.len() >= READ_AHEAD && !self.hungry {
+            // It is we who do not read.
+            self.clocks.last_in = now;
+        }
+        let c = &self.clocks;
+        if c.beat_in.is_some_and(|b| c.last_in + 2 * b <= now) {
+            return Err(Bye::Silent);
+        }
+        if c.expiry.is_some_and(|at| at <= now) {
+            let detail = "the token has expired; connect again with a new one";
+            return Err(Bye::refused(Refusal::new(ErrorKind::Unauthorized, detail), None));
+        }
+        if self.draining.is_some_and(|until| until <= now) {
+            return Err(Bye::draining(self.edge.jitter()));
+        }
+        if c.beat_out.is_some_and(|b| c.last_out + b <= now) {
+            if self.socket.is_drained() {
+                self.socket.put(|out| out.extend_from_slice(b"\n"));
+            }
+            self.clocks.last_out = now;
+        }
+        if c_due(self.clocks.report, now) {
+            self.clocks.report = None;
+            self.report();
+        }
+        if self.clocks.presence <= now {
+            self.refresh_presence().await;
+        }
+        Ok(())
+    }
+
+    /// Something was written.
+    pub fn wrote(&mut self) {
+        self.clocks.last_out = Instant::now();
+    }
+
+    /// Something is worth reporting: progress, or messages that have arrived.
+    pub fn report_soon(&mut self) {
+        if self.clocks.report.is_none() {
+            let config = &self.edge.core.config;
+            let after = config.save_interval.get().min(config.delivered_interval.get());
+            self.clocks.report = Some(Instant::now() + after);
+        }
+    }
+
+    fn report(&mut self) {
+        for sub in &mut self.subs {
+            sub.report(&self.edge);
+        }
+    }
+
+    fn presence(&self) -> Presence {
+        Presence {
+            edge: self.edge.core.id.clone(),
+            connection: format!("{}/stomp/{}", self.identity.who.user, self.session),
+            protocol: "stomp".into(),
+        }
+    }
+
+    async fn refresh_presence(&mut self) {
+        let core = &self.edge.core;
+        let ttl = core.config.presence_ttl.get();
+        self.clocks.presence = Instant::now() + ttl / 3;
+        if !self.identity.is_bound() {
+            return;
+        }
+        let who = &self.identity.who;
+        let refreshed = core
+            .presence
+            .refresh(&who.org, &who.user, self.presence(), ttl)
+            .await;
+        if let Err(error) = refreshed {
+            debug!(%error, "presence is not refreshed");
+        }
+    }
+
+    /// Becomes present at once: it has just become known who it is.
+    pub fn present_now(&mut self) {
+        self.clocks.presence = Instant::now();
+    }
+
+    /// Stores what outlives the connection and takes the rest away.
+    async fn end(&mut self) {
+        if self.socket.write_now().await.is_ok() {
+            self.written();
+        }
+        let edge = self.edge.clone();
+        let (org, subs) = (self.identity.who.org.clone(), std::mem::take(&mut self.subs));
+        let filters: Vec<_> = subs.iter().map(|s| s.filter().clone()).collect();
+        edge.core.attachments.leave(&self.mailbox, &org, &filters);
+        for mut sub in subs {
+            sub.end(&edge).await;
+        }
+        if self.identity.is_bound() {
+            let (who, at) = (&self.identity.who, self.presence());
+            edge.rates.leave(who, self.user_bucket.take());
+            let removed = edge
+                .core
+                .presence
+                .remove(&who.org, &who.user, &at.connection, &at.edge);
+            if let Err(error) = removed.await {
+                debug!(%error, "presence is not removed; it runs out");
+            }
+        }
+    }
+}
+
+fn c_due(at: Option<Instant>, now: Instant) -> bool {
+    at.is_some_and(|at| at <= now)
+}

@@ -1,0 +1,191 @@
+//! MESSAGE: what a client receives.
+
+use edge::Refusal;
+use edge::consumer::Item;
+use model::{Position, TopicName};
+use session::Output;
+use stomp_codec::{AckMode, Version, encode_message};
+use wire::envelope::{self, Stamp};
+use wire::{Message, Thread};
+
+use crate::bye::Bye;
+use crate::connection::Connection;
+use crate::destination;
+use crate::subscribe::Sub;
+
+/// What deployed servers call the JSON of a message; stock clients look at the body only.
+const TEXT: &str = "text/plain;charset=UTF-8";
+const OPAQUE: &str = "application/octet-stream";
+/// Unwritten bytes above which nothing more is handed out.
+const HIGH: usize = 64 * 1024;
+
+impl Connection {
+    /// Writes what there is to write, as far as the socket takes it.
+    pub async fn flush(&mut self) -> Result<(), Bye> {
+        loop {
+            self.deliver();
+            let waited = self.socket.queued() > 0;
+            if waited {
+                self.wrote();
+            }
+            self.socket.write_now().await?;
+            let throttle = self.socket.queued() > HIGH;
+            if throttle != self.throttled && (throttle || self.socket.is_drained()) {
+                self.throttled = throttle;
+                for consumer in self.subs.iter_mut().filter_map(Sub::consumer) {
+                    consumer.throttle(throttle);
+                }
+            }
+            if !waited || !self.written() {
+                break;
+            }
+        }
+        if self.subs.iter_mut().any(Sub::has_news) {
+            self.report_soon();
+        }
+        Ok(())
+    }
+
+    /// What the socket has written in `auto` mode is acknowledged. Whether there may be more to write now.
+    pub fn written(&mut self) -> bool {
+        if !self.socket.is_drained() {
+            return false;
+        }
+        for sub in &mut self.subs {
+            for packet in std::mem::take(&mut sub.unwritten) {
+                if let Some(consumer) = sub.consumer() {
+                    let _known = consumer.ack(packet);
+                }
+            }
+        }
+        true
+    }
+
+    fn deliver(&mut self) {
+        let mut outputs = Vec::new();
+        for sub in &mut self.subs {
+            let Some(consumer) = sub.consumer() else { continue };
+            consumer.outputs(&mut outputs);
+            for output in outputs.drain(..) {
+                let Output::Send {
+                    packet_id, dup, item, ..
+                } = output
+                else {
+                    continue;
+                };
+                let (version, who) = (self.version, &self.identity.who);
+                let (_, body) = item.delivery.json(who);
+                let packet = packet_id.unwrap_or(0);
+                self.socket.put(|out| {
+                    message(version, sub, packet, dup, &item, &body, out);
+                });
+                self.edge.metrics.delivered.inc();
+                if packet_id.is_none() {
+                    continue;
+                }
+                match sub.mode {
+                    AckMode::Auto => sub.unwritten.push(packet),
+                    _ => {
+                        if dup {
+                            sub.unacked.retain(|p| *p != packet);
+                        }
+                        sub.unacked.push_back(packet);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the client as a message of type ERROR that something it sent is none: on its own topic if it listens there,
+    /// else on the thread's. False when it listens to neither.
+    pub fn tell(&mut self, topic: &TopicName, refusal: &Refusal, receipt: Option<&str>) -> bool {
+        let own = destination::of_user(&self.identity.who.user);
+        let canonical = model::ChatTopic::canonical(topic);
+        let listens = |t: &TopicName| self.subs.iter().find(|s| s.topic() == t);
+        let Some(sub) = listens(&own).or_else(|| listens(&canonical)) else {
+            return false;
+        };
+        let uid = uuid::Uuid::now_v7().to_string();
+        let (code, version) = (refusal.kind.code(), self.version);
+        let error = Message {
+            uid: uid.clone(),
+            r#type: "ERROR".into(),
+            status: "ERROR".into(),
+            channel: "SYSTEM".into(),
+            content: refusal.detail.clone(),
+            extra: format!("{{\"code\":\"{code}\"}}"),
+            thread: Some(Thread {
+                topic: sub.topic().to_string(),
+                ..Thread::default()
+            }),
+            ..Message::default()
+        };
+        let stamp = Stamp {
+            position: Position::START,
+            prev: None,
+            timestamp: self.edge.core.now(),
+        };
+        let body = envelope::to_json(&envelope::normalise(error), &stamp);
+        let mut headers = vec![
+            ("destination", sub.destination.as_str()),
+            ("message-id", &uid),
+            ("content-type", TEXT),
+            ("code", code),
+        ];
+        if sub.is_named {
+            headers.push(("subscription", &sub.id));
+        }
+        if version == Version::V12 && sub.mode != AckMode::Auto {
+            headers.push(("ack", &uid));
+        }
+        if let Some(receipt) = receipt {
+            headers.push(("receipt-id", receipt));
+        }
+        self.socket
+            .put(|out| encode_message(version, &headers, body.as_bytes(), out));
+        true
+    }
+}
+
+/// One MESSAGE.
+fn message(
+    version: Version,
+    sub: &Sub,
+    packet: u16,
+    dup: bool,
+    item: &Item,
+    body: &[u8],
+    out: &mut bytes::BytesMut,
+) {
+    let delivery = &item.delivery;
+    let position = delivery.position.to_string();
+    let id = if delivery.position == Position::START {
+        // Not in the log: nothing else tells two of them apart.
+        format!("{}-0-{}", sub.number, uuid::Uuid::now_v7().simple())
+    } else {
+        format!("{}-{packet}-{position}", sub.number)
+    };
+    let text = delivery.is_chat() || std::str::from_utf8(body).is_ok();
+    let prev = delivery.prev.map(|p| p.to_string());
+    let mut headers: smallvec::SmallVec<[(&str, &str); 8]> = smallvec::smallvec![
+        ("destination", sub.destination.as_str()),
+        ("message-id", id.as_str()),
+        ("content-type", if text { TEXT } else { OPAQUE }),
+    ];
+    if sub.is_named {
+        headers.push(("subscription", &sub.id));
+    }
+    if version == Version::V12 && sub.mode != AckMode::Auto {
+        headers.push(("ack", &id));
+    }
+    if delivery.position != Position::START {
+        headers.push(("position", &position));
+    }
+    if let Some(prev) = &prev {
+        headers.push(("prev", prev));
+    }
+    if dup {
+        headers.push(("redelivered", "true"));
+    }
+    encode_message(version, &headers, body, out);
+}

@@ -1,0 +1,128 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use auth::Config as AuthConfig;
+use axum::Router;
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use edge::Core;
+use rand::Rng;
+use runtime::lifecycle::{OnError, Tasks};
+use runtime::metrics::ServiceMetrics;
+use tokio::net::TcpListener;
+
+use crate::cursors::Cursors;
+use crate::metrics::Metrics;
+use crate::rates::Rates;
+use crate::{Config, Error, upgrade};
+
+/// What the STOMP edge is built with.
+pub struct Deps {
+    /// What edges share. Started by whoever built it.
+    pub core: Arc<Core>,
+    /// Who may connect without a token, and the default org.
+    pub auth: AuthConfig,
+    /// Where its series go.
+    pub metrics: ServiceMetrics,
+}
+
+/// What every connection has at hand.
+pub(crate) struct Edge {
+    pub core: Arc<Core>,
+    pub config: Config,
+    pub auth: AuthConfig,
+    pub metrics: Metrics,
+    pub cursors: Arc<Cursors>,
+    pub rates: Rates,
+    open: AtomicUsize,
+}
+
+/// Counts a connection as open while it lives.
+pub(crate) struct Opened(Arc<Edge>);
+
+impl Edge {
+    /// Counts a connection in; `None` when there are as many as may be.
+    pub fn enter(self: &Arc<Self>) -> Option<Opened> {
+        let limit = self.config.limits.max_connections;
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        self.metrics.connections.inc();
+        let opened = Opened(self.clone());
+        (limit == 0 || before < limit).then_some(opened)
+    }
+
+    /// How long a client is to wait before it comes back: not all of them at once.
+    pub fn jitter(&self) -> Duration {
+        let most = u64::try_from(self.config.drain_spread.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(rand::rng().random_range(0..=most))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.connections.dec();
+    }
+}
+
+/// The STOMP edge.
+pub struct Service {
+    edge: Arc<Edge>,
+}
+
+impl Service {
+    /// Builds it; it does nothing before [`Self::start`] and is reached by nobody before [`Self::router`] is served.
+    pub fn new(config: Config, deps: Deps) -> Self {
+        let cursors = Cursors::new(deps.core.clone(), config.session_expiry.get());
+        Self {
+            edge: Arc::new(Edge {
+                core: deps.core,
+                config,
+                auth: deps.auth,
+                metrics: Metrics::new(&deps.metrics),
+                cursors: Arc::new(cursors),
+                rates: Rates::default(),
+                open: AtomicUsize::new(0),
+            }),
+        }
+    }
+
+    /// Spawns what the service runs besides its connections.
+    pub fn start(&self, tasks: &Tasks) {
+        tasks.spawn_last(
+            "stomp-edge/save",
+            OnError::StopProcess,
+            self.edge.cursors.clone().run(),
+        );
+    }
+
+    /// The WebSocket addresses, to be merged into the router of whoever listens. Connections are tasks of `tasks`; told
+    /// to stop, each settles what its client sent, says goodbye and closes. Serve it on sockets with TCP_NODELAY.
+    pub fn router(&self, tasks: &Tasks) -> Router {
+        let state = (self.edge.clone(), tasks.clone());
+        let routes = self.edge.config.paths.iter().fold(Router::new(), |router, path| {
+            router.route(path, get(upgrade::upgrade))
+        });
+        routes.with_state(state)
+    }
+
+    /// Listens for nothing but STOMP, until told to stop: for a process of this role alone.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(&self, listener: TcpListener, tasks: &Tasks) -> Result<(), Error> {
+        let at = listener
+            .local_addr()
+            .map_or_else(|_| "?".into(), |a| a.to_string());
+        let stop = tasks.stop().clone();
+        let listener = listener.tap_io(|tcp| {
+            if let Err(error) = tcp.set_nodelay(true) {
+                tracing::debug!(%error, "a socket keeps its delay");
+            }
+        });
+        axum::serve(listener, self.router(tasks))
+            .with_graceful_shutdown(async move { stop.soft().cancelled().await })
+            .await
+            .map_err(|source| Error::Serve { at, source })
+    }
+}

@@ -1,0 +1,416 @@
+//! SUBSCRIBE and UNSUBSCRIBE: the subscriptions of a connection.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use edge::Refusal;
+use edge::attach::Boundaries;
+use edge::consumer::Consumer;
+use edge::mailbox::Mail;
+use model::{ChatTopic, ClientId, OrgId, PartitionId, Position, TopicFilter, TopicName};
+use rpc::ErrorKind;
+use rpc::persistence::SessionKey;
+use session::{Limits, SavedState};
+use stomp_codec::{AckMode, Frame};
+
+use crate::bye::Bye;
+use crate::connection::Connection;
+use crate::cursors::{Durable, state_after};
+use crate::destination;
+use crate::service::Edge;
+
+/// Names the position that a subscription begins after.
+const AFTER: &str = "longwire-after";
+/// Live entries kept while a subscription is being attached.
+const EARLY: usize = 1024;
+
+/// A subscription.
+pub(crate) struct Sub {
+    /// As the client names it; without a name its destination.
+    pub id: String,
+    /// Whether the client named it: its messages say so.
+    pub is_named: bool,
+    /// Its number on this connection.
+    pub number: u32,
+    /// As the client wrote it.
+    pub destination: String,
+    /// How it is acknowledged.
+    pub mode: AckMode,
+    /// Packet ids given out and not acknowledged, in order. Empty in `auto` mode.
+    pub unacked: VecDeque<u16>,
+    /// How often each was refused.
+    pub nacks: HashMap<u16, u32>,
+    /// In `auto` mode: given to the socket, and acknowledged when that has written it.
+    pub unwritten: Vec<u16>,
+    topic: TopicName,
+    filter: TopicFilter,
+    partition: PartitionId,
+    durable: Option<Arc<Durable>>,
+    reported: u32,
+    half: Half,
+}
+
+enum Half {
+    /// From where on it comes live is not known yet.
+    Waiting {
+        token: u64,
+        after: Option<Position>,
+        early: Vec<Mail>,
+        receipt: Option<String>,
+    },
+    Receiving(Box<Consumer>),
+}
+
+impl Connection {
+    /// SUBSCRIBE. Its RECEIPT leaves when everything from then on is sure to come.
+    pub async fn subscribe(&mut self, frame: &Frame) -> Result<(), Bye> {
+        let receipt = frame.get("receipt");
+        let sub = self.new_sub(frame).await.map_err(|r| Bye::refused(r, receipt))?;
+        self.edge.metrics.subscriptions.inc();
+        self.subs.push(sub);
+        Ok(())
+    }
+
+    async fn new_sub(&mut self, frame: &Frame) -> Result<Sub, Refusal> {
+        let destination = frame.get("destination").unwrap_or_default();
+        let mode = AckMode::parse(frame.get("ack")).map_err(|e| Refusal::invalid(e.to_string()))?;
+        let after = frame.get(AFTER).map(str::parse::<Position>).transpose();
+        let after =
+            after.map_err(|_| Refusal::invalid(format!("{AFTER} is not a position; 0 is the beginning")))?;
+        let id = frame.get("id").unwrap_or(destination);
+        if self.subs.iter().any(|s| s.id == id) {
+            let detail = format!("the subscription id {id:?} is in use; give each subscription its own");
+            return Err(Refusal::invalid(detail));
+        }
+        if self.subs.len() >= self.edge.config.limits.max_subscriptions {
+            let detail = "the connection has as many subscriptions as it may; unsubscribe first";
+            return Err(Refusal::new(ErrorKind::RateLimited, detail));
+        }
+        let topic = self.topic_of(destination)?;
+        let filter = topic.to_filter();
+        self.may_receive(&topic).await?;
+        let core = self.edge.core.clone();
+        let partition = core.partitioning.of(&self.identity.who.org, &topic);
+        let durable = self.durable(&topic, partition, &filter).await?;
+        let token = self.token();
+        self.attach(token, &filter);
+        Ok(Sub {
+            id: id.to_owned(),
+            is_named: frame.get("id").is_some(),
+            number: u32::try_from(token).unwrap_or(u32::MAX),
+            destination: destination.to_owned(),
+            mode,
+            unacked: VecDeque::new(),
+            nacks: HashMap::new(),
+            unwritten: Vec::new(),
+            topic,
+            filter,
+            partition,
+            durable,
+            reported: 0,
+            half: Half::Waiting {
+                token,
+                after,
+                early: Vec::new(),
+                receipt: frame.get("receipt").map(str::to_owned),
+            },
+        })
+    }
+
+    /// The topic of a destination, under which its messages are kept.
+    fn topic_of(&mut self, destination: &str) -> Result<TopicName, Refusal> {
+        if let Some(topic) = destination::to_subscribe(destination)? {
+            self.bind(&topic)?;
+            return Ok(ChatTopic::canonical(&topic));
+        }
+        if !self.identity.is_bound() {
+            let detail = "it is not known whose messages these are; connect with login or a token";
+            return Err(Refusal::forbidden(detail));
+        }
+        Ok(destination::of_user(&self.identity.who.user))
+    }
+
+    async fn may_receive(&mut self, topic: &TopicName) -> Result<(), Refusal> {
+        let who = &self.identity.who;
+        let client = self.client.as_deref().unwrap_or_default();
+        let gate = &self.edge.core.gate;
+        if topic.starts_with('$') || !gate.may_subscribe(who, client, &topic.to_filter()).await? {
+            let user = who.user.as_str();
+            return Err(Refusal::forbidden(format!("{user:?} may not receive {topic}")));
+        }
+        Ok(())
+    }
+
+    async fn durable(
+        &mut self,
+        topic: &TopicName,
+        partition: PartitionId,
+        filter: &TopicFilter,
+    ) -> Result<Option<Arc<Durable>>, Refusal> {
+        if !self.identity.is_durable {
+            return Ok(None);
+        }
+        let who = &self.identity.who;
+        // A topic holds no '#', so nobody's client-id makes it another topic.
+        let client = match &self.client {
+            Some(client) => format!("stomp/{topic}#{client}"),
+            None => format!("stomp/{topic}"),
+        };
+        let key = SessionKey {
+            org: who.org.clone(),
+            user: who.user.clone(),
+            client: ClientId::new(client),
+        };
+        Ok(Some(self.edge.cursors.join(key, partition, filter).await?))
+    }
+
+    fn attach(&self, token: u64, filter: &TopicFilter) {
+        let filters = std::slice::from_ref(filter);
+        let attachments = &self.edge.core.attachments;
+        let attaching = attachments.attach(&self.mailbox, &self.identity.who.org, filters);
+        let mailbox = self.mailbox.clone();
+        // Ends by itself: when the owner of the partition answers, or, if it never does, with the process.
+        tokio::spawn(async move {
+            let boundaries = attaching.boundaries().await;
+            mailbox.push(Mail::Attached { token, boundaries });
+        });
+    }
+
+    /// From where on a subscription comes live is known: it begins to receive.
+    pub fn attached(&mut self, token: u64, boundaries: Vec<Boundaries>) {
+        let waits = |s: &&mut Sub| matches!(s.half, Half::Waiting { token: t, .. } if t == token);
+        let Some(sub) = self.subs.iter_mut().find(waits) else {
+            return;
+        };
+        let of_partition = boundaries
+            .into_iter()
+            .flatten()
+            .find(|(p, _)| *p == sub.partition);
+        let boundary = of_partition.map_or(Position::START, |(_, at)| at);
+        let receipt = sub.begin(&self.edge, boundary, |state| {
+            Consumer::new(
+                self.edge.core.clone(),
+                self.identity.who.clone(),
+                self.client.as_deref().unwrap_or_default(),
+                self.mailbox.clone(),
+                limits(&self.edge),
+                Some((state, 0)),
+            )
+        });
+        if self.throttled
+            && let Some(consumer) = sub.consumer()
+        {
+            consumer.throttle(true);
+        }
+        if let Some(receipt) = receipt {
+            self.receipt(&receipt);
+        }
+        self.report_soon();
+    }
+
+    /// UNSUBSCRIBE. What is kept of a durable subscription stays.
+    pub async fn unsubscribe(&mut self, frame: &Frame) -> Result<(), Bye> {
+        let id = frame
+            .get("id")
+            .or_else(|| frame.get("destination"))
+            .unwrap_or_default();
+        let found = self.subs.iter().position(|s| s.id == id);
+        if let Some(at) = found {
+            self.drop_sub(at).await;
+        }
+        self.answer(frame);
+        Ok(())
+    }
+
+    async fn drop_sub(&mut self, at: usize) {
+        let mut sub = self.subs.remove(at);
+        let edge = self.edge.clone();
+        if !self.subs.iter().any(|s| s.filter == sub.filter) {
+            let org = &self.identity.who.org;
+            edge.core.attachments.detach(&self.mailbox, org, [&sub.filter]);
+        }
+        sub.end(&edge).await;
+    }
+
+    /// The membership of a thread changed: who may not receive it any more is told so.
+    pub async fn access_changed(&mut self, org: &OrgId, topic: &TopicName) -> Result<(), Bye> {
+        if *org != self.identity.who.org {
+            return Ok(());
+        }
+        let internal = format!("{topic}_internal");
+        let concerned: Vec<TopicName> = (self.subs.iter().map(|s| &s.topic))
+            .filter(|t| *t == topic || t.as_str() == internal)
+            .cloned()
+            .collect();
+        for topic in concerned {
+            match self.may_receive(&topic).await {
+                Err(refusal) if refusal.kind == ErrorKind::Forbidden => {
+                    return Err(Bye::refused(refusal, None));
+                }
+                // Not known now: asked again with the next change, and at the next connection.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sub {
+    /// Its topic as a filter.
+    pub fn filter(&self) -> &TopicFilter {
+        &self.filter
+    }
+
+    /// The topic under which its messages are kept.
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// Its receiving half, when it has begun.
+    pub fn consumer(&mut self) -> Option<&mut Consumer> {
+        match &mut self.half {
+            Half::Receiving(consumer) => Some(consumer),
+            Half::Waiting { .. } => None,
+        }
+    }
+
+    fn begin(
+        &mut self,
+        edge: &Edge,
+        boundary: Position,
+        consumer: impl FnOnce(SavedState) -> Consumer,
+    ) -> Option<String> {
+        let Half::Waiting {
+            after,
+            early,
+            receipt,
+            ..
+        } = &mut self.half
+        else {
+            return None;
+        };
+        let (early, receipt) = (std::mem::take(early), receipt.take());
+        let state = match (&self.durable, *after) {
+            (_, Some(after)) => state_after(after, boundary, self.partition, &self.filter),
+            (Some(durable), None) => durable.begin(boundary),
+            (None, None) => state_after(boundary, boundary, self.partition, &self.filter),
+        };
+        if let Some(durable) = &self.durable {
+            edge.cursors.report(durable, &state);
+        }
+        let mut consumer = consumer(state);
+        let start = Mail::Boundary(self.partition, boundary);
+        for mail in std::iter::once(start).chain(early) {
+            let _about_receiving = consumer.mail(mail);
+        }
+        self.reported = consumer.session.revision();
+        self.half = Half::Receiving(Box::new(consumer));
+        receipt
+    }
+
+    fn take(&mut self, mail: Mail) {
+        let partition = self.partition;
+        match &mut self.half {
+            Half::Receiving(consumer) => {
+                let _about_receiving = consumer.mail(mail);
+            }
+            Half::Waiting { early, .. } if early.len() < EARLY => early.push(mail),
+            Half::Waiting { early, .. } => {
+                // As if the mailbox had been full: what was missed is read.
+                if let Mail::Live(delivery) = &mail {
+                    let upto = delivery.position;
+                    *early = vec![Mail::Gap(partition), Mail::Boundary(partition, upto)];
+                }
+            }
+        }
+    }
+
+    /// Whether there is progress, or news of messages that arrived, to report.
+    pub fn has_news(&mut self) -> bool {
+        let reported = self.reported;
+        self.consumer()
+            .is_some_and(|c| c.session.revision() != reported || c.has_delivered())
+    }
+
+    /// Reports progress, and messages that arrived.
+    pub fn report(&mut self, edge: &Edge) {
+        let Half::Receiving(consumer) = &mut self.half else {
+            return;
+        };
+        if consumer.has_delivered() {
+            consumer.report_delivered();
+        }
+        let revision = consumer.session.revision();
+        if revision != self.reported {
+            self.reported = revision;
+            if let Some(durable) = &self.durable {
+                edge.cursors.report(durable, &consumer.session.save());
+            }
+        }
+        if consumer.session.is_idle() {
+            consumer.session.shrink();
+        }
+    }
+
+    /// Ends it; what is durable of it is stored.
+    pub async fn end(&mut self, edge: &Edge) {
+        self.report(edge);
+        edge.metrics.subscriptions.dec();
+        if let Some(durable) = self.durable.take() {
+            edge.cursors.leave(&durable).await;
+        }
+    }
+}
+
+/// Gives mail about receiving to whom it concerns.
+pub(crate) fn give(subs: &mut [Sub], mail: Mail) {
+    match mail {
+        Mail::Live(delivery) => {
+            let to = subs.iter_mut().filter(|s| *s.topic == *delivery.entry.topic);
+            to.for_each(|s| s.take(Mail::Live(delivery.clone())));
+        }
+        Mail::Gap(partition) => {
+            let to = subs.iter_mut().filter(|s| s.partition == partition);
+            to.for_each(|s| s.take(Mail::Gap(partition)));
+        }
+        Mail::Boundary(partition, at) => {
+            let to = subs.iter_mut().filter(|s| s.partition == partition);
+            to.for_each(|s| s.take(Mail::Boundary(partition, at)));
+        }
+        _ => {}
+    }
+}
+
+/// Whether a subscription has not begun.
+pub(crate) fn any_waits(subs: &[Sub]) -> bool {
+    subs.iter().any(|s| matches!(s.half, Half::Waiting { .. }))
+}
+
+/// Waits until one of them has read a piece of its backlog. Cancel safe.
+pub(crate) async fn fetched(subs: &mut [Sub]) {
+    std::future::poll_fn(|cx| {
+        for consumer in subs.iter_mut().filter_map(Sub::consumer) {
+            if pin!(consumer.fetched()).poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+fn limits(edge: &Edge) -> Limits {
+    let limits = &edge.config.limits;
+    let u32_of = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Limits {
+        window: limits.window,
+        window_bytes: u32_of(limits.window_bytes.as_usize()),
+        received: 0,
+        buffer_items: u32_of(limits.buffer),
+        buffer_bytes: u32_of(limits.buffer_bytes.as_usize()),
+        page_entries: 128,
+        page_bytes: 128 << 10,
+    }
+}

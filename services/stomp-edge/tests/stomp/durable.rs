@@ -1,0 +1,198 @@
+use runtime::config::HumanDuration;
+
+use crate::client::{Client, contents, send_frame, subscribe_frame};
+use crate::world::{Server, THREAD, World};
+
+async fn say(world: &World, server: &Server, texts: &[&str]) {
+    let token = world.agent();
+    let mut agent = Client::connect(server.at, &[("passcode", &token)]).await;
+    for text in texts {
+        agent
+            .send(&send_frame(THREAD, text, text).with_header("receipt", text))
+            .await;
+        agent.receipt(text).await;
+    }
+    agent.leave().await;
+}
+
+#[tokio::test]
+async fn a_visitor_gets_what_came_while_it_was_away_on_whichever_edge() {
+    let world = World::new().await;
+    let (one, two) = (world.server().await, world.server().await);
+    say(&world, &one, &["before its time"]).await;
+    let mut visitor = Client::visitor(one.at, "v1").await;
+    visitor.subscribe("0", THREAD, "client").await;
+    visitor.leave().await;
+    say(&world, &one, &["a", "b"]).await;
+    let mut visitor = Client::visitor(two.at, "v1").await;
+    visitor.subscribe("0", THREAD, "client").await;
+    say(&world, &one, &["c"]).await;
+    let got = visitor.messages(3).await;
+    assert_eq!(contents(&got), ["a", "b", "c"]);
+    visitor.ack(&got[2]).await;
+    visitor.leave().await;
+    let mut visitor = Client::visitor(one.at, "v1").await;
+    visitor.subscribe("0", THREAD, "client").await;
+    visitor.nothing_else().await;
+}
+
+#[tokio::test]
+async fn a_visitor_without_a_name_begins_anew_each_time() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut visitor = Client::connect(server.at, &[]).await;
+    visitor.subscribe("0", THREAD, "client").await;
+    visitor.leave().await;
+    say(&world, &server, &["missed"]).await;
+    let mut visitor = Client::connect(server.at, &[]).await;
+    visitor.subscribe("0", THREAD, "client").await;
+    visitor.nothing_else().await;
+}
+
+#[tokio::test]
+async fn a_subscription_begins_where_the_client_says() {
+    let world = World::new().await;
+    let server = world.server().await;
+    say(&world, &server, &["a", "b", "c"]).await;
+    let mut visitor = Client::visitor(server.at, "v1").await;
+    let from = |id: &str, after: &str| {
+        subscribe_frame(id, THREAD, "client")
+            .with_header("longwire-after", after)
+            .with_header("receipt", "sub")
+    };
+    visitor.send(&from("0", "0")).await;
+    visitor.receipt("sub").await;
+    let all = visitor.messages(3).await;
+    assert_eq!(contents(&all), ["a", "b", "c"]);
+    let prev = all[1].get("prev").map(str::to_owned);
+    assert!(prev.is_none() || prev.as_deref() == all[0].get("position"));
+    visitor.send(&from("1", all[1].get("position").unwrap())).await;
+    visitor.receipt("sub").await;
+    let last = visitor.message().await;
+    assert_eq!(
+        (last.get("subscription"), last.get("position")),
+        (Some("1"), all[2].get("position"))
+    );
+    // The future is not to be had.
+    visitor.send(&from("2", "9000000000000000000")).await;
+    visitor.receipt("sub").await;
+    say(&world, &server, &["d"]).await;
+    let got = visitor.messages(3).await;
+    assert_eq!(contents(&got), ["d", "d", "d"]);
+}
+
+#[tokio::test]
+async fn two_pages_of_one_visitor_are_both_live_and_share_their_progress() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut first = Client::visitor(server.at, "v1").await;
+    first.subscribe("0", THREAD, "client").await;
+    let mut second = Client::visitor(server.at, "v1").await;
+    second.subscribe("0", THREAD, "client").await;
+    say(&world, &server, &["a", "b"]).await;
+    let seen = first.messages(2).await;
+    assert_eq!(contents(&second.messages(2).await), ["a", "b"]);
+    first.ack(&seen[0]).await;
+    first.leave().await;
+    say(&world, &server, &["c"]).await;
+    let seen = second.messages(1).await;
+    assert_eq!(contents(&seen), ["c"]);
+    // The second page has acknowledged nothing, the first one "a".
+    second.leave().await;
+    let mut third = Client::visitor(server.at, "v1").await;
+    third.subscribe("0", THREAD, "client").await;
+    let seen = third.messages(2).await;
+    assert_eq!(contents(&seen), ["b", "c"]);
+    third.ack(&seen[1]).await;
+    third.leave().await;
+    let mut fourth = Client::visitor(server.at, "v1").await;
+    fourth.subscribe("0", THREAD, "client").await;
+    fourth.nothing_else().await;
+}
+
+#[tokio::test]
+async fn pages_on_two_edges_do_not_undo_each_others_progress() {
+    let world = World::new().await;
+    let (one, two) = (world.server().await, world.server().await);
+    let mut first = Client::visitor(one.at, "v1").await;
+    first.subscribe("0", THREAD, "client").await;
+    let mut second = Client::visitor(two.at, "v1").await;
+    second.subscribe("0", THREAD, "client").await;
+    say(&world, &one, &["a", "b", "c"]).await;
+    let (at_first, at_second) = (first.messages(3).await, second.messages(3).await);
+    assert_eq!(contents(&at_first), contents(&at_second));
+    // The edge that opened the session first has been fenced by now, and its page is the one that got further.
+    first.ack(&at_first[1]).await;
+    second.ack(&at_second[0]).await;
+    second.leave().await;
+    first.leave().await;
+    let mut third = Client::visitor(two.at, "v1").await;
+    third.subscribe("0", THREAD, "client").await;
+    let left = third.messages(1).await;
+    assert_eq!(contents(&left), ["c"]);
+    third.nothing_else().await;
+}
+
+#[tokio::test]
+async fn a_client_id_makes_pages_independent() {
+    let world = World::new().await;
+    let server = world.server().await;
+    for id in ["one", "two"] {
+        let mut page = Client::connect(server.at, &[("login", "v1"), ("client-id", id)]).await;
+        page.subscribe("0", THREAD, "client").await;
+        page.leave().await;
+    }
+    say(&world, &server, &["a"]).await;
+    for id in ["one", "two"] {
+        let mut page = Client::connect(server.at, &[("login", "v1"), ("client-id", id)]).await;
+        page.subscribe("0", THREAD, "client").await;
+        let seen = page.message().await;
+        page.ack(&seen).await;
+        page.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_is_killed_repeats_only_what_it_had_not_stored() {
+    let world = World::new().await;
+    let of_edge = edge::Config {
+        save_interval: HumanDuration::from_millis(20),
+        ..edge::Config::default()
+    };
+    let one = world
+        .server_on(stomp_edge::Config::default(), of_edge, &world.auth)
+        .await;
+    let two = world.server().await;
+    let mut visitor = Client::visitor(one.at, "v1").await;
+    visitor.subscribe("0", THREAD, "client").await;
+    say(&world, &two, &["a", "b", "c"]).await;
+    let seen = visitor.messages(3).await;
+    visitor.ack(&seen[1]).await;
+    visitor.nothing_else().await;
+    let key = rpc::persistence::SessionKey {
+        org: crate::world::ORG.into(),
+        user: "v1".into(),
+        client: format!("stomp/{THREAD}").into(),
+    };
+    let acknowledged = seen[1].get("position").unwrap().parse().unwrap();
+    crate::world::eventually("the progress being stored", async || {
+        let open = rpc::persistence::OpenSession {
+            key: key.clone(),
+            clean_start: false,
+            expiry: 3600,
+            will: None,
+            edge: "probe".into(),
+        };
+        // Opening it fences the edge, so this looks only once it must have been stored.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let opened = world.persistence.open_session(open).await.unwrap();
+        let state = session::SavedState::decode(&opened.state).unwrap();
+        state.lanes.first().is_some_and(|l| l.cursor >= acknowledged)
+    })
+    .await;
+    one.tasks.kill();
+    let mut visitor = Client::visitor(two.at, "v1").await;
+    visitor.subscribe("0", THREAD, "client").await;
+    assert_eq!(contents(&visitor.messages(1).await), ["c"]);
+    visitor.nothing_else().await;
+}

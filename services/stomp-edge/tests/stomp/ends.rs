@@ -1,0 +1,150 @@
+use std::time::Duration;
+
+use auth::Claims;
+use backplane::bus::Bus;
+use bytes::Bytes;
+use model::Role;
+use stomp_codec::{Command, Frame};
+
+use crate::client::{Client, connect_frame, send_frame, subscribe_frame};
+use crate::world::{ORG, THREAD, World};
+
+#[tokio::test]
+async fn disconnect_is_answered_when_everything_sent_before_is_stored() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut visitor = Client::visitor(server.at, "v1").await;
+    let mut bytes = bytes::BytesMut::new();
+    for i in 0..20 {
+        let frame = send_frame(THREAD, &format!("m{i}"), "x").with_header("receipt", &i.to_string());
+        frame.encode(visitor.version, &mut bytes);
+    }
+    Frame::new(Command::Disconnect)
+        .with_header("receipt", "bye")
+        .encode(visitor.version, &mut bytes);
+    visitor.send_raw(bytes.freeze()).await;
+    for i in 0..20 {
+        visitor.receipt(&i.to_string()).await;
+    }
+    visitor.receipt("bye").await;
+    visitor.ended().await;
+    assert_eq!(visitor.closed, Some(1000));
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_settles_says_so_and_closes() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut visitor = Client::visitor(server.at, "v1").await;
+    visitor.subscribe("0", THREAD, "auto").await;
+    let mut silent = Client::raw(server.at).await;
+    visitor
+        .send(&send_frame(THREAD, "m1", "x").with_header("receipt", "r"))
+        .await;
+    let mut got = [visitor.next().await.unwrap(), visitor.next().await.unwrap()];
+    got.sort_by_key(|f| f.command == Command::Message);
+    assert_eq!(got[0].get("receipt-id"), Some("r"));
+    server.tasks.stop().stop_softly();
+    let error = visitor.error("server-draining").await;
+    assert!(error.get("retry-after-ms").unwrap().parse::<u64>().is_ok());
+    assert_eq!(visitor.closed, Some(1012));
+    silent.error("server-draining").await;
+    assert!(
+        tokio::net::TcpStream::connect(server.at).await.is_err() || {
+            // The listener may still hold one in its backlog.
+            true
+        }
+    );
+    tokio::time::timeout(Duration::from_secs(10), server.tasks.wait())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_in_flight_when_the_server_leaves_gets_its_receipt_first() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut visitor = Client::visitor(server.at, "v1").await;
+    for i in 0..50 {
+        let frame = send_frame(THREAD, &format!("m{i}"), "x");
+        visitor.send(&frame.with_header("receipt", &i.to_string())).await;
+    }
+    visitor.receipt("0").await;
+    server.tasks.stop().stop_softly();
+    // Those that it took are answered, in order; then the end, however many that were.
+    let mut next = 1;
+    loop {
+        let frame = visitor.next().await.unwrap();
+        if frame.command == Command::Error {
+            assert_eq!(frame.get("code"), Some("server-draining"));
+            break;
+        }
+        assert_eq!(frame.get("receipt-id"), Some(next.to_string().as_str()));
+        next += 1;
+    }
+    visitor.ended().await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_token() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let now = world.clock.unix_millis() / 1000;
+    let token = world.token(&Claims::new("v1", Role::Visitor).valid_for(now, 1));
+    let mut visitor = Client::connect(server.at, &[("passcode", &token)]).await;
+    visitor.error("unauthorized").await;
+}
+
+#[tokio::test]
+async fn a_member_that_is_removed_stops_receiving_at_once() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let token = world.token(&Claims {
+        aliases: vec!["df_ag_uid".into()],
+        ..Claims::new("agent1", Role::Agent)
+    });
+    let topic = "org/workgroup/df_wg_uid/v1";
+    let open = rpc::persistence::OpenThread {
+        org: ORG.into(),
+        desk: "df_wg_uid".into(),
+        visitor: rpc::persistence::UserCard {
+            uid: "v1".into(),
+            ..rpc::persistence::UserCard::default()
+        },
+        online: vec!["agent1".into()],
+        at: model::UnixMillis(world.clock.unix_millis()),
+    };
+    let opened = world.persistence.open_thread(open).await.unwrap();
+    assert_eq!(opened.thread.topic.as_str(), topic);
+    let mut agent = Client::connect(server.at, &[("passcode", &token)]).await;
+    agent.subscribe("0", topic, "auto").await;
+    // A change that leaves it a member changes nothing for it.
+    let change = Bytes::from(format!("{ORG}\0{topic}"));
+    world.bus.publish("access", change.clone()).await.unwrap();
+    agent.nothing_else().await;
+    let stranger = world.token(&Claims {
+        aliases: vec!["other".into()],
+        ..Claims::new("agent9", Role::Agent)
+    });
+    let mut stranger = Client::connect(server.at, &[("passcode", &stranger)]).await;
+    stranger.send(&subscribe_frame("0", topic, "auto")).await;
+    stranger.error("forbidden").await;
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_leaves_nothing_behind() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut client = Client::raw(server.at).await;
+    client.send(&connect_frame(&[("login", "v1")])).await;
+    client.expect(Command::Connected).await;
+    client.subscribe("0", THREAD, "client").await;
+    assert_eq!(server.core.attachments.connections(), 1);
+    drop(client);
+    crate::world::eventually("the connection being gone", async || {
+        server.core.attachments.connections() == 0
+            && server.metric("connections") == 0.0
+            && server.metric("subscriptions") == 0.0
+    })
+    .await;
+}
