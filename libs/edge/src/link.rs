@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backplane::bus::Bus;
-use model::{OrgId, PartitionId, Position, TopicFilter};
+use model::{FrameSeq, OrgId, PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info};
@@ -173,11 +173,14 @@ impl Link {
                 .inspect_err(|_| self.put_back(&ops))?;
         }
         let stream = self.numbers.lock().stream;
-        let request = request(edge, stream, &ops);
+        let mut request = request(edge, stream, &ops);
+        // Usually none: an outcome that the owner could not tell, because it did not know this edge yet, is asked for.
+        ask_about(appender.unsettled(self.partition), &mut request);
         let reply = self
             .ask(bus, &request)
             .await
             .inspect_err(|_| self.put_back(&ops))?;
+        reply.settled.iter().for_each(|s| appender.settle(s));
         if !self.is_known_to(&reply) {
             // This owner has never heard of our other filters.
             info!(partition = %self.partition, epoch = reply.owner_epoch, "a partition has a new owner");
@@ -227,16 +230,14 @@ impl Link {
             (n.owner_epoch, n.number, n.health) = (0, 0, Health::Following);
             n.stream
         };
-        let unsettled = appender.unsettled(self.partition);
         let attach = listener.filters(self.partition);
-        let request = RouteRequest {
+        let mut request = RouteRequest {
             edge: edge.to_owned(),
             stream,
             attach: attach.into_iter().map(org_filter).collect(),
-            pending_ids: unsettled.iter().map(|(id, _)| *id).collect(),
-            pending_seqs: unsettled.iter().map(|(_, seq)| seq.0).collect(),
             ..RouteRequest::default()
         };
+        ask_about(appender.unsettled(self.partition), &mut request);
         let reply = self.ask(bus, &request).await.inspect_err(|_| {
             self.numbers.lock().health = Health::Broken;
         })?;
@@ -254,6 +255,13 @@ impl Link {
             .await
             .map_err(|e| e.to_string())?;
         wire::frame::decode(reply).map_err(|e| e.to_string())
+    }
+}
+
+fn ask_about(unsettled: Vec<(u64, FrameSeq)>, request: &mut RouteRequest) {
+    for (id, seq) in unsettled {
+        request.pending_ids.push(id);
+        request.pending_seqs.push(seq.0);
     }
 }
 
