@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use auth::{Acl, KeyRing, Signer, Verifier};
+use axum::serve::ListenerExt as _;
 use backplane::bus::{Bus, EmbeddedBus};
 use backplane::journal::{EmbeddedJournal, JournalConfig};
 use backplane::lease::{EmbeddedLeases, Leases};
@@ -300,14 +301,27 @@ async fn start_http(
         metrics: parts.metrics.service("gateway"),
     };
     let gateway = gateway::Service::new(parts.config.gateway.clone(), deps);
+    let deps = stomp_edge::Deps {
+        core: core(parts, "stomp-edge", persistence, tasks)?,
+        auth: parts.auth.clone(),
+        metrics: parts.metrics.service("stomp_edge"),
+    };
+    let stomp = stomp_edge::Service::new(parts.config.stomp.clone(), deps);
+    stomp.start(tasks);
     let at = &parts.config.http.listen;
     let listener = at
         .bind()
         .await
         .with_context(|| format!("listening on http.listen {at}"))?;
     let bound = listener.local_addr()?;
-    let app = gateway.router();
+    let app = gateway.router().merge(stomp.router(tasks));
     let stop = tasks.stop().clone();
+    // A frame of STOMP is small and should go at once.
+    let listener = listener.tap_io(|tcp| {
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "a socket keeps its delay");
+        }
+    });
     tasks.spawn("http", OnError::StopProcess, async move {
         let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let soft = stop.soft().clone();

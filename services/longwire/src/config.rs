@@ -65,6 +65,8 @@ pub(crate) struct Config {
     pub edge: edge::Config,
     /// The MQTT edge.
     pub mqtt: mqtt_edge::Config,
+    /// The STOMP edge.
+    pub stomp: stomp_edge::Config,
     /// The HTTP calls.
     pub gateway: gateway::Config,
     /// Routing.
@@ -136,6 +138,7 @@ impl Default for Config {
             journal: Journal::default(),
             edge: edge::Config::default(),
             mqtt: mqtt_edge::Config::default(),
+            stomp: stomp_edge::Config::default(),
             gateway: gateway::Config::default(),
             routing: routing::Config::default(),
             persistence: persistence::Config::default(),
@@ -218,6 +221,7 @@ fn validate(config: &Config, keyless: bool) -> Result<(), Invalid> {
     }
     config.log.validate().map_err(|e| e.under("log"))?;
     config.mqtt.validate().map_err(|e| e.under("mqtt"))?;
+    config.stomp.validate().map_err(|e| e.under("stomp"))?;
     config.gateway.validate().map_err(|e| e.under("gateway"))?;
     if config.journal.partitions == 0 || config.journal.partitions > 1024 {
         return Err(Invalid::new("journal.partitions", "must be between 1 and 1024"));
