@@ -91,7 +91,6 @@ async fn upgrade(io: Io, config: Arc<Config>) -> Result<Wire, Refused> {
     });
     let served = hyper::server::conn::http1::Builder::new()
         .max_buf_size(MAX_REQUEST)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(io), answer)
         .with_upgrades()
         .await;
@@ -152,7 +151,8 @@ fn respond(request: &Request<Incoming>, config: &Config) -> Response<Full<Bytes>
 fn plain(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     let response = Response::builder()
         .status(status)
-        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
+        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+        .header(header::CONNECTION, "close");
     response.body(Full::from(text)).unwrap_or_default()
 }
 
