@@ -61,13 +61,14 @@ impl<A: Apply> Batches<A> {
     /// Takes what comes until the batch is full, its time is over, or somebody waits and nothing more is at hand.
     async fn collect(&mut self) {
         let deadline = Instant::now() + self.inner.settings.interval;
+        let (store, mut hurried) = (self.inner.deps.store.clone(), false);
         while self.pending.items.len() < self.inner.settings.batch_entries {
             match self.arrivals.try_recv() {
                 Ok(arrival) => {
                     self.take(arrival);
                     continue;
                 }
-                Err(_) if self.inner.waiting.load(Ordering::Acquire) > 0 => return,
+                Err(_) if hurried || self.inner.waiting.load(Ordering::Acquire) > 0 => return,
                 Err(_) => {}
             }
             tokio::select! {
@@ -75,7 +76,7 @@ impl<A: Apply> Batches<A> {
                     Some(arrival) => self.take(arrival),
                     None => return,
                 },
-                () = self.inner.hurry.notified() => {}
+                () = store.hurried(self.inner.service) => hurried = true,
                 () = sleep_until(deadline) => return,
             }
         }

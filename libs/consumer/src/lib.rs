@@ -123,8 +123,6 @@ struct Inner {
     deps: Deps,
     /// How many callers wait for the log to be applied.
     waiting: AtomicUsize,
-    /// Told when one begins to wait.
-    hurry: Notify,
     /// Grows when everything must be read again.
     generation: AtomicU64,
     /// Told when it grows.
@@ -135,14 +133,13 @@ impl Consumer {
     /// Prepares a consumer; `name` begins the names of its leases.
     pub fn new(service: Service, name: &'static str, settings: Settings, deps: Deps) -> Self {
         let (waiting, generation) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let (hurry, restart) = (Notify::new(), Notify::new());
+        let restart = Notify::new();
         Self(Arc::new(Inner {
             service,
             name,
             settings,
             deps,
             waiting,
-            hurry,
             generation,
             restart,
         }))
@@ -218,7 +215,7 @@ struct Waiting<'a>(&'a Inner);
 impl<'a> Waiting<'a> {
     fn new(inner: &'a Inner) -> Self {
         inner.waiting.fetch_add(1, Ordering::AcqRel);
-        inner.hurry.notify_one();
+        inner.deps.store.hurry(inner.service);
         Self(inner)
     }
 }

@@ -250,6 +250,12 @@ pub trait LogStore: Send + Sync + 'static {
         limit: Duration,
     ) -> Result<Position, StoreError>;
 
+    /// Asks the service, if it runs in this process, to apply what it has read without waiting for more.
+    fn hurry(&self, service: Service);
+
+    /// Resolves when a service in this process was asked to hurry, once for any number of askers.
+    async fn hurried(&self, service: Service);
+
     /// Looks up stored messages, for the one who applies.
     async fn lookup(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError>;
 

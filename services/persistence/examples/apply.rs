@@ -12,12 +12,13 @@ use backplane::bus::{BusLimits, EmbeddedBus};
 use backplane::journal::{FrameId, Journal, JournalError, Reader, StoredFrame};
 use backplane::lease::EmbeddedLeases;
 use bytes::Bytes;
-use model::{FrameSeq, PartitionId, Partitioning, Position, Role};
+use model::{FrameSeq, PartitionId, Partitioning, Position, Role, TopicFilter, UnixMillis};
 use persistence::{Config, Deps, Service};
+use rpc::persistence::{BacklogFilter, BacklogLane, BacklogRequest};
 use runtime::clock::Clock;
 use runtime::health::Health;
 use runtime::lifecycle::Stop;
-use store::{LogStore, Options, SqliteStore};
+use store::{LogStore, MessageStore, Options, SqliteStore};
 use wire::{Entry, Frame, Kind, Message, User};
 
 /// Entries a frame.
@@ -144,6 +145,37 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Reads everything as one session's backlog, in pages of 500; how many entries, and how long it took.
+async fn drain(store: &SqliteStore) -> (usize, Duration) {
+    let lane = |partition| BacklogLane {
+        partition,
+        after: Position::START,
+        upto: Position::END,
+    };
+    let mut lanes: Vec<_> = Partitioning::new(PARTITIONS).all().map(lane).collect();
+    let (mut count, began) = (0, Instant::now());
+    while lanes.iter().any(|lane| lane.after < lane.upto) {
+        let filter = TopicFilter::new("org/agent/df_ag_uid/+").unwrap();
+        let request = BacklogRequest {
+            org: "df_org_uid".into(),
+            lanes: lanes.clone(),
+            filters: vec![BacklogFilter {
+                filter,
+                start: Vec::new(),
+            }],
+            max_entries: 500,
+            max_bytes: 1 << 20,
+        };
+        let page = store.backlog(request, UnixMillis(1)).await.unwrap();
+        count += page.entries.len();
+        for (lane, (_, covered)) in lanes.iter_mut().zip(page.covered) {
+            lane.after = covered;
+        }
+        lanes.retain(|lane| lane.after < lane.upto);
+    }
+    (count, began.elapsed())
+}
+
 #[tokio::main]
 async fn main() {
     let arg = |n: usize, default: usize| std::env::args().nth(n).map_or(default, |a| a.parse().unwrap());
@@ -189,12 +221,15 @@ async fn main() {
     let (took, used) = (began.elapsed(), cpu() - used);
     stop.stop_softly();
     running.await.unwrap().unwrap();
+    let (read, reading) = drain(&store).await;
     let per = |d: Duration| d.as_secs_f64() * 1e6 / messages as f64;
     println!(
-        "{messages} messages of {} bytes, {topics} topics: {:.1} us CPU each, {:.0} messages/s, file {} MiB",
+        "{messages} messages of {} bytes, {topics} topics: {:.1} us CPU each, {:.0} messages/s, file {} MiB; \
+         one backlog of {read}: {:.0} messages/s",
         bytes / messages,
         per(used),
         messages as f64 / took.as_secs_f64(),
         std::fs::metadata(&path).unwrap().len() >> 20,
+        read as f64 / reading.as_secs_f64(),
     );
 }

@@ -8,9 +8,10 @@ use store::{Advance, LogBatch, Store, StoreError};
 use tokio::time::Instant;
 
 use crate::Policy;
-use crate::fold::{SeenThreads, fold, questions};
+use crate::fold::{fold, questions};
 use crate::metrics::{Metrics, Outcome};
 use crate::service::Core;
+use crate::threads::SeenThreads;
 
 pub(crate) struct Applier {
     store: Arc<dyn Store>,

@@ -1,17 +1,18 @@
 //! What a stretch of the log comes to: a function of the entries and of what is stored, the same whatever the batches.
 //! Routing decides the same for fan-out.
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use consumer::Item;
-use model::{ChatTopic, OrgId, PartitionId, Role, ThreadKind, TopicName, UnixMillis, is_countable};
+use model::{ChatTopic, OrgId, PartitionId, Role, TopicName, UnixMillis, is_countable};
 use store::{
-    Flags, LogBatch, Lookup, NewMessage, NewRetained, NewThread, Rewrite, SentKey, Stored, StreamTarget,
-    StreamText, TargetKey, Want, uid_hash,
+    Flags, LogBatch, Lookup, NewMessage, NewRetained, Rewrite, SentKey, Stored, StreamTarget, StreamText,
+    TargetKey, Want, uid_hash,
 };
-use wire::{Entry, Kind, Message};
+use wire::{Entry, Kind};
 
 use crate::metrics::{Metrics, Outcome};
 use crate::stream;
+use crate::threads::SeenThreads;
 
 /// What is configured of the decisions.
 #[derive(Debug, Clone, Copy)]
@@ -102,28 +103,6 @@ pub(crate) fn fold(
     fold.finish()
 }
 
-/// Threads that were seen in the log, by a hash of org and topic: only what is not here is entered into the store, where
-/// entering twice does nothing.
-#[derive(Debug, Default)]
-pub(crate) struct SeenThreads(AHashSet<u64>);
-
-impl SeenThreads {
-    const LIMIT: usize = 200_000;
-
-    /// Whether the thread was not seen yet.
-    fn is_new(&mut self, org: &str, topic: &str) -> bool {
-        if self.0.len() >= Self::LIMIT {
-            self.0.clear();
-        }
-        self.0.insert(uid_hash(org, topic))
-    }
-
-    /// Forgets everything: what was folded was not stored.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-}
-
 /// A streamed answer as far as this batch has brought it.
 struct Stream {
     target: StreamTarget,
@@ -198,7 +177,7 @@ impl Fold<'_> {
     }
 
     fn message(&mut self, item: Item, flags: Flags) {
-        if let Some(thread) = self.thread(&item) {
+        if let Some(thread) = self.threads.first_seen(&item) {
             self.batch.threads.push(thread);
         }
         self.push(item, flags);
@@ -390,37 +369,6 @@ impl Fold<'_> {
         );
     }
 
-    /// The thread that the message begins, if it may be the first one seen of it.
-    fn thread(&mut self, item: &Item) -> Option<NewThread> {
-        let entry = &item.entry;
-        let topic = ChatTopic::parse(&entry.topic)?;
-        let has_thread = topic.kind.is_service() || topic.kind == ThreadKind::Member;
-        let party = topic.party.filter(|_| has_thread && !topic.internal)?;
-        if !self.threads.is_new(&entry.org, &entry.topic) {
-            return None;
-        }
-        let message: Message = wire::frame::decode(entry.payload.clone()).unwrap_or_default();
-        let user = if entry.author == party {
-            message.user
-        } else {
-            message.thread.and_then(|t| t.user)
-        };
-        let user = user.unwrap_or_default();
-        Some(NewThread {
-            org: OrgId::new(&entry.org),
-            topic: TopicName::trusted(&entry.topic),
-            partition: item.partition,
-            uid: thread_uid(&entry.org, &entry.topic),
-            kind: topic.kind.type_name(),
-            desk: topic.desk.to_owned(),
-            party: party.to_owned(),
-            nickname: user.nickname,
-            avatar: user.avatar,
-            agent: (topic.kind == ThreadKind::Agent).then(|| topic.desk.to_owned()),
-            at: UnixMillis(entry.accepted_at),
-        })
-    }
-
     fn finish(self) -> LogBatch {
         let mut batch = self.batch;
         let texts = self.streams.into_values().filter(|s| s.changed || s.recalled);
@@ -433,11 +381,6 @@ impl Fold<'_> {
         self.metrics.count(Outcome::Stored, batch.messages.len());
         batch
     }
-}
-
-/// The uid of the thread of a topic: the same whoever makes it.
-pub(crate) fn thread_uid(org: &str, topic: &str) -> String {
-    format!("{:032x}", wire::envelope::uid_key(org, "thread", topic))
 }
 
 #[cfg(test)]

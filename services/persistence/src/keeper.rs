@@ -27,19 +27,18 @@ pub(crate) async fn keep(core: &Core, stop: &Stop) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut trimmed, mut pruned) = (Instant::now(), Instant::now());
-    let lease = core.config.lease.get();
+    let (lease, mut held) = (core.config.lease.get(), None::<Instant>);
     loop {
         tokio::select! {
             () = stop.soft().cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if core
-            .deps
-            .leases
-            .acquire(LEASE, &core.deps.holder, lease)
-            .await
-            .is_err()
-        {
+        core.journal_check.set_result(&core.deps.journal.health());
+        if held.is_none_or(|since| since.elapsed() >= lease / 3) {
+            let taken = core.deps.leases.acquire(LEASE, &core.deps.holder, lease).await;
+            held = taken.ok().map(|_| Instant::now());
+        }
+        if held.is_none() {
             continue;
         }
         core.report("publishing wills", core.publish_wills().await);

@@ -22,6 +22,7 @@ mod metrics;
 mod rpc;
 mod service;
 mod stream;
+mod threads;
 
 pub use config::{Config, History};
 pub use directory::{AgentDesk, Directory, WorkgroupDesk};

@@ -17,8 +17,8 @@ use store::{
 use tokio::time::Duration;
 
 use crate::error::{answer, late};
-use crate::fold::thread_uid;
 use crate::service::Core;
+use crate::threads::thread_uid;
 
 /// How long a backlog waits for receipts, which may lag.
 const RECEIPTS_WAIT: Duration = Duration::from_millis(200);
@@ -271,6 +271,7 @@ impl Core {
                 .holder(&format!("receipts/{}", lane.partition))
                 .await;
             if matches!(holder, Ok(Some(_))) {
+                self.deps.store.hurry(Service::Receipts);
                 // When they are late they come as they are; what they change after this is live.
                 let left = deadline.saturating_duration_since(tokio::time::Instant::now());
                 applied(left).await.map_err(answer)?;

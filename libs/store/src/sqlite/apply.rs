@@ -77,6 +77,14 @@ impl LogStore for SqliteStore {
         Ok(self.wait(service, partition, upto, limit).await)
     }
 
+    fn hurry(&self, service: Service) {
+        self.shared.hurry[service as usize - 1].notify_one();
+    }
+
+    async fn hurried(&self, service: Service) {
+        self.shared.hurry[service as usize - 1].notified().await;
+    }
+
     async fn lookup(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError> {
         if sent.is_empty() && targets.is_empty() {
             return Ok(Lookup::default());

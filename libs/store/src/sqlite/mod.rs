@@ -32,7 +32,7 @@ use model::{PartitionId, Position, UnixMillis};
 use parking_lot::{Mutex, RwLock};
 use rpc::persistence::SessionKey;
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{Service, StoreError};
 use mem::Mem;
@@ -84,6 +84,8 @@ struct Shared {
     permits: Semaphore,
     /// Grows with each change of progress.
     applied: watch::Sender<u64>,
+    /// Who is asked to hurry, by service.
+    hurry: [Notify; 2],
     /// The last session epoch given.
     epoch: AtomicU64,
     /// Connected sessions of which nothing is stored: epoch and edge.
@@ -117,6 +119,7 @@ impl SqliteStore {
             permits: Semaphore::new(readers.len()),
             readers: Mutex::new(readers),
             applied: watch::Sender::new(0),
+            hurry: Default::default(),
             epoch: AtomicU64::new(loaded.epoch),
             transient: Mutex::default(),
         });

@@ -6,6 +6,8 @@ use model::{FrameSeq, Partitioning, Position, TopicFilter};
 use rpc::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
 use store::{Advance, LogStore, MessageStore, Options, SqliteStore, ThreadQuery, ThreadStore};
 
+use wire::Message;
+
 use super::*;
 
 const TOPICS: [&str; 6] = [
