@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 /// How much is read, or written into one WebSocket message, at a time.
 const CHUNK: usize = 16 * 1024;
-/// How much waits to be decoded at most before reading pauses.
+/// How much is taken from a WebSocket in one turn.
 const READ_AHEAD: usize = 64 * 1024;
 
 /// A plain or a TLS stream, with bytes that were read to find out what it is.
@@ -165,7 +165,7 @@ impl Wire {
             if had_output && self.poll_write_all(cx, out)?.is_ready() {
                 return Poll::Ready(Ok(Turn::Written));
             }
-            if read && input.len() < READ_AHEAD {
+            if read {
                 return match ready!(self.poll_read_some(cx, input))? {
                     0 => Poll::Ready(Ok(Turn::Closed)),
                     _ => Poll::Ready(Ok(Turn::Read)),
@@ -263,7 +263,7 @@ fn poll_read_ws(
     input: &mut BytesMut,
 ) -> Poll<io::Result<usize>> {
     let before = input.len();
-    while input.len() < READ_AHEAD {
+    while input.len() < before + READ_AHEAD {
         match Pin::new(&mut *stream).poll_next(cx) {
             Poll::Ready(Some(Ok(Message::Binary(bytes)))) => input.extend_from_slice(&bytes),
             Poll::Ready(Some(Ok(Message::Text(_)))) => {
