@@ -59,6 +59,7 @@ pub(crate) async fn serve(
     match greeted {
         Ok(hello) => {
             edge.metrics.connect("ok");
+            tracing::Span::current().record("session", &hello.session);
             decoder.set_version(hello.version);
             socket.trust();
             Connection::new(edge.clone(), socket, decoder, input, hello)

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::bye::Bye;
+use crate::clocks::{Clocks, has_passed};
 use crate::connect::{Hello, say_last};
-use crate::cursors;
 use crate::identity::Identity;
 use crate::send::{Fence, Pending};
 use crate::service::Edge;
@@ -29,8 +29,8 @@ use crate::subscribe::{self, Sub};
 const READ_AHEAD: usize = 64 * 1024;
 /// A client that leaves more than this unread is not decoded further.
 const WRITE_AHEAD: usize = 256 * 1024;
-/// How long an identity may be used after its end.
-const EXPIRY_GRACE: Duration = Duration::from_secs(1);
+/// How long at most a client is served after the server was told to leave.
+const LAST_SERVED: Duration = Duration::from_secs(1);
 
 /// A connection that has said who it is.
 pub(crate) struct Connection {
@@ -59,17 +59,7 @@ pub(crate) struct Connection {
     user_bucket: Option<Arc<Mutex<Bucket>>>,
     clocks: Clocks,
     leaving: bool,
-    draining: Option<Instant>,
-}
-
-struct Clocks {
-    beat_out: Option<Duration>,
-    beat_in: Option<Duration>,
-    last_out: Instant,
-    last_in: Instant,
-    expiry: Option<Instant>,
-    presence: Instant,
-    report: Option<Instant>,
+    draining: bool,
 }
 
 enum Event {
@@ -81,22 +71,8 @@ enum Event {
 impl Connection {
     /// After CONNECTED has been put.
     pub fn new(edge: Arc<Edge>, socket: Socket, decoder: Decoder, input: BytesMut, hello: Hello) -> Self {
-        let now = Instant::now();
         let limits = &edge.config.limits;
-        let beat = |ms: u32| (ms > 0).then(|| Duration::from_millis(ms.into()));
-        let clocks = Clocks {
-            beat_out: beat(hello.beats.0),
-            beat_in: beat(hello.beats.1),
-            last_out: now,
-            last_in: now,
-            expiry: hello
-                .identity
-                .who
-                .expires_at
-                .map(|at| cursors::instant_of(at, edge.core.now()) + EXPIRY_GRACE),
-            presence: now,
-            report: None,
-        };
+        let clocks = Clocks::new(hello.beats, hello.identity.who.expires_at, edge.core.now());
         let monotonic = edge.core.clock.monotonic();
         let mailbox = Mailbox::new(limits.buffer, limits.buffer_bytes.as_usize());
         edge.core.attachments.join(&mailbox);
@@ -122,7 +98,7 @@ impl Connection {
             transactions: HashMap::new(),
             clocks,
             leaving: false,
-            draining: None,
+            draining: false,
             edge,
         };
         connection.bound();
@@ -143,10 +119,6 @@ impl Connection {
     pub async fn run(mut self, stop: &Stop) {
         let bye = self.until_bye(stop).await;
         self.edge.metrics.close(bye.code());
-        if let Some(frame) = bye.frame() {
-            self.edge.metrics.refuse(bye.code());
-            debug!(error = ?frame.get("code"), "telling a client why its connection ends");
-        }
         self.end().await;
         say_last(self.socket, &bye, Some(self.version)).await;
     }
@@ -167,19 +139,18 @@ impl Connection {
             if self.leaving {
                 return Err(Bye::Done);
             }
-            if self.draining.is_some() {
+            if self.draining {
                 return Err(Bye::draining(self.edge.jitter()));
             }
         }
         match self.wait(stop).await? {
             Event::Socket(turn) => {
                 if turn? == Turn::Read {
-                    self.clocks.last_in = Instant::now();
+                    self.clocks.read();
                 }
             }
-            Event::Drain => {
-                self.draining = Some(Instant::now() + self.edge.core.config.commit_timeout.get());
-            }
+            // Not all clients at once: they would come back at once.
+            Event::Drain => self.clocks.drain = Some(Instant::now() + self.edge.jitter().min(LAST_SERVED)),
             Event::Other => {}
         }
         if !self.mail.is_empty() {
@@ -189,9 +160,10 @@ impl Connection {
     }
 
     async fn wait(&mut self, stop: &Stop) -> Result<Event, Bye> {
-        let due = self.due();
-        let room = if self.hungry { usize::MAX } else { READ_AHEAD };
-        let idle = self.draining.is_none();
+        let due = self.clocks.due();
+        // A frame may be larger than what is read ahead; the decoder bounds it.
+        let room = READ_AHEAD + if self.hungry { self.input.len() } else { 0 };
+        let staying = self.clocks.drain.is_none();
         let core = self.edge.core.clone();
         let Self {
             socket,
@@ -203,7 +175,7 @@ impl Connection {
         } = self;
         Ok(tokio::select! {
             () = stop.hard().cancelled() => return Err(Bye::Gone),
-            () = stop.soft().cancelled(), if idle => Event::Drain,
+            () = stop.soft().cancelled(), if staying => Event::Drain,
             turn = socket.turn(room, input) => Event::Socket(turn),
             () = mailbox.take(mail) => Event::Other,
             () = subscribe::fetched(subs) => Event::Other,
@@ -244,7 +216,7 @@ impl Connection {
 
     fn may_decode(&self) -> bool {
         !self.leaving
-            && self.draining.is_none()
+            && !self.draining
             && self.pending.len() < usize::from(self.edge.config.limits.receive_maximum)
             && self.socket.queued() < WRITE_AHEAD
             && !self.edge.core.appender.is_full()
@@ -331,54 +303,51 @@ impl Connection {
         Ok(())
     }
 
-    fn due(&self) -> Instant {
-        let c = &self.clocks;
-        let due = [
-            c.beat_out.map(|b| c.last_out + b),
-            c.beat_in.map(|b| c.last_in + 2 * b),
-            c.expiry,
-            c.report,
-            self.draining,
-        ];
-        due.into_iter().flatten().fold(c.presence, Instant::min)
-    }
-
     async fn tick(&mut self) -> Result<(), Bye> {
         let now = Instant::now();
         if self.input.len() >= READ_AHEAD && !self.hungry {
             // It is we who do not read.
-            self.clocks.last_in = now;
+            self.clocks.read();
         }
-        let c = &self.clocks;
-        if c.beat_in.is_some_and(|b| c.last_in + 2 * b <= now) {
+        if self.clocks.is_silent(now) {
             return Err(Bye::Silent);
         }
-        if c.expiry.is_some_and(|at| at <= now) {
+        if self.clocks.has_expired(now) {
             let detail = "the token has expired; connect again with a new one";
             return Err(Bye::refused(Refusal::new(ErrorKind::Unauthorized, detail), None));
         }
-        if self.draining.is_some_and(|until| until <= now) {
-            return Err(Bye::draining(self.edge.jitter()));
-        }
-        if c.beat_out.is_some_and(|b| c.last_out + b <= now) {
+        if self.clocks.owes_beat(now) {
             if self.socket.is_drained() {
                 self.socket.put(|out| out.extend_from_slice(b"\n"));
             }
-            self.clocks.last_out = now;
+            self.clocks.wrote();
         }
-        if c_due(self.clocks.report, now) {
+        if has_passed(self.clocks.report, now) {
             self.clocks.report = None;
             self.report();
         }
         if self.clocks.presence <= now {
             self.refresh_presence().await;
         }
+        if has_passed(self.clocks.drain, now) {
+            self.drain(now)?;
+        }
+        Ok(())
+    }
+
+    /// The server leaves: first this client is not read any more, then, with all it sent settled, it is told.
+    fn drain(&mut self, now: Instant) -> Result<(), Bye> {
+        if self.draining {
+            return Err(Bye::draining(self.edge.jitter()));
+        }
+        self.draining = true;
+        self.clocks.drain = Some(now + self.edge.core.config.commit_timeout.get());
         Ok(())
     }
 
     /// Something was written.
     pub fn wrote(&mut self) {
-        self.clocks.last_out = Instant::now();
+        self.clocks.wrote();
     }
 
     /// Something is worth reporting: progress, or messages that have arrived.
@@ -450,8 +419,4 @@ impl Connection {
             }
         }
     }
-}
-
-fn c_due(at: Option<Instant>, now: Instant) -> bool {
-    at.is_some_and(|at| at <= now)
 }

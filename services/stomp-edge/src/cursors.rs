@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edge::Core;
-use model::{PartitionId, Position, TopicFilter, UnixMillis};
+use model::{PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use rpc::RpcError;
 use rpc::persistence::{CloseSession, OpenSession, SaveSession, SessionKey};
 use session::SavedState;
@@ -33,6 +34,7 @@ const REOPEN: Duration = Duration::from_secs(30);
 pub(crate) struct Cursors {
     core: Arc<Core>,
     expiry: u32,
+    stored: Counter,
     open: Mutex<HashMap<SessionKey, Arc<Durable>>>,
     changed: Notify,
 }
@@ -95,10 +97,11 @@ impl Durable {
 }
 
 impl Cursors {
-    /// Sessions are forgotten `expiry` after their last page left.
-    pub fn new(core: Arc<Core>, expiry: Duration) -> Self {
+    /// Sessions are forgotten `expiry` after their last page left. `stored` counts states that were stored.
+    pub fn new(core: Arc<Core>, expiry: Duration, stored: Counter) -> Self {
         Self {
             core,
+            stored,
             expiry: u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX),
             open: Mutex::default(),
             changed: Notify::new(),
@@ -267,7 +270,9 @@ impl Cursors {
         for (i, durable) in due.iter().enumerate() {
             let took = taken.as_ref().is_ok_and(|t| t.get(i) == Some(&true));
             let mut inner = durable.inner.lock();
-            if !took {
+            if took {
+                self.stored.inc();
+            } else {
                 all = false;
                 inner.changed = true;
                 if taken.is_ok() && epochs.get(i) == Some(&inner.epoch) {
@@ -287,11 +292,4 @@ pub(crate) fn state_after(
     filter: &TopicFilter,
 ) -> SavedState {
     Progress::at(after.min(boundary)).to_state(partition, filter)
-}
-
-/// When a principal's identity ends, as an instant of this process.
-pub(crate) fn instant_of(expires_at: u64, now: UnixMillis) -> Instant {
-    let left = expires_at.saturating_mul(1000).saturating_sub(now.0);
-    // A token may be valid for ages, which an Instant need not hold.
-    Instant::now() + Duration::from_millis(left.min(365 * 24 * 3600 * 1000))
 }

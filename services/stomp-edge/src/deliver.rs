@@ -6,7 +6,7 @@ use model::{Position, TopicName};
 use session::Output;
 use stomp_codec::{AckMode, Version, encode_message};
 use wire::envelope::{self, Stamp};
-use wire::{Message, Thread};
+use wire::{Kind, Message, Thread};
 
 use crate::bye::Bye;
 use crate::connection::Connection;
@@ -23,20 +23,14 @@ impl Connection {
     /// Writes what there is to write, as far as the socket takes it.
     pub async fn flush(&mut self) -> Result<(), Bye> {
         loop {
-            self.deliver();
-            let waited = self.socket.queued() > 0;
-            if waited {
+            let given = self.deliver();
+            let waits = self.socket.queued() > 0;
+            if waits {
                 self.wrote();
             }
             self.socket.write_now().await?;
-            let throttle = self.socket.queued() > HIGH;
-            if throttle != self.throttled && (throttle || self.socket.is_drained()) {
-                self.throttled = throttle;
-                for consumer in self.subs.iter_mut().filter_map(Sub::consumer) {
-                    consumer.throttle(throttle);
-                }
-            }
-            if !waited || !self.written() {
+            self.throttle();
+            if !(given || waits) || !self.written() {
                 break;
             }
         }
@@ -44,6 +38,16 @@ impl Connection {
             self.report_soon();
         }
         Ok(())
+    }
+
+    fn throttle(&mut self) {
+        let throttle = self.socket.queued() > HIGH;
+        if throttle != self.throttled && (throttle || self.socket.is_drained()) {
+            self.throttled = throttle;
+            for consumer in self.subs.iter_mut().filter_map(Sub::consumer) {
+                consumer.throttle(throttle);
+            }
+        }
     }
 
     /// What the socket has written in `auto` mode is acknowledged. Whether there may be more to write now.
@@ -61,8 +65,10 @@ impl Connection {
         true
     }
 
-    fn deliver(&mut self) {
+    /// Puts what subscriptions hand out to the socket; whether there was anything.
+    fn deliver(&mut self) -> bool {
         let mut outputs = Vec::new();
+        let mut any = false;
         for sub in &mut self.subs {
             let Some(consumer) = sub.consumer() else { continue };
             consumer.outputs(&mut outputs);
@@ -73,27 +79,22 @@ impl Connection {
                 else {
                     continue;
                 };
-                let (version, who) = (self.version, &self.identity.who);
-                let (_, body) = item.delivery.json(who);
-                let packet = packet_id.unwrap_or(0);
-                self.socket.put(|out| {
-                    message(version, sub, packet, dup, &item, &body, out);
-                });
-                self.edge.metrics.delivered.inc();
-                if packet_id.is_none() {
-                    continue;
+                any = true;
+                let shown = !is_own_report(&item);
+                if shown {
+                    let (version, who) = (self.version, &self.identity.who);
+                    let (_, body) = item.delivery.json(who);
+                    let packet = packet_id.unwrap_or(0);
+                    self.socket
+                        .put(|out| message(version, sub, packet, dup, &item, &body, out));
+                    self.edge.metrics.delivered.inc();
                 }
-                match sub.mode {
-                    AckMode::Auto => sub.unwritten.push(packet),
-                    _ => {
-                        if dup {
-                            sub.unacked.retain(|p| *p != packet);
-                        }
-                        sub.unacked.push_back(packet);
-                    }
+                if let Some(packet) = packet_id {
+                    sub.handed_out(packet, dup, shown);
                 }
             }
         }
+        any
     }
 
     /// Tells the client as a message of type ERROR that something it sent is none: on its own topic if it listens there,
@@ -145,6 +146,27 @@ impl Connection {
             .put(|out| encode_message(version, &headers, body.as_bytes(), out));
         true
     }
+}
+
+impl Sub {
+    /// An item waits for its acknowledgement: the client's, or in `auto` mode, and where the client was shown nothing,
+    /// that of the socket.
+    fn handed_out(&mut self, packet: u16, again: bool, shown: bool) {
+        if self.mode == AckMode::Auto || !shown {
+            self.unwritten.push(packet);
+            return;
+        }
+        if again {
+            self.unacked.retain(|p| *p != packet);
+        }
+        self.unacked.push_back(packet);
+    }
+}
+
+/// Whether it is what we said ourselves of the client's acknowledgements: it is for the others. Deployed pages would
+/// show it as a message of their user.
+fn is_own_report(item: &Item) -> bool {
+    item.is_own() && item.delivery.entry.upto != 0 && item.delivery.entry.known_kind() == Kind::Receipt
 }
 
 /// One MESSAGE.

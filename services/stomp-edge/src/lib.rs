@@ -15,6 +15,7 @@
 
 mod ack;
 mod bye;
+mod clocks;
 mod config;
 mod connect;
 mod connection;

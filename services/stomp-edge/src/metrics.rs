@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     pub delivered: Counter,
     pub ignored_acks: Counter,
     pub nacks: Counter,
+    pub stored_states: Counter,
     pub commit_seconds: Histogram,
 }
 
@@ -41,6 +42,10 @@ impl Metrics {
                 "ACK and NACK frames for nothing that waits for one",
             ),
             nacks: m.counter("nacks", "NACK frames"),
+            stored_states: m.counter(
+                "stored_states",
+                "States of durable subscriptions that were stored",
+            ),
             commit_seconds: m.histogram("commit", "From SEND to its outcome", Scale::Seconds),
         }
     }

@@ -8,13 +8,15 @@ use edge::rate::Bucket;
 use model::{OrgId, Principal, UserId};
 use parking_lot::Mutex;
 
+type Shared = Arc<Mutex<Bucket>>;
+
 /// The buckets of the users that are connected. Empty when there is no limit.
 #[derive(Debug, Default)]
-pub(crate) struct Rates(Mutex<HashMap<(OrgId, UserId), Arc<Mutex<Bucket>>>>);
+pub(crate) struct Rates(Mutex<HashMap<(OrgId, UserId), Shared>>);
 
 impl Rates {
     /// The bucket that all connections of the user share.
-    pub fn enter(&self, who: &Principal, rate: u32, now: Duration) -> Option<Arc<Mutex<Bucket>>> {
+    pub fn enter(&self, who: &Principal, rate: u32, now: Duration) -> Option<Shared> {
         if rate == 0 {
             return None;
         }
@@ -27,7 +29,7 @@ impl Rates {
     }
 
     /// A connection gives its bucket back; the last one takes it away.
-    pub fn leave(&self, who: &Principal, bucket: Option<Arc<Mutex<Bucket>>>) {
+    pub fn leave(&self, who: &Principal, bucket: Option<Shared>) {
         let Some(bucket) = bucket else { return };
         let mut buckets = self.0.lock();
         // This one and the table's.

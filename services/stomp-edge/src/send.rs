@@ -141,8 +141,8 @@ impl Connection {
 
     /// What is no message is told as a message; everything else ends the connection.
     fn refuse(&mut self, topic: &TopicName, refusal: Refusal, receipt: Option<&str>) -> Result<(), Bye> {
+        self.edge.metrics.refuse(refusal.kind.code());
         if refusal.kind == ErrorKind::InvalidPayload && self.tell(topic, &refusal, receipt) {
-            self.edge.metrics.refuse(refusal.kind.code());
             return Ok(());
         }
         Err(Bye::refused(refusal, receipt))

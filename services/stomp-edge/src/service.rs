@@ -53,8 +53,7 @@ impl Edge {
 
     /// How long a client is to wait before it comes back: not all of them at once.
     pub fn jitter(&self) -> Duration {
-        let most = u64::try_from(self.config.drain_spread.as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis(rand::rng().random_range(0..=most))
+        Duration::from_millis(rand::rng().random_range(0..=self.config.drain_spread.as_millis()))
     }
 }
 
@@ -73,13 +72,15 @@ pub struct Service {
 impl Service {
     /// Builds it; it does nothing before [`Self::start`] and is reached by nobody before [`Self::router`] is served.
     pub fn new(config: Config, deps: Deps) -> Self {
-        let cursors = Cursors::new(deps.core.clone(), config.session_expiry.get());
+        let metrics = Metrics::new(&deps.metrics);
+        let expiry = config.session_expiry.get();
+        let cursors = Cursors::new(deps.core.clone(), expiry, metrics.stored_states.clone());
         Self {
             edge: Arc::new(Edge {
                 core: deps.core,
                 config,
                 auth: deps.auth,
-                metrics: Metrics::new(&deps.metrics),
+                metrics,
                 cursors: Arc::new(cursors),
                 rates: Rates::default(),
                 open: AtomicUsize::new(0),

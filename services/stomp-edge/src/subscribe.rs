@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use edge::Refusal;
 use edge::attach::Boundaries;
@@ -25,6 +26,8 @@ use crate::service::Edge;
 const AFTER: &str = "longwire-after";
 /// Live entries kept while a subscription is being attached.
 const EARLY: usize = 1024;
+/// When to ask again who may receive a topic, if that could not be found out.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A subscription.
 pub(crate) struct Sub {
@@ -249,11 +252,20 @@ impl Connection {
                 Err(refusal) if refusal.kind == ErrorKind::Forbidden => {
                     return Err(Bye::refused(refusal, None));
                 }
-                // Not known now: asked again with the next change, and at the next connection.
-                Ok(()) | Err(_) => {}
+                Err(_) => self.ask_again(topic),
+                Ok(()) => {}
             }
         }
         Ok(())
+    }
+
+    /// It is not known now who may receive a topic.
+    fn ask_again(&self, topic: TopicName) {
+        let (mailbox, org) = (self.mailbox.clone(), self.identity.who.org.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(ASK_AGAIN).await;
+            mailbox.push(Mail::AccessChanged(org, topic));
+        });
     }
 }
 
@@ -316,14 +328,16 @@ impl Sub {
             Half::Receiving(consumer) => {
                 let _about_receiving = consumer.mail(mail);
             }
-            Half::Waiting { early, .. } if early.len() < EARLY => early.push(mail),
-            Half::Waiting { early, .. } => {
-                // As if the mailbox had been full: what was missed is read.
-                if let Mail::Live(delivery) = &mail {
-                    let upto = delivery.position;
-                    *early = vec![Mail::Gap(partition), Mail::Boundary(partition, upto)];
+            Half::Waiting { early, .. } => match &mail {
+                // As if the mailbox had been full: what is missed is read.
+                Mail::Live(delivery) if early.len() >= EARLY => {
+                    if delivery.position > Position::START {
+                        let upto = delivery.position;
+                        *early = vec![Mail::Gap(partition), Mail::Boundary(partition, upto)];
+                    }
                 }
-            }
+                _ => early.push(mail),
+            },
         }
     }
 

@@ -74,7 +74,7 @@ pub(crate) async fn upgrade(
     tasks.spawn(
         "stomp-edge/connection",
         OnError::Log,
-        connection.instrument(debug_span!("stomp")),
+        connection.instrument(debug_span!("stomp", session = tracing::field::Empty)),
     );
     response.body(axum::body::Body::empty()).unwrap_or_default()
 }

@@ -49,12 +49,6 @@ async fn a_server_that_leaves_settles_says_so_and_closes() {
     assert!(error.get("retry-after-ms").unwrap().parse::<u64>().is_ok());
     assert_eq!(visitor.closed, Some(1012));
     silent.error("server-draining").await;
-    assert!(
-        tokio::net::TcpStream::connect(server.at).await.is_err() || {
-            // The listener may still hold one in its backlog.
-            true
-        }
-    );
     tokio::time::timeout(Duration::from_secs(10), server.tasks.wait())
         .await
         .unwrap();
