@@ -119,9 +119,15 @@ impl Owner {
         exceptions
     }
 
-    /// The position before this one in its topic, counting messages only, and this one in its place.
+    /// The position before this one in its topic, counting what the store gives a backlog (receipts come coalesced there,
+    /// so they do not count), and this one in its place.
     fn advance_head(&mut self, entry: &wire::Entry, position: Position) -> Option<Position> {
-        if !entry.is_history() {
+        let counts = match entry.known_kind() {
+            Kind::Generic => entry.qos > 0,
+            Kind::Membership => true,
+            _ => entry.is_history(),
+        };
+        if !counts {
             return None;
         }
         if self.heads.len() >= REMEMBERED_HEADS {

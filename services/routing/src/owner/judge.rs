@@ -193,7 +193,11 @@ impl Owner {
         for (org, keys) in sent {
             let found = self.deps.persistence.find_sent(&org, keys.clone()).await?;
             let pairs = keys.into_iter().zip(found);
-            known.extend(pairs.filter_map(|((user, uid), f)| Some((uid_key(&org, &user, &uid), f?))));
+            let here = |f: &Found| self.deps.partitioning.of(&org, &f.topic) == self.partition;
+            // A uid is one message within a partition: which of two partitions came first, no log can say.
+            known.extend(
+                pairs.filter_map(|((user, uid), f)| Some((uid_key(&org, &user, &uid), f.filter(here)?))),
+            );
         }
         for ((org, topic), uids) in targets {
             let found = self
