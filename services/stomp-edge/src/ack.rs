@@ -5,7 +5,7 @@ use session::Ack;
 use stomp_codec::{AckMode, Command, Frame};
 
 use crate::connection::Connection;
-use crate::subscribe::Sub;
+use crate::subscription::Sub;
 
 /// What `message-id` and `ack` are made of: the subscription's number on this connection, the packet id, the position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::identity::Identity;
 use crate::send::{Fence, Pending};
 use crate::service::Edge;
 use crate::socket::{Lost, Socket, Turn};
-use crate::subscribe::{self, Sub};
+use crate::subscription::{self, Sub};
 
 /// How much waits to be decoded before reading pauses, unless it is one frame.
 const READ_AHEAD: usize = 64 * 1024;
@@ -178,7 +178,7 @@ impl Connection {
             () = stop.soft().cancelled(), if staying => Event::Drain,
             turn = socket.turn(room, input) => Event::Socket(turn),
             () = mailbox.take(mail) => Event::Other,
-            () = subscribe::fetched(subs) => Event::Other,
+            () = subscription::fetched(subs) => Event::Other,
             () = core.appender.room(), if core.appender.is_full() => Event::Other,
             () = tokio::time::sleep_until(due) => Event::Other,
         })
@@ -206,7 +206,8 @@ impl Connection {
                 },
             };
             // What a client sends after a SUBSCRIBE comes back on it, however fast it is sent.
-            if matches!(frame.command, Command::Send | Command::Commit) && subscribe::any_waits(&self.subs) {
+            if matches!(frame.command, Command::Send | Command::Commit) && subscription::any_waits(&self.subs)
+            {
                 self.held = Some(frame);
                 return Ok(());
             }
@@ -294,7 +295,7 @@ impl Connection {
                 Mail::AccessChanged(org, topic) => self.access_changed(&org, &topic).await?,
                 // Sessions of STOMP are shared, not taken over.
                 Mail::TakenOver(done) => drop(done.send(())),
-                mail => subscribe::give(&mut self.subs, mail),
+                mail => subscription::give(&mut self.subs, mail),
             }
         }
         if all.capacity() <= 64 {
@@ -402,7 +403,7 @@ impl Connection {
         }
         let edge = self.edge.clone();
         let (org, subs) = (self.identity.who.org.clone(), std::mem::take(&mut self.subs));
-        let filters: Vec<_> = subs.iter().map(|s| s.filter().clone()).collect();
+        let filters: Vec<_> = subs.iter().map(|s| s.filter.clone()).collect();
         edge.core.attachments.leave(&self.mailbox, &org, &filters);
         for mut sub in subs {
             sub.end(&edge).await;

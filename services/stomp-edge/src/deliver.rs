@@ -11,7 +11,7 @@ use wire::{Kind, Message, Thread};
 use crate::bye::Bye;
 use crate::connection::Connection;
 use crate::destination;
-use crate::subscribe::Sub;
+use crate::subscription::Sub;
 
 /// What deployed servers call the JSON of a message; stock clients look at the body only.
 const TEXT: &str = "text/plain;charset=UTF-8";
@@ -102,7 +102,7 @@ impl Connection {
     pub fn tell(&mut self, topic: &TopicName, refusal: &Refusal, receipt: Option<&str>) -> bool {
         let own = destination::of_user(&self.identity.who.user);
         let canonical = model::ChatTopic::canonical(topic);
-        let listens = |t: &TopicName| self.subs.iter().find(|s| s.topic() == t);
+        let listens = |t: &TopicName| self.subs.iter().find(|s| s.topic == *t);
         let Some(sub) = listens(&own).or_else(|| listens(&canonical)) else {
             return false;
         };
@@ -116,7 +116,7 @@ impl Connection {
             content: refusal.detail.clone(),
             extra: format!("{{\"code\":\"{code}\"}}"),
             thread: Some(Thread {
-                topic: sub.topic().to_string(),
+                topic: sub.topic.to_string(),
                 ..Thread::default()
             }),
             ..Message::default()

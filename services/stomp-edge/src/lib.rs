@@ -31,6 +31,7 @@ mod send;
 mod service;
 mod socket;
 mod subscribe;
+mod subscription;
 mod transaction;
 mod upgrade;
 

@@ -1,0 +1,200 @@
+//! A subscription of a connection, from its SUBSCRIBE to its end.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use edge::consumer::Consumer;
+use edge::mailbox::Mail;
+use model::{PartitionId, Position, TopicFilter, TopicName};
+use session::SavedState;
+use stomp_codec::AckMode;
+
+use crate::cursors::{Durable, state_after};
+use crate::service::Edge;
+
+/// Live entries kept while a subscription is being attached.
+const EARLY: usize = 1024;
+
+/// A subscription.
+pub(crate) struct Sub {
+    /// As the client names it; without a name its destination.
+    pub id: String,
+    /// Whether the client named it: its messages say so.
+    pub is_named: bool,
+    /// Its number on this connection.
+    pub number: u32,
+    /// As the client wrote it.
+    pub destination: String,
+    /// How it is acknowledged.
+    pub mode: AckMode,
+    /// Packet ids given out and not acknowledged, in order. Empty in `auto` mode.
+    pub unacked: VecDeque<u16>,
+    /// How often each was refused.
+    pub nacks: HashMap<u16, u32>,
+    /// In `auto` mode: given to the socket, and acknowledged when that has written it.
+    pub unwritten: Vec<u16>,
+    /// The topic under which its messages are kept.
+    pub topic: TopicName,
+    /// The same as a filter.
+    pub filter: TopicFilter,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// What outlives the connection.
+    pub durable: Option<Arc<Durable>>,
+    /// The revision of the session that was reported last.
+    pub reported: u32,
+    /// Whether it receives yet.
+    pub half: Half,
+}
+
+/// The receiving half of a subscription.
+pub(crate) enum Half {
+    /// From where on it comes live is not known yet.
+    Waiting {
+        token: u64,
+        after: Option<Position>,
+        early: Vec<Mail>,
+        receipt: Option<String>,
+    },
+    /// It receives.
+    Receiving(Box<Consumer>),
+}
+
+impl Sub {
+    /// Its receiving half, when it has begun.
+    pub fn consumer(&mut self) -> Option<&mut Consumer> {
+        match &mut self.half {
+            Half::Receiving(consumer) => Some(consumer),
+            Half::Waiting { .. } => None,
+        }
+    }
+
+    /// From where on it comes live is known. Gives back the receipt that was asked for.
+    pub fn begin(
+        &mut self,
+        edge: &Edge,
+        boundary: Position,
+        consumer: impl FnOnce(SavedState) -> Consumer,
+    ) -> Option<String> {
+        let Half::Waiting {
+            after,
+            early,
+            receipt,
+            ..
+        } = &mut self.half
+        else {
+            return None;
+        };
+        let (early, receipt) = (std::mem::take(early), receipt.take());
+        let state = match (&self.durable, *after) {
+            (_, Some(after)) => state_after(after, boundary, self.partition, &self.filter),
+            (Some(durable), None) => durable.begin(boundary),
+            (None, None) => state_after(boundary, boundary, self.partition, &self.filter),
+        };
+        if let Some(durable) = &self.durable {
+            edge.cursors.report(durable, &state);
+        }
+        let mut consumer = consumer(state);
+        let start = Mail::Boundary(self.partition, boundary);
+        for mail in std::iter::once(start).chain(early) {
+            let _about_receiving = consumer.mail(mail);
+        }
+        self.reported = consumer.session.revision();
+        self.half = Half::Receiving(Box::new(consumer));
+        receipt
+    }
+
+    fn take(&mut self, mail: Mail) {
+        let partition = self.partition;
+        match &mut self.half {
+            Half::Receiving(consumer) => {
+                let _about_receiving = consumer.mail(mail);
+            }
+            Half::Waiting { early, .. } => match &mail {
+                // As if the mailbox had been full: what is missed is read.
+                Mail::Live(delivery) if early.len() >= EARLY => {
+                    if delivery.position > Position::START {
+                        let upto = delivery.position;
+                        *early = vec![Mail::Gap(partition), Mail::Boundary(partition, upto)];
+                    }
+                }
+                _ => early.push(mail),
+            },
+        }
+    }
+
+    /// Whether there is progress, or news of messages that arrived, to report.
+    pub fn has_news(&mut self) -> bool {
+        let reported = self.reported;
+        self.consumer()
+            .is_some_and(|c| c.session.revision() != reported || c.has_delivered())
+    }
+
+    /// Reports progress, and messages that arrived.
+    pub fn report(&mut self, edge: &Edge) {
+        let Half::Receiving(consumer) = &mut self.half else {
+            return;
+        };
+        if consumer.has_delivered() {
+            consumer.report_delivered();
+        }
+        let revision = consumer.session.revision();
+        if revision != self.reported {
+            self.reported = revision;
+            if let Some(durable) = &self.durable {
+                edge.cursors.report(durable, &consumer.session.save());
+            }
+        }
+        if consumer.session.is_idle() {
+            consumer.session.shrink();
+        }
+    }
+
+    /// Ends it; what is durable of it is stored.
+    pub async fn end(&mut self, edge: &Edge) {
+        self.report(edge);
+        edge.metrics.subscriptions.dec();
+        if let Some(durable) = self.durable.take() {
+            edge.cursors.leave(&durable).await;
+        }
+    }
+}
+
+/// Gives mail about receiving to whom it concerns.
+pub(crate) fn give(subs: &mut [Sub], mail: Mail) {
+    match mail {
+        Mail::Live(delivery) => {
+            let to = subs.iter_mut().filter(|s| *s.topic == *delivery.entry.topic);
+            to.for_each(|s| s.take(Mail::Live(delivery.clone())));
+        }
+        Mail::Gap(partition) => {
+            let to = subs.iter_mut().filter(|s| s.partition == partition);
+            to.for_each(|s| s.take(Mail::Gap(partition)));
+        }
+        Mail::Boundary(partition, at) => {
+            let to = subs.iter_mut().filter(|s| s.partition == partition);
+            to.for_each(|s| s.take(Mail::Boundary(partition, at)));
+        }
+        _ => {}
+    }
+}
+
+/// Whether a subscription has not begun.
+pub(crate) fn any_waits(subs: &[Sub]) -> bool {
+    subs.iter().any(|s| matches!(s.half, Half::Waiting { .. }))
+}
+
+/// Waits until one of them has read a piece of its backlog. Cancel safe.
+pub(crate) async fn fetched(subs: &mut [Sub]) {
+    std::future::poll_fn(|cx| {
+        for consumer in subs.iter_mut().filter_map(Sub::consumer) {
+            if pin!(consumer.fetched()).poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
