@@ -236,17 +236,13 @@ impl Wire {
 }
 
 fn poll_read_plain(io: &mut Io, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
-    if let Socket::Tcp(stream) = &io.stream
+    if let Socket::Tcp(stream) = &mut io.stream
         && io.prefix.is_empty()
     {
-        loop {
-            ready!(stream.poll_read_ready(cx))?;
-            input.reserve(CHUNK);
-            match stream.try_read_buf(input) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        ready!(stream.poll_read_ready(cx))?;
+        input.reserve(CHUNK);
+        // Unlike `try_read_buf` it knows that a short read has emptied the socket, and saves the next, vain, attempt.
+        return tokio_util::io::poll_read_buf(Pin::new(stream), cx, input);
     }
     let mut chunk = [0u8; 4096];
     let mut buf = ReadBuf::new(&mut chunk);
