@@ -164,6 +164,11 @@ impl Consumer {
         self.session.start(&mut self.out);
     }
 
+    /// Whether what it received from the beginning has been attached: from then on nothing is missed that anybody sends.
+    pub fn is_attached(&self) -> bool {
+        self.initial_attach.is_none()
+    }
+
     fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
         let mut filters = audience::of_member_topic(&self.who, thread);
         filters.retain(|f| !self.implied.iter().any(|i| i.filter == *f));

@@ -205,19 +205,32 @@ impl Connection {
                     Ok(Turn::Written) => {}
                     Ok(Turn::Closed) | Err(_) => return Err(End::Lost),
                 },
-                () = self.mailbox.take(&mut self.mail) => self.take_mail().await?,
+                () = self.mailbox.take(&mut self.mail) => {
+                    self.take_mail().await?;
+                    self.packets().await?;
+                }
                 () = self.consumer.fetched() => {}
                 () = timer.as_mut() => self.time_passes().await?,
-                () = self.edge.core.appender.room(), if !read && self.edge.core.appender.is_full() => {}
+                () = self.edge.core.appender.room(), if !read && self.edge.core.appender.is_full() => {
+                    self.packets().await?;
+                }
                 () = stop.soft().cancelled() => return Err(self.drain().await),
             }
         }
     }
 
-    /// Whether more may be taken from the client now: not while too much of what it sent waits for the log.
+    /// Whether more may be taken from the client now: not while too much of what it sent waits for the log, and not before
+    /// what it subscribed to is attached, so that it hears what it publishes right behind its SUBSCRIBE.
     fn may_read(&self) -> bool {
         let limit = usize::from(self.edge.config.limits.receive_maximum);
-        self.outbox.len() < limit && self.paused_until.is_none() && !self.edge.core.appender.is_full()
+        self.is_attached()
+            && self.outbox.len() < limit
+            && self.paused_until.is_none()
+            && !self.edge.core.appender.is_full()
+    }
+
+    fn is_attached(&self) -> bool {
+        self.subscribes.is_empty() && self.consumer.is_attached()
     }
 
     async fn packets(&mut self) -> Result<(), End> {
@@ -416,6 +429,10 @@ impl Connection {
 
     async fn time_passes(&mut self) -> Result<(), End> {
         let now = Instant::now();
+        if !self.is_attached() {
+            // It is we who do not listen.
+            self.last_read = now;
+        }
         if !self.keep_alive.is_zero() && now >= self.last_read + self.keep_alive {
             let detail = "nothing was heard for one and a half times the keep alive";
             return Err(End::ours("keep-alive", ReasonCode::KeepAliveTimeout, detail));
