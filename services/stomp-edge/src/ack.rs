@@ -1,11 +1,16 @@
 //! ACK and NACK.
 
+use edge::Refusal;
 use edge::consumer::Consumer;
 use session::Ack;
 use stomp_codec::{AckMode, Command, Frame};
 
+use crate::bye::Bye;
 use crate::connection::Connection;
 use crate::subscription::Sub;
+
+/// What stock clients in JavaScript acknowledge a message by that has no `ack` header.
+const UNDEFINED: &str = "undefined";
 
 /// What `message-id` and `ack` are made of: the subscription's number on this connection, the packet id, the position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,24 +30,40 @@ impl AckId {
 }
 
 impl Connection {
-    /// ACK or NACK. What waits for none is ignored: deployed clients acknowledge everything.
-    pub fn acknowledge(&mut self, frame: &Frame) {
-        let id = frame.get("id").or_else(|| frame.get("message-id"));
-        let id = id.and_then(AckId::parse);
-        let sub = id.and_then(|id| self.subs.iter_mut().find(|s| s.number == id.sub));
-        let redeliveries = self.edge.config.max_redeliveries;
-        let known = match (id, sub) {
-            (Some(id), Some(sub)) if frame.command == Command::Nack => {
-                self.edge.metrics.nacks.inc();
-                sub.nack(id.packet, redeliveries)
+    /// ACK or NACK. One for what does not wait for it (any more) is ignored: deployed clients acknowledge everything, what
+    /// needs no acknowledgement too. An id that was never given out is an error of the client's author.
+    pub fn acknowledge(&mut self, frame: &Frame) -> Result<(), Bye> {
+        let text = frame
+            .get("id")
+            .or_else(|| frame.get("message-id"))
+            .unwrap_or_default();
+        let known = match AckId::parse(text) {
+            Some(id) => self.acknowledge_id(id, frame.command == Command::Nack),
+            None if text == UNDEFINED => false,
+            None => {
+                let detail = format!(
+                    "{} of {text:?}, which is no id of a message; send back the ack header of the MESSAGE (message-id before 1.2)",
+                    frame.command
+                );
+                return Err(Bye::refused(Refusal::invalid(detail), frame.get("receipt")));
             }
-            (Some(id), Some(sub)) => sub.ack(id.packet),
-            _ => false,
         };
         if !known {
             self.edge.metrics.ignored_acks.inc();
         }
-        self.report_soon();
+        self.acknowledged = true;
+        Ok(())
+    }
+
+    fn acknowledge_id(&mut self, id: AckId, nack: bool) -> bool {
+        let Some(sub) = self.subs.iter_mut().find(|s| s.number == id.sub) else {
+            return false;
+        };
+        if nack {
+            self.edge.metrics.nacks.inc();
+            return sub.nack(id.packet, self.edge.config.max_redeliveries);
+        }
+        sub.ack(id.packet)
     }
 }
 

@@ -29,8 +29,6 @@ use crate::subscription::{self, Sub};
 const READ_AHEAD: usize = 64 * 1024;
 /// A client that leaves more than this unread is not decoded further.
 const WRITE_AHEAD: usize = 256 * 1024;
-/// How long at most a client is served after the server was told to leave.
-const LAST_SERVED: Duration = Duration::from_secs(1);
 
 /// A connection that has said who it is.
 pub(crate) struct Connection {
@@ -50,6 +48,8 @@ pub(crate) struct Connection {
     mail: Vec<Mail>,
     pub subs: Vec<Sub>,
     pub throttled: bool,
+    /// Something has been acknowledged since progress was last shared.
+    pub acknowledged: bool,
     /// The name of the last thing that something is awaited for: a SEND, an attach, a subscription.
     last_token: u64,
     pub pending: BTreeMap<u64, Pending>,
@@ -60,6 +60,8 @@ pub(crate) struct Connection {
     clocks: Clocks,
     leaving: bool,
     draining: bool,
+    /// The peer has closed; what it sent before is still handled.
+    gone: bool,
 }
 
 enum Event {
@@ -92,6 +94,7 @@ impl Connection {
             mail: Vec::new(),
             subs: Vec::new(),
             throttled: false,
+            acknowledged: false,
             last_token: 0,
             pending: BTreeMap::new(),
             fences: Vec::new(),
@@ -99,6 +102,7 @@ impl Connection {
             clocks,
             leaving: false,
             draining: false,
+            gone: false,
             edge,
         };
         connection.bound();
@@ -134,6 +138,9 @@ impl Connection {
 
     async fn step(&mut self, stop: &Stop) -> Result<(), Bye> {
         self.frames().await?;
+        if self.gone && self.hungry {
+            return Err(Bye::Gone);
+        }
         self.flush().await?;
         if self.pending.is_empty() {
             if self.leaving {
@@ -144,14 +151,12 @@ impl Connection {
             }
         }
         match self.wait(stop).await? {
-            Event::Socket(turn) => {
-                if turn? == Turn::Read {
-                    self.clocks.read();
-                }
-            }
+            Event::Socket(Ok(Turn::Read)) => self.clocks.read(),
+            Event::Socket(Ok(Turn::Written)) | Event::Other => {}
+            Event::Socket(Err(Lost::Closed)) => self.peer_closed(),
+            Event::Socket(Err(lost)) => return Err(lost.into()),
             // Not all clients at once: they would come back at once.
-            Event::Drain => self.clocks.drain = Some(Instant::now() + self.edge.jitter().min(LAST_SERVED)),
-            Event::Other => {}
+            Event::Drain => self.clocks.drain = Some(Instant::now() + self.edge.jitter() / 5),
         }
         if !self.mail.is_empty() {
             self.sort_mail().await?;
@@ -163,7 +168,7 @@ impl Connection {
         let due = self.clocks.due();
         // A frame may be larger than what is read ahead; the decoder bounds it.
         let room = READ_AHEAD + if self.hungry { self.input.len() } else { 0 };
-        let staying = self.clocks.drain.is_none();
+        let (staying, open) = (self.clocks.drain.is_none(), !self.gone);
         let core = self.edge.core.clone();
         let Self {
             socket,
@@ -176,7 +181,7 @@ impl Connection {
         Ok(tokio::select! {
             () = stop.hard().cancelled() => return Err(Bye::Gone),
             () = stop.soft().cancelled(), if staying => Event::Drain,
-            turn = socket.turn(room, input) => Event::Socket(turn),
+            turn = socket.turn(room, input), if open => Event::Socket(turn),
             () = mailbox.take(mail) => Event::Other,
             () = subscription::fetched(subs) => Event::Other,
             () = core.appender.room(), if core.appender.is_full() => Event::Other,
@@ -219,7 +224,7 @@ impl Connection {
         !self.leaving
             && !self.draining
             && self.pending.len() < usize::from(self.edge.config.limits.receive_maximum)
-            && self.socket.queued() < WRITE_AHEAD
+            && (self.gone || self.socket.queued() < WRITE_AHEAD)
             && !self.edge.core.appender.is_full()
     }
 
@@ -231,7 +236,7 @@ impl Connection {
             Command::Send | Command::Ack | Command::Nack if in_transaction => self.put_aside(frame),
             Command::Send => self.send(&frame).await,
             Command::Ack | Command::Nack => {
-                self.acknowledge(&frame);
+                self.acknowledge(&frame)?;
                 self.answer(&frame);
                 Ok(())
             }
@@ -263,6 +268,17 @@ impl Connection {
     pub fn receipt(&mut self, receipt: &str) {
         let version = self.version;
         self.socket.put(|out| encode_receipt(version, receipt, out));
+    }
+
+    /// Whether the peer has closed.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// The peer has closed: what it sent before is still handled, if that takes no longer than it may.
+    pub fn peer_closed(&mut self) {
+        self.gone = true;
+        self.clocks.drain = Some(Instant::now() + self.edge.core.config.commit_timeout.get());
     }
 
     /// A name for something that is awaited, higher than all before it.
@@ -338,6 +354,9 @@ impl Connection {
 
     /// The server leaves: first this client is not read any more, then, with all it sent settled, it is told.
     fn drain(&mut self, now: Instant) -> Result<(), Bye> {
+        if self.gone {
+            return Err(Bye::Gone);
+        }
         if self.draining {
             return Err(Bye::draining(self.edge.jitter()));
         }

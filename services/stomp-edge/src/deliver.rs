@@ -11,6 +11,7 @@ use wire::{Kind, Message, Thread};
 use crate::bye::Bye;
 use crate::connection::Connection;
 use crate::destination;
+use crate::socket::Lost;
 use crate::subscription::Sub;
 
 /// What deployed servers call the JSON of a message; stock clients look at the body only.
@@ -22,17 +23,26 @@ const HIGH: usize = 64 * 1024;
 impl Connection {
     /// Writes what there is to write, as far as the socket takes it.
     pub async fn flush(&mut self) -> Result<(), Bye> {
-        loop {
+        // Nobody is there to read; what was not acknowledged comes again.
+        while !self.is_gone() {
             let given = self.deliver();
             let waits = self.socket.queued() > 0;
             if waits {
                 self.wrote();
             }
-            self.socket.write_now().await?;
+            match self.socket.write_now().await {
+                Ok(()) => {}
+                Err(Lost::Closed) => self.peer_closed(),
+                Err(lost) => return Err(lost.into()),
+            }
             self.throttle();
             if !(given || waits) || !self.written() {
                 break;
             }
+        }
+        if std::mem::take(&mut self.acknowledged) {
+            // At once: the visitor's next page may be connecting already.
+            self.subs.iter_mut().for_each(|s| s.share_progress(&self.edge));
         }
         if self.subs.iter_mut().any(Sub::has_news) {
             self.report_soon();
@@ -57,6 +67,7 @@ impl Connection {
         }
         for sub in &mut self.subs {
             for packet in std::mem::take(&mut sub.unwritten) {
+                self.acknowledged = true;
                 if let Some(consumer) = sub.consumer() {
                     let _known = consumer.ack(packet);
                 }
@@ -107,9 +118,10 @@ impl Connection {
             return false;
         };
         let uid = uuid::Uuid::now_v7().to_string();
+        let id = format!("{}-0-{uid}", sub.number);
         let (code, version) = (refusal.kind.code(), self.version);
         let error = Message {
-            uid: uid.clone(),
+            uid,
             r#type: "ERROR".into(),
             status: "ERROR".into(),
             channel: "SYSTEM".into(),
@@ -129,7 +141,7 @@ impl Connection {
         let body = envelope::to_json(&envelope::normalise(error), &stamp);
         let mut headers = vec![
             ("destination", sub.destination.as_str()),
-            ("message-id", &uid),
+            ("message-id", &id),
             ("content-type", TEXT),
             ("code", code),
         ];
@@ -137,7 +149,7 @@ impl Connection {
             headers.push(("subscription", &sub.id));
         }
         if version == Version::V12 && sub.mode != AckMode::Auto {
-            headers.push(("ack", &uid));
+            headers.push(("ack", &id));
         }
         if let Some(receipt) = receipt {
             headers.push(("receipt-id", receipt));

@@ -132,14 +132,11 @@ impl Sub {
             .is_some_and(|c| c.session.revision() != reported || c.has_delivered())
     }
 
-    /// Reports progress, and messages that arrived.
-    pub fn report(&mut self, edge: &Edge) {
+    /// Tells the other pages of the visitor, and in time the store, what was acknowledged.
+    pub fn share_progress(&mut self, edge: &Edge) {
         let Half::Receiving(consumer) = &mut self.half else {
             return;
         };
-        if consumer.has_delivered() {
-            consumer.report_delivered();
-        }
         let revision = consumer.session.revision();
         if revision != self.reported {
             self.reported = revision;
@@ -147,8 +144,18 @@ impl Sub {
                 edge.cursors.report(durable, &consumer.session.save());
             }
         }
-        if consumer.session.is_idle() {
-            consumer.session.shrink();
+    }
+
+    /// Reports progress, and messages that arrived.
+    pub fn report(&mut self, edge: &Edge) {
+        self.share_progress(edge);
+        if let Some(consumer) = self.consumer() {
+            if consumer.has_delivered() {
+                consumer.report_delivered();
+            }
+            if consumer.session.is_idle() {
+                consumer.session.shrink();
+            }
         }
     }
 

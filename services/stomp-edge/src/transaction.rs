@@ -51,7 +51,7 @@ impl Connection {
             match kept.command {
                 Command::Send => self.send(kept).await?,
                 _ => {
-                    self.acknowledge(kept);
+                    self.acknowledge(kept)?;
                     self.answer(kept);
                 }
             }

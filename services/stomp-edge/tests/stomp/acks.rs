@@ -127,6 +127,9 @@ async fn acks_for_nothing_are_counted_and_ignored() {
     }
     visitor.nothing_else().await;
     assert!(server.metric("ignored_acks_total") >= 3.0);
+    let foreign = Frame::new(Command::Ack).with_header("id", "nonsense");
+    visitor.send(&foreign).await;
+    visitor.error("invalid-payload").await;
 }
 
 #[tokio::test]
@@ -163,4 +166,20 @@ async fn older_versions_acknowledge_by_message_id() {
         visitor.ack(&again[0]).await;
         visitor.leave().await;
     }
+}
+
+#[tokio::test]
+async fn an_ack_counts_at_once_for_the_next_page_though_the_last_one_hangs() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut hanging = Client::visitor(server.at, "v1").await;
+    hanging.subscribe("0", THREAD, "client").await;
+    say(&server, &world.agent(), 0..3).await;
+    let got = hanging.messages(3).await;
+    hanging.ack(&got[1]).await;
+    hanging.nothing_else().await;
+    let mut next = Client::visitor(server.at, "v1").await;
+    next.subscribe("0", THREAD, "client").await;
+    assert_eq!(contents(&next.messages(1).await), ["2"]);
+    next.nothing_else().await;
 }

@@ -142,3 +142,25 @@ async fn a_client_that_vanishes_leaves_nothing_behind() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_page_sends_before_it_is_closed_is_stored() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut agent = Client::connect(server.at, &[("passcode", &world.agent())]).await;
+    agent.subscribe("0", THREAD, "auto").await;
+    let mut page = Client::visitor(server.at, "v1").await;
+    let mut bytes = bytes::BytesMut::new();
+    // More than may be in flight at once.
+    for i in 0..600 {
+        send_frame(THREAD, &format!("m{i}"), &i.to_string()).encode(page.version, &mut bytes);
+    }
+    page.send_raw(bytes.freeze()).await;
+    drop(page);
+    for i in 0..600 {
+        assert_eq!(
+            crate::client::body(&agent.message().await)["content"],
+            i.to_string()
+        );
+    }
+}
