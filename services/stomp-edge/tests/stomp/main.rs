@@ -7,6 +7,7 @@
 )]
 
 mod client;
+mod revocable;
 mod world;
 
 mod acks;

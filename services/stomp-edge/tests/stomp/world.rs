@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use auth::{Acl, AclConfig, Action, Claims, KeyRing, Signer, Verifier};
@@ -12,7 +13,6 @@ use backplane::presence::EmbeddedPresence;
 use edge::{Core, Outside};
 use jiff::tz::TimeZone;
 use model::{Partitioning, Role};
-use rpc::persistence::Persistence;
 use runtime::clock::Clock;
 use runtime::config::Secret;
 use runtime::health::Health;
@@ -23,6 +23,8 @@ use store::{Options, SqliteStore};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::revocable::Revocable;
+
 pub const ORG: &str = "df_org_uid";
 pub const THREAD: &str = "org/agent/a1/v1";
 const PARTITIONS: u16 = 4;
@@ -31,7 +33,7 @@ pub struct World {
     pub journal: Arc<EmbeddedJournal>,
     pub bus: Arc<EmbeddedBus>,
     pub presence: Arc<EmbeddedPresence>,
-    pub persistence: Arc<dyn Persistence>,
+    pub persistence: Arc<Revocable>,
     pub clock: Clock,
     pub auth: auth::Config,
     signer: Signer,
@@ -78,7 +80,10 @@ impl World {
             },
         );
         let service = service.await.unwrap();
-        let persistence = service.handle();
+        let persistence = Arc::new(Revocable {
+            real: service.handle(),
+            revoked: AtomicBool::new(false),
+        });
         tasks.spawn(
             "persistence",
             OnError::StopProcess,

@@ -1,0 +1,87 @@
+//! Persistence whose memberships can be taken away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use model::{Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UserId};
+use rpc::RpcError;
+use rpc::persistence::*;
+
+type Answer<T> = Result<T, RpcError>;
+
+/// The real one, but for memberships once they are revoked.
+pub struct Revocable {
+    pub real: Arc<dyn Persistence>,
+    pub revoked: AtomicBool,
+}
+
+#[async_trait]
+impl Persistence for Revocable {
+    async fn membership(&self, org: &OrgId, topic: &TopicName) -> Answer<Membership> {
+        if self.revoked.load(Ordering::Relaxed) {
+            return Ok(Membership::default());
+        }
+        self.real.membership(org, topic).await
+    }
+    async fn open_session(&self, open: OpenSession) -> Answer<OpenedSession> {
+        self.real.open_session(open).await
+    }
+    async fn save_sessions(&self, saves: Vec<SaveSession>) -> Answer<Vec<bool>> {
+        self.real.save_sessions(saves).await
+    }
+    async fn close_session(&self, close: CloseSession) -> Answer<()> {
+        self.real.close_session(close).await
+    }
+    async fn backlog(&self, request: BacklogRequest) -> Answer<BacklogPage> {
+        self.real.backlog(request).await
+    }
+    async fn retained(
+        &self,
+        org: &OrgId,
+        filter: &TopicFilter,
+        upto: Vec<BacklogLane>,
+    ) -> Answer<Vec<Retained>> {
+        self.real.retained(org, filter, upto).await
+    }
+    async fn find_sent(&self, org: &OrgId, keys: Vec<(UserId, MessageUid)>) -> Answer<Vec<Option<Found>>> {
+        self.real.find_sent(org, keys).await
+    }
+    async fn find_in_topic(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        uids: Vec<MessageUid>,
+    ) -> Answer<Vec<Option<Found>>> {
+        self.real.find_in_topic(org, topic, uids).await
+    }
+    async fn last_before(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        before: Position,
+    ) -> Answer<Option<Position>> {
+        self.real.last_before(org, topic, before).await
+    }
+    async fn history(&self, request: HistoryRequest) -> Answer<HistoryPage> {
+        self.real.history(request).await
+    }
+    async fn member_topics(&self, org: &OrgId, identities: Vec<UserId>) -> Answer<Vec<MemberTopic>> {
+        self.real.member_topics(org, identities).await
+    }
+    async fn desk(&self, org: &OrgId, uid: &UserId) -> Answer<Desk> {
+        self.real.desk(org, uid).await
+    }
+    async fn open_thread(&self, open: OpenThread) -> Answer<OpenedThread> {
+        self.real.open_thread(open).await
+    }
+    async fn announced(&self, org: &OrgId, topic: &TopicName, users: Vec<UserId>) -> Answer<()> {
+        self.real.announced(org, topic, users).await
+    }
+    async fn threads(&self, request: ThreadsRequest) -> Answer<ThreadPage> {
+        self.real.threads(request).await
+    }
+    async fn visitor(&self, org: &OrgId, card: UserCard) -> Answer<UserCard> {
+        self.real.visitor(org, card).await
+    }
+}
