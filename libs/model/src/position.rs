@@ -44,7 +44,11 @@ impl Position {
     /// The last position that frame `seq` can hold: everything in frames up to `seq` is at or below it. Of frame 0, which
     /// does not exist, it is [`Position::START`].
     pub fn end_of(seq: FrameSeq) -> Self {
-        if seq == FrameSeq(0) { Position::START } else { Position(seq.0 << 16 | 0xffff) }
+        if seq == FrameSeq(0) {
+            Position::START
+        } else {
+            Position(seq.0 << 16 | 0xffff)
+        }
     }
 
     /// The frame.

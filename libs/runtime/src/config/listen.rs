@@ -21,7 +21,9 @@ pub struct Listen {
 impl Listen {
     /// `127.0.0.1:port`.
     pub fn loopback(port: u16) -> Self {
-        format!("127.0.0.1:{port}").parse().expect("an address and a port")
+        format!("127.0.0.1:{port}")
+            .parse()
+            .expect("an address and a port")
     }
 
     /// As written, fit for anything that takes `host:port`.
