@@ -7,6 +7,7 @@ use std::time::Duration;
 use backplane::presence::Presence;
 use bytes::BytesMut;
 use edge::Refusal;
+use edge::delivery::Delivery;
 use edge::mailbox::{Mail, Mailbox};
 use edge::rate::Bucket;
 use parking_lot::Mutex;
@@ -19,6 +20,7 @@ use tracing::debug;
 use crate::bye::Bye;
 use crate::clocks::{Clocks, has_passed};
 use crate::connect::{Hello, say_last};
+use crate::echo::{self, Echoes};
 use crate::identity::Identity;
 use crate::send::{Fence, Pending};
 use crate::service::Edge;
@@ -54,6 +56,7 @@ pub(crate) struct Connection {
     last_token: u64,
     pub pending: BTreeMap<u64, Pending>,
     pub fences: Vec<Fence>,
+    pub echoes: Echoes,
     pub transactions: HashMap<String, Vec<Frame>>,
     bucket: Bucket,
     user_bucket: Option<Arc<Mutex<Bucket>>>,
@@ -67,6 +70,7 @@ pub(crate) struct Connection {
 enum Event {
     Socket(Result<Turn, Lost>),
     Drain,
+    Echo(Option<Arc<Delivery>>),
     Other,
 }
 
@@ -98,6 +102,7 @@ impl Connection {
             last_token: 0,
             pending: BTreeMap::new(),
             fences: Vec::new(),
+            echoes: Echoes::new(),
             transactions: HashMap::new(),
             clocks,
             leaving: false,
@@ -155,6 +160,7 @@ impl Connection {
             Event::Socket(Ok(Turn::Written)) | Event::Other => {}
             Event::Socket(Err(Lost::Closed)) => self.peer_closed(),
             Event::Socket(Err(lost)) => return Err(lost.into()),
+            Event::Echo(delivery) => delivery.into_iter().for_each(|d| self.echo(&d)),
             // Not all clients at once: they would come back at once.
             Event::Drain => self.clocks.drain = Some(Instant::now() + self.edge.jitter() / 5),
         }
@@ -176,6 +182,7 @@ impl Connection {
             mailbox,
             mail,
             subs,
+            echoes,
             ..
         } = self;
         Ok(tokio::select! {
@@ -184,6 +191,7 @@ impl Connection {
             turn = socket.turn(room, input), if open => Event::Socket(turn),
             () = mailbox.take(mail) => Event::Other,
             () = subscription::fetched(subs) => Event::Other,
+            echo = echo::read(echoes), if !echoes.is_empty() => Event::Echo(echo),
             () = core.appender.room(), if core.appender.is_full() => Event::Other,
             () = tokio::time::sleep_until(due) => Event::Other,
         })

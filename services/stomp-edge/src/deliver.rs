@@ -2,6 +2,7 @@
 
 use edge::Refusal;
 use edge::consumer::Item;
+use edge::delivery::Delivery;
 use model::{Position, TopicName};
 use session::Output;
 use stomp_codec::{AckMode, Version, encode_message};
@@ -97,7 +98,7 @@ impl Connection {
                     let (_, body) = item.delivery.json(who);
                     let packet = packet_id.unwrap_or(0);
                     self.socket
-                        .put(|out| message(version, sub, packet, dup, &item, &body, out));
+                        .put(|out| message(version, sub, packet, dup, &item.delivery, &body, out));
                     self.edge.metrics.delivered.inc();
                 }
                 if let Some(packet) = packet_id {
@@ -182,16 +183,15 @@ fn is_own_report(item: &Item) -> bool {
 }
 
 /// One MESSAGE.
-fn message(
+pub(crate) fn message(
     version: Version,
     sub: &Sub,
     packet: u16,
     dup: bool,
-    item: &Item,
+    delivery: &Delivery,
     body: &[u8],
     out: &mut bytes::BytesMut,
 ) {
-    let delivery = &item.delivery;
     let position = delivery.position.to_string();
     let id = if delivery.position == Position::START {
         // Not in the log: nothing else tells two of them apart.

@@ -22,6 +22,7 @@ mod connection;
 mod cursors;
 mod deliver;
 mod destination;
+mod echo;
 mod error;
 mod identity;
 mod metrics;

@@ -46,18 +46,18 @@ impl Connection {
                 Ok(())
             }
             Ok(entry) => {
-                self.append(topic, receipt, &entry);
+                self.append(receipt, &entry);
                 Ok(())
             }
             Err(refusal) => self.refuse(&topic, refusal, receipt),
         }
     }
 
-    fn append(&mut self, topic: TopicName, receipt: Option<&str>, entry: &Entry) {
+    fn append(&mut self, receipt: Option<&str>, entry: &Entry) {
         let token = self.token();
         let pending = Pending {
             receipt: receipt.map(str::to_owned),
-            topic,
+            topic: TopicName::trusted(&entry.topic),
             since: Instant::now(),
         };
         self.pending.insert(token, pending);
@@ -161,6 +161,13 @@ impl Connection {
             None => {
                 if let Some(receipt) = &pending.receipt {
                     self.receipt(receipt);
+                }
+                if let Outcome::Stored {
+                    position,
+                    duplicate: true,
+                } = outcome
+                {
+                    self.echo_again(&pending.topic, *position);
                 }
             }
             Some(refusal) => self.refuse(&pending.topic, refusal, pending.receipt.as_deref())?,

@@ -300,3 +300,28 @@ async fn agents_and_visitors_talk_and_visitors_are_not_shown_the_staff_side() {
         (&json!("hello"), &json!("Ann"))
     );
 }
+
+#[tokio::test]
+async fn who_sends_a_message_again_gets_its_echo_again_and_nobody_else_does() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut agent = Client::connect(server.at, &[("passcode", &world.agent())]).await;
+    agent.subscribe("0", THREAD, "auto").await;
+    let mut visitor = Client::connect(server.at, &[("login", "")]).await;
+    visitor
+        .send(&send_frame(THREAD, "m1", "x").with_header("receipt", "r"))
+        .await;
+    visitor.receipt("r").await;
+    let first = agent.message().await;
+    // It has not seen the echo.
+    drop(visitor);
+    let mut visitor = Client::connect(server.at, &[("login", "")]).await;
+    visitor.subscribe("0", THREAD, "client").await;
+    visitor.send(&send_frame(THREAD, "m1", "x")).await;
+    let echo = visitor.message().await;
+    assert_eq!(echo.get("redelivered"), Some("true"));
+    assert_eq!(body(&echo), body(&first));
+    visitor.ack(&echo).await;
+    visitor.nothing_else().await;
+    agent.nothing_else().await;
+}
