@@ -257,8 +257,9 @@ enum Start {
 }
 
 impl Head {
-    /// Holds `line`, which may still lack its end, against the limits. Whichever limit is the nearer one is named, so
-    /// that the answer does not depend on how the stream was cut.
+    /// Holds `line`, which may still lack its end, against the limits, and looks for a NUL: a client that forgot the
+    /// blank line has nothing more to send. Whichever of them comes first is named, so that the answer does not depend on
+    /// how the stream was cut.
     fn check_line(&self, line: &[u8], limits: &Limits) -> Result<(), DecodeError> {
         let Limits {
             max_header_line,
@@ -266,10 +267,17 @@ impl Head {
             ..
         } = *limits;
         let room = max_header_bytes.saturating_sub(self.bytes);
-        if line.len() <= max_header_line.min(room) {
+        let command = self.command;
+        let allowed = max_header_line.min(room);
+        if memchr(0, line).is_some_and(|at| at < allowed) {
+            return Err(DecodeError::NulInHeaders {
+                command,
+                line: self.headers.len() + 1,
+            });
+        }
+        if line.len() <= allowed {
             return Ok(());
         }
-        let command = self.command;
         Err(if max_header_line <= room {
             DecodeError::HeaderLineTooLong {
                 command,

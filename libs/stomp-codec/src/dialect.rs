@@ -64,7 +64,7 @@ impl Dialect {
         }
     }
 
-    /// Reads one header line, its EOL already taken off, into `headers`.
+    /// Reads one header line, its EOL already taken off and no NUL in it, into `headers`.
     pub(crate) fn read(
         self,
         command: Command,
@@ -72,12 +72,6 @@ impl Dialect {
         headers: &mut Headers,
     ) -> Result<(), DecodeError> {
         let number = headers.len() + 1;
-        if memchr(0, line).is_some() {
-            return Err(DecodeError::NulInHeaders {
-                command,
-                line: number,
-            });
-        }
         if self.allows_crlf() && memchr(b'\r', line).is_some() {
             return Err(DecodeError::BareCarriageReturn {
                 command,

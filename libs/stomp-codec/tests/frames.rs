@@ -373,6 +373,12 @@ const ILLEGAL: &[(Option<Version>, &[u8], &str)] = &[
         b"DISCONNECT\nreceipt:7\n\0\n",
         "DISCONNECT ended in its header line 2: a blank line must stand between the headers and the NUL",
     ),
+    // Nothing more comes from a client that forgot the blank line.
+    (
+        Some(V12),
+        b"SEND\ndestination:/app/a\n\0",
+        "SEND ended in its header line 2: a blank line must stand between the headers and the NUL",
+    ),
     (
         Some(V12),
         b"SEND\ncontent-length:x\n\n",
