@@ -31,8 +31,15 @@ const CACHED: usize = 100_000;
 pub struct Gate {
     acl: Acl,
     persistence: Arc<dyn Persistence>,
-    cache: Mutex<HashMap<(OrgId, TopicName), (Membership, Instant), ahash::RandomState>>,
+    cache: Mutex<Cache>,
     ttl: Duration,
+}
+
+#[derive(Default)]
+struct Cache {
+    members: HashMap<(OrgId, TopicName), (Membership, Instant), ahash::RandomState>,
+    /// Grows with every change: an answer that was asked for before one is not kept.
+    changes: u64,
 }
 
 impl Gate {
@@ -56,7 +63,7 @@ impl Gate {
         match Access::by_topic(who, parsed) {
             Access::AskMembership => {
                 let cache = self.cache.lock();
-                let (membership, at) = cache.get(&(who.org.clone(), topic.clone()))?;
+                let (membership, at) = cache.members.get(&(who.org.clone(), topic.clone()))?;
                 (at.elapsed() < self.ttl).then(|| Access::with_membership(who, parsed, membership))
             }
             decided => Some(decided),
@@ -75,21 +82,29 @@ impl Gate {
         let thread = topic
             .strip_suffix("_internal")
             .map_or_else(|| topic.clone(), TopicName::trusted);
+        let changes = self.cache.lock().changes;
         let membership = self.persistence.membership(&who.org, &thread).await?;
         let access = Access::with_membership(who, &parsed, &membership);
         let mut cache = self.cache.lock();
-        if cache.len() >= CACHED {
-            cache.clear();
+        if cache.members.len() >= CACHED {
+            cache.members.clear();
         }
-        cache.insert((who.org.clone(), topic.clone()), (membership, Instant::now()));
+        if cache.changes == changes {
+            cache
+                .members
+                .insert((who.org.clone(), topic.clone()), (membership, Instant::now()));
+        }
         Ok(access)
     }
 
     /// The membership of a thread changed.
     pub fn forget(&self, org: &OrgId, topic: &TopicName) {
         let mut cache = self.cache.lock();
-        cache.remove(&(org.clone(), topic.clone()));
-        cache.remove(&(org.clone(), TopicName::trusted(format!("{topic}_internal"))));
+        cache.changes += 1;
+        cache.members.remove(&(org.clone(), topic.clone()));
+        cache
+            .members
+            .remove(&(org.clone(), TopicName::trusted(format!("{topic}_internal"))));
     }
 
     /// Whether a principal may publish to an ordinary topic.

@@ -20,6 +20,9 @@ use wire::{Exception, Frame, Settled, Verdict};
 
 use crate::mailbox::{Mail, Mailbox};
 
+/// How long routing usually takes at most; then it is asked.
+const OVERDUE: Duration = Duration::from_secs(1);
+
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -272,44 +275,47 @@ impl Appender {
         };
         let seq = FrameSeq(settled.seq);
         let mut exceptions = settled.exceptions.iter().peekable();
-        for (index, ticket) in (0u16..=u16::MAX).zip(waiting.tickets) {
+        let outcomes = (0u16..=u16::MAX).map(|index| {
             let refused = exceptions.next_if(|e| e.index == u32::from(index));
-            answer(
-                ticket,
-                refused.map_or_else(|| stored(Position::new(seq, index)), outcome),
-            );
-        }
+            refused.map_or_else(|| stored(Position::new(seq, index)), outcome)
+        });
+        answer(waiting.tickets.into_iter().zip(outcomes));
     }
 
     fn finish(&self, id: u64, outcome: &Outcome) {
         let Some(waiting) = self.waiting.lock().remove(&id) else {
             return;
         };
-        waiting
-            .tickets
-            .into_iter()
-            .for_each(|t| answer(t, outcome.clone()));
+        answer(
+            waiting
+                .tickets
+                .into_iter()
+                .zip(std::iter::repeat(outcome.clone())),
+        );
     }
 
-    /// Gives up on frames that routing has not settled in time. Never returns.
-    pub async fn sweep(self: Arc<Self>) {
+    /// Looks after frames that routing has not settled: `ask` is called, once a second, for each partition in which one
+    /// is overdue, and after the commit timeout their senders are told that the outcome is unknown. Never returns.
+    pub async fn sweep(self: Arc<Self>, ask: impl Fn(PartitionId)) {
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let late: Vec<u64> = {
-                let waiting = self.waiting.lock();
-                waiting
-                    .iter()
-                    .filter(|(_, w)| w.since.elapsed() > self.timeout)
-                    .map(|(id, _)| *id)
-                    .collect()
-            };
-            for id in late {
-                warn!(
-                    id,
-                    "a frame was not judged in time; its senders are told that the outcome is unknown"
-                );
-                self.finish(id, &Outcome::Unknown);
+            tokio::time::sleep(OVERDUE).await;
+            let (mut late, mut overdue) = (Vec::new(), Vec::new());
+            for (id, frame) in self.waiting.lock().iter() {
+                let waits = frame.since.elapsed();
+                if waits > self.timeout {
+                    late.push(*id);
+                } else if waits > OVERDUE && frame.seq.is_some() && !overdue.contains(&frame.partition) {
+                    overdue.push(frame.partition);
+                }
             }
+            overdue.into_iter().for_each(&ask);
+            if !late.is_empty() {
+                warn!(
+                    frames = late.len(),
+                    "frames were not judged in time; their senders are told that the outcome is unknown"
+                );
+            }
+            late.into_iter().for_each(|id| self.finish(id, &Outcome::Unknown));
         }
     }
 }
@@ -334,11 +340,29 @@ fn outcome(exception: &Exception) -> Outcome {
     }
 }
 
-fn answer(ticket: Ticket, outcome: Outcome) {
-    match ticket {
-        Ticket::Mail(mailbox, token) => mailbox.push(Mail::Settled { token, outcome }),
-        // A waiter that went away does not care any more.
-        Ticket::Waiter(tx) => drop(tx.send(outcome)),
-        Ticket::Nobody => {}
+/// Gives outcomes to those who wait for them. A frame's messages of one connection usually stand together: it is woken
+/// once for them.
+fn answer(outcomes: impl Iterator<Item = (Ticket, Outcome)>) {
+    let mut told: Option<Arc<Mailbox>> = None;
+    for (ticket, outcome) in outcomes {
+        match ticket {
+            Ticket::Mail(mailbox, token) => {
+                mailbox.push_quietly(Mail::Settled { token, outcome });
+                match &told {
+                    Some(last) if Arc::ptr_eq(last, &mailbox) => {}
+                    _ => {
+                        if let Some(last) = told.replace(mailbox) {
+                            last.wake();
+                        }
+                    }
+                }
+            }
+            // A waiter that went away does not care any more.
+            Ticket::Waiter(tx) => drop(tx.send(outcome)),
+            Ticket::Nobody => {}
+        }
+    }
+    if let Some(last) = told {
+        last.wake();
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use model::{FilterMap, OrgId, PartitionId, Partitioning, Position, TopicFilter};
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
+use tokio::sync::watch;
 
 use crate::link::{Link, Ready};
 use crate::mailbox::Mailbox;
@@ -14,7 +15,16 @@ use crate::mailbox::Mailbox;
 /// From where on a filter comes live, for each partition that it concerns.
 pub type Boundaries = SmallVec<[(PartitionId, Position); 1]>;
 
-type Lanes = SmallVec<[(PartitionId, Arc<Ready>, Position); 1]>;
+struct Lane {
+    partition: PartitionId,
+    /// The owner has the filter.
+    ready: Arc<Ready>,
+    /// The line to the owner is not broken.
+    whole: watch::Receiver<Option<Position>>,
+    routed: Position,
+}
+
+type Lanes = SmallVec<[Lane; 1]>;
 
 /// An attach under way.
 pub struct Attaching {
@@ -27,7 +37,7 @@ impl Attaching {
     pub fn entered(&self) -> Vec<Boundaries> {
         self.lanes
             .iter()
-            .map(|lanes| lanes.iter().map(|(p, _, routed)| (*p, *routed)).collect())
+            .map(|lanes| lanes.iter().map(|l| (l.partition, l.routed)).collect())
             .collect()
     }
 
@@ -36,16 +46,20 @@ impl Attaching {
         let mut boundaries = Vec::with_capacity(self.lanes.len());
         for lanes in self.lanes {
             let mut of_filter = Boundaries::new();
-            for (partition, ready, routed) in lanes {
-                let mut ready = ready.subscribe();
-                let answered = ready.wait_for(Option::is_some).await;
-                let boundary = answered.ok().and_then(|b| *b).unwrap_or(Position::START);
-                of_filter.push((partition, boundary.max(routed)));
+            for mut lane in lanes {
+                let ready = set(&mut lane.ready.subscribe()).await;
+                let whole = set(&mut lane.whole).await;
+                of_filter.push((lane.partition, lane.routed.max(ready).max(whole)));
             }
             boundaries.push(of_filter);
         }
         boundaries
     }
+}
+
+async fn set(position: &mut watch::Receiver<Option<Position>>) -> Position {
+    let set = position.wait_for(Option::is_some).await;
+    set.ok().and_then(|p| *p).unwrap_or(Position::START)
 }
 
 /// A mailbox in the table; equal if it is the same one.
@@ -164,11 +178,16 @@ impl Attachments {
                 .collect(),
         });
         wanted.connections += usize::from(new);
-        let lanes: SmallVec<[(PartitionId, Arc<Ready>); 1]> = wanted.ready.clone();
-        lanes
-            .into_iter()
-            .map(|(p, ready)| (p, ready, table.routed(p)))
-            .collect()
+        let ready: SmallVec<[(PartitionId, Arc<Ready>); 1]> = wanted.ready.clone();
+        let lane = |(partition, ready)| {
+            Some(Lane {
+                partition,
+                ready,
+                whole: self.links.get(usize::from(partition.0))?.whole(),
+                routed: table.routed(partition),
+            })
+        };
+        ready.into_iter().filter_map(lane).collect()
     }
 
     fn request(&self, partition: PartitionId, org: &OrgId, filter: &TopicFilter) -> Arc<Ready> {
@@ -247,6 +266,11 @@ impl Attachments {
             .filter(of_partition)
             .map(|(key, _)| key.clone())
             .collect()
+    }
+
+    /// Nothing was attached before this: a connection that comes from now on begins here at the earliest.
+    pub(crate) fn begin(&self, partition: PartitionId, head: Position) {
+        self.table.read().set_routed(partition, head);
     }
 
     /// How many connections there are.

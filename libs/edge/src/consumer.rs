@@ -1,11 +1,12 @@
 //! The receiving half of a connection, the same for every protocol: what it receives, the session machine, the backlog it
 //! reads, the progress it reports. The protocol's edge writes what comes out and says what was acknowledged.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use model::{OrgId, PartitionId, Position, Principal, TopicFilter, UnixMillis};
+use model::{Access, ChatTopic, OrgId, PartitionId, Position, Principal, TopicFilter, TopicName, UnixMillis};
 use rpc::RpcError;
 use rpc::persistence::{BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, MemberTopic};
 use session::{Ack, Fetch, Limits, Output, Page, SavedState, Session};
@@ -15,7 +16,7 @@ use crate::attach::Boundaries;
 use crate::delivered::{Delivered, Note};
 use crate::delivery::Delivery;
 use crate::mailbox::{Mail, Mailbox};
-use crate::{Core, audience};
+use crate::{Core, Refusal, audience};
 
 /// How long to wait after a failed read of the backlog.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -81,6 +82,14 @@ pub struct Consumer {
     next_attach: u64,
     initial_attach: Option<u64>,
     grants: Vec<(u64, PartitionId)>,
+    /// Boundaries of partitions in which an attach is under way: until that is complete, what comes live has holes.
+    held: Vec<(PartitionId, Position)>,
+    /// Retained messages that the window has had no room for yet.
+    kept: VecDeque<Item>,
+    /// Threads that the user is no longer to see: what is buffered of them is not handed out.
+    revoked: Vec<TopicName>,
+    /// How far the saved session had got.
+    resumed: Vec<(PartitionId, Position)>,
     /// Whether it follows its user into the threads that the user is made a member of.
     entitled: bool,
 }
@@ -111,8 +120,12 @@ impl Consumer {
         limits: Limits,
         saved: Option<(SavedState, u64)>,
     ) -> Self {
+        let mut resumed = Vec::new();
         let session = match saved {
-            Some((state, epoch)) => Session::resume(state, limits, epoch),
+            Some((state, epoch)) => {
+                resumed.extend(state.lanes.iter().map(|l| (l.partition, l.sent)));
+                Session::resume(state, limits, epoch)
+            }
             None => Session::new(limits),
         };
         Self {
@@ -128,6 +141,10 @@ impl Consumer {
             next_attach: 1,
             initial_attach: None,
             grants: Vec::new(),
+            held: Vec::new(),
+            kept: VecDeque::new(),
+            revoked: Vec::new(),
+            resumed,
             entitled: false,
         }
     }
@@ -135,6 +152,27 @@ impl Consumer {
     /// The user on whose behalf it receives.
     pub fn principal(&self) -> &Arc<Principal> {
         &self.who
+    }
+
+    /// Ends the subscriptions of a resumed session that would not be granted any more. Call before [`Self::begin`].
+    pub async fn check_subscriptions(&mut self) -> Result<(), Refusal> {
+        let filters: Vec<TopicFilter> = self
+            .session
+            .subscriptions()
+            .iter()
+            .map(|s| s.filter.clone())
+            .collect();
+        for filter in filters {
+            if !self
+                .core
+                .gate
+                .may_subscribe(&self.who, &self.client, &filter)
+                .await?
+            {
+                self.session.unsubscribe(&filter);
+            }
+        }
+        Ok(())
     }
 
     /// Begins to receive: what the principal is entitled to (if `entitled`), the threads it is a member of, and what the
@@ -159,7 +197,15 @@ impl Consumer {
             .map(|i| i.filter.clone())
             .chain(subscribed)
             .collect();
-        let token = self.attach(&filters);
+        let known: Vec<PartitionId> = self.session.partitions().collect();
+        let (token, entered) = self.enter(&filters);
+        for (partition, given_out) in entered {
+            if !known.contains(&partition) {
+                // It begins here; but until the owner has answered, what comes live has holes.
+                self.session.boundary(partition, given_out, &mut self.out);
+                self.session.gap(partition);
+            }
+        }
         self.initial_attach = Some(token);
         self.session.start(&mut self.out);
     }
@@ -172,28 +218,31 @@ impl Consumer {
     fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
         let mut filters = audience::of_member_topic(&self.who, thread);
         filters.retain(|f| !self.implied.iter().any(|i| i.filter == *f));
-        let start = vec![(thread.partition, thread.since)];
-        let implied = filters.iter().map(|filter| Implied {
+        let topic = thread.topic.to_filter();
+        self.implied.extend(filters.iter().map(|filter| Implied {
+            // The side channel may be in another partition, where the position says nothing.
+            start: if *filter == topic {
+                vec![(thread.partition, thread.since)]
+            } else {
+                Vec::new()
+            },
             filter: filter.clone(),
-            start: start.clone(),
-        });
-        self.implied.extend(implied);
+        }));
         filters
     }
 
-    /// Attaches filters; [`Left::Attached`] with the returned name tells when they are complete. A partition that the
-    /// session has no lane in yet begins here, so nothing that comes live meanwhile is lost.
+    /// Attaches filters; [`Left::Attached`] with the returned name tells when they are complete.
     pub fn attach(&mut self, filters: &[TopicFilter]) -> u64 {
+        self.enter(filters).0
+    }
+
+    /// Enters the connection for filters. Also says up to where each partition concerned was given out before.
+    fn enter(&mut self, filters: &[TopicFilter]) -> (u64, Vec<(PartitionId, Position)>) {
         let attaching = self
             .core
             .attachments
             .attach(&self.mailbox, &self.who.org, filters);
-        let known: Vec<PartitionId> = self.session.partitions().collect();
-        for (partition, routed) in attaching.entered().into_iter().flatten() {
-            if !known.contains(&partition) {
-                self.session.boundary(partition, routed, &mut self.out);
-            }
-        }
+        let entered = attaching.entered().into_iter().flatten().collect();
         let token = self.next_attach;
         self.next_attach += 1;
         let mailbox = self.mailbox.clone();
@@ -202,7 +251,7 @@ impl Consumer {
             let boundaries = attaching.boundaries().await;
             mailbox.push(Mail::Attached { token, boundaries });
         });
-        token
+        (token, entered)
     }
 
     /// Where a new subscription to `filter` begins: what is given out from now on is its. Call before [`Self::attach`].
@@ -244,9 +293,9 @@ impl Consumer {
                 Left::Nothing
             }
             Mail::Boundary(partition, boundary) => {
-                // A lane still waiting for its first attach gets its boundary from that.
-                if self.initial_attach.is_none() && self.session.partitions().any(|p| p == partition) {
-                    self.session.boundary(partition, boundary, &mut self.out);
+                if self.session.partitions().any(|p| p == partition) {
+                    self.hold(partition, boundary);
+                    self.release_held();
                 }
                 Left::Nothing
             }
@@ -263,21 +312,39 @@ impl Consumer {
         }
         if initial {
             self.initial_attach = None;
+            // Nothing comes live in the others; what is owed of them has to be read all the same.
+            let others: Vec<PartitionId> = self.session.partitions().collect();
+            others.into_iter().for_each(|p| self.hold(p, Position::START));
         }
         if let Some(i) = grant {
             self.grants.swap_remove(i);
         }
-        let mut highest: Vec<(PartitionId, Position)> = Vec::new();
         for (partition, boundary) in boundaries.into_iter().flatten() {
-            match highest.iter_mut().find(|(p, _)| *p == partition) {
-                Some((_, b)) => *b = boundary.max(*b),
-                None => highest.push((partition, boundary)),
+            self.hold(partition, boundary);
+        }
+        self.release_held();
+        Left::Nothing
+    }
+
+    fn hold(&mut self, partition: PartitionId, boundary: Position) {
+        match self.held.iter_mut().find(|(p, _)| *p == partition) {
+            Some((_, held)) => *held = boundary.max(*held),
+            None => self.held.push((partition, boundary)),
+        }
+    }
+
+    /// Gives the session the boundaries of partitions in which no attach is under way any more.
+    fn release_held(&mut self) {
+        if self.initial_attach.is_some() {
+            return;
+        }
+        for (partition, boundary) in std::mem::take(&mut self.held) {
+            if self.grants.iter().any(|(_, p)| *p == partition) {
+                self.held.push((partition, boundary));
+            } else {
+                self.session.boundary(partition, boundary, &mut self.out);
             }
         }
-        for (partition, boundary) in highest {
-            self.session.boundary(partition, boundary, &mut self.out);
-        }
-        Left::Nothing
     }
 
     /// Hands out a retained message to a new subscription with this granted QoS.
@@ -290,12 +357,28 @@ impl Consumer {
             author: false,
             retained: true,
         };
-        self.session.live(item, &mut self.out);
+        self.kept.push_back(item);
+    }
+
+    /// The session takes no more of these than it has room for.
+    fn hand_out_retained(&mut self) {
+        while let Some(item) = self.kept.front() {
+            let before = self.out.len();
+            self.session.live(item.clone(), &mut self.out);
+            if self.out.len() == before {
+                return;
+            }
+            self.kept.pop_front();
+        }
+        self.kept.shrink_to_fit();
     }
 
     /// What this connection makes of an entry; `None` if it is not for it.
     fn item(&self, delivery: Arc<Delivery>) -> Option<Item> {
         let entry = &delivery.entry;
+        if self.is_revoked(&entry.topic) {
+            return None;
+        }
         let author = entry.sender == self.who.user.as_str();
         let qos = match entry.known_kind() {
             Kind::Membership => 0,
@@ -330,6 +413,7 @@ impl Consumer {
 
     /// What to write now. Fetches and grants are dealt with here and do not come out.
     pub fn outputs(&mut self, write: &mut Vec<Output<Item>>) {
+        self.hand_out_retained();
         while !self.out.is_empty() {
             for output in std::mem::take(&mut self.out) {
                 match output {
@@ -337,11 +421,15 @@ impl Consumer {
                     Output::Send { item, .. } if item.delivery.entry.known_kind() == Kind::Membership => {
                         self.membership(&item.delivery);
                     }
-                    Output::Send { item, packet_id, .. } if !self.is_still_visible(&item) => {
+                    Output::Send {
+                        item, packet_id, qos, ..
+                    } if !self.is_still_visible(&item) => {
                         // What may not be shown any more is passed over as if it had been acknowledged.
-                        if let Some(id) = packet_id {
-                            let _passed = self.session.ack(id, &mut self.out);
-                        }
+                        let _passed = match packet_id {
+                            Some(id) if qos == 2 => self.session.rec(id, false, &mut self.out),
+                            Some(id) => self.session.ack(id, &mut self.out),
+                            None => Ack::Unknown,
+                        };
                     }
                     output => write.push(output),
                 }
@@ -355,27 +443,87 @@ impl Consumer {
         } else {
             self.core.now()
         };
-        !item.delivery.is_expired(now)
+        !item.delivery.is_expired(now) && !self.is_revoked(&item.delivery.entry.topic)
     }
 
-    /// A user became a member of a thread: its entries since then are read, and then come live.
+    fn is_revoked(&self, topic: &str) -> bool {
+        self.revoked.iter().any(|t| t.as_str() == topic)
+    }
+
+    /// A user became a member of a thread: its entries since then are read, and then come live. Or it ceased to be one.
     fn membership(&mut self, delivery: &Delivery) {
         let entry = &delivery.entry;
-        if entry.state != 1 || !self.entitled {
+        if !self.entitled {
             return;
         }
-        let topic = model::TopicName::trusted(&entry.target);
+        let topic = TopicName::trusted(&entry.target);
+        if entry.state != 1 {
+            let own = ChatTopic::parse(&topic).is_some_and(|t| Access::by_topic(&self.who, &t).may_receive());
+            if !own {
+                side_channel(&topic).into_iter().for_each(|t| self.revoke(&t));
+            }
+            return;
+        }
         let partition = self.core.partitioning.of(&self.who.org, &topic);
         let thread = MemberTopic {
             topic,
             partition,
             since: Position(entry.upto),
         };
-        for filter in self.imply_thread(&thread) {
+        self.revoked.retain(|t| !side_channel(&thread.topic).contains(t));
+        let (new, itself) = (self.imply_thread(&thread), thread.topic.to_filter());
+        for filter in audience::of_member_topic(&self.who, &thread) {
             let partition = self.core.partitioning.of(&self.who.org, &filter);
-            self.session.catch_up(partition, filter.clone(), thread.since);
-            let token = self.attach(std::slice::from_ref(&filter));
-            self.grants.push((token, partition));
+            let since = match self.session.cursor(partition) {
+                _ if filter == itself => thread.since,
+                Some(cursor) => cursor,
+                None => self.core.attachments.given_out(partition),
+            };
+            // One that was implied from the beginning is read with the rest, as far as the saved session had not got
+            // past it.
+            if new.contains(&filter) || (filter == itself && self.had_passed(partition, since)) {
+                self.session.catch_up(partition, filter.clone(), since);
+                let token = self.attach(std::slice::from_ref(&filter));
+                self.grants.push((token, partition));
+            }
+        }
+    }
+
+    fn had_passed(&self, partition: PartitionId, since: Position) -> bool {
+        self.resumed
+            .iter()
+            .any(|(p, sent)| *p == partition && since < *sent)
+    }
+
+    /// The membership of a thread changed: what the user may no longer see is not handed out any more.
+    pub async fn access_changed(&mut self, org: &OrgId, topic: &TopicName) {
+        if *org != self.who.org {
+            return;
+        }
+        for topic in side_channel(topic) {
+            let filter = topic.to_filter();
+            let implied = self.implied.iter().any(|i| i.filter == filter);
+            if !implied && self.session.subscriptions().iter().all(|s| s.filter != filter) {
+                continue;
+            }
+            match self.core.gate.chat_access(&self.who, &topic).await {
+                Ok(access) if access.may_receive() => self.revoked.retain(|t| *t != topic),
+                Ok(_) => self.revoke(&topic),
+                // That it ceased to be a member is told by an entry of its own topic as well.
+                Err(error) => tracing::debug!(%error, "whether a thread may still be seen is not known"),
+            }
+        }
+    }
+
+    fn revoke(&mut self, topic: &TopicName) {
+        let filter = topic.to_filter();
+        self.implied.retain(|i| i.filter != filter);
+        self.session.unsubscribe(&filter);
+        self.core
+            .attachments
+            .detach(&self.mailbox, &self.who.org, [&filter]);
+        if !self.is_revoked(topic) {
+            self.revoked.push(topic.clone());
         }
     }
 
@@ -514,6 +662,13 @@ impl Consumer {
         self.delivered.flush(&self.core, &self.who);
     }
 
+    /// Hands out nothing more: the connection is ending. What was handed out counts as sent, though it may never have
+    /// been written; mail may still be given, so that the cursors can follow.
+    pub fn stop(&mut self) {
+        self.session.throttle(true, &mut self.out);
+        self.outputs(&mut Vec::new());
+    }
+
     /// Lets the cursors of quiet partitions follow what was given out. All mail must have been taken since the positions
     /// were read: pass the result of [`Self::given_out`] from before the mailbox was emptied.
     pub fn upto(&mut self, given_out: &[(PartitionId, Position)]) {
@@ -537,4 +692,9 @@ impl Consumer {
     pub fn org(&self) -> &OrgId {
         &self.who.org
     }
+}
+
+/// A thread and its side channel, which has the same members.
+fn side_channel(topic: &TopicName) -> [TopicName; 2] {
+    [topic.clone(), TopicName::trusted(format!("{topic}_internal"))]
 }

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use auth::{Acl, Verifier};
-use backplane::bus::Bus;
+use backplane::bus::{Bus, BusError, Subscription};
 use backplane::journal::Journal;
 use backplane::presence::PresenceBook;
 use jiff::tz::TimeZone;
-use model::{EdgeId, OrgId, Partitioning, TopicName, UnixMillis};
+use model::{EdgeId, OrgId, PartitionId, Partitioning, Position, TopicName, UnixMillis};
 use rpc::persistence::Persistence;
 use runtime::clock::Clock;
 use runtime::lifecycle::{OnError, Tasks};
 use runtime::metrics::ServiceMetrics;
+use tokio::sync::watch;
+use tracing::warn;
 use wire::Entry;
 
 use crate::Config;
@@ -21,6 +24,7 @@ use crate::append::Appender;
 use crate::attach::Attachments;
 use crate::dispatch::Dispatcher;
 use crate::ingest::Ingest;
+use crate::link::{Link, With};
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -30,6 +34,8 @@ use crate::saver::Saver;
 pub const ACCESS_SUBJECT: &str = "access";
 /// The subject on which routing owners announce themselves: payload is the partition, two bytes big endian.
 const OWNERS_SUBJECT: &str = "owners";
+/// How long to wait before something that must not be missing is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What an edge is built with.
 pub struct Outside {
@@ -87,8 +93,16 @@ pub struct Core {
     pub bus: Arc<dyn Bus>,
     /// Time.
     pub clock: Clock,
+    journal: Arc<dyn Journal>,
     dispatcher: Dispatcher,
     next_connection: AtomicU64,
+    /// How many partitions it is known of where they stand.
+    begun: watch::Sender<usize>,
+}
+
+pub(crate) async fn retry(subject: &str, error: &BusError) {
+    warn!(subject, %error, "the bus is not to be had; trying again");
+    tokio::time::sleep(RETRY).await;
 }
 
 impl Core {
@@ -108,7 +122,7 @@ impl Core {
             role,
         } = outside;
         let id = EdgeId::new(format!("{role}-{}", uuid::Uuid::now_v7().simple()));
-        let appender = Appender::new(id.clone(), journal, partitioning, &config, 1);
+        let appender = Appender::new(id.clone(), journal.clone(), partitioning, &config, 1);
         let attachments = Arc::new(Attachments::new(partitioning, 1));
         let dispatcher = Dispatcher {
             attachments: attachments.clone(),
@@ -122,6 +136,8 @@ impl Core {
             saver: Saver::new(persistence.clone(), config.save_interval.get()),
             registry: Registry::default(),
             next_connection: AtomicU64::new(1),
+            begun: watch::Sender::new(0),
+            journal,
             id,
             config,
             partitioning,
@@ -140,24 +156,74 @@ impl Core {
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
         let core = self.clone();
         self.spawn(tasks, "edge/dispatch", async move {
-            core.dispatcher.run(&core.id, &*core.bus).await
+            let mut frames = core.listen(&format!("edge.{}", core.id)).await;
+            core.dispatcher.follow(&mut *frames).await;
         });
         for partition in self.partitioning.all() {
             self.spawn(tasks, "edge/append", self.appender.clone().run(partition));
             let core = self.clone();
-            self.spawn(tasks, "edge/link", async move {
-                if let Some(link) = core.attachments.links.get(usize::from(partition.0)) {
-                    link.run(&core.id, &*core.bus, &core.appender, &core.dispatcher)
-                        .await;
-                }
-            });
+            self.spawn(tasks, "edge/link", async move { core.keep_line(partition).await });
         }
-        self.spawn(tasks, "edge/sweep", self.appender.clone().sweep());
+        let core = self.clone();
+        let ask = move |p: PartitionId| core.with_link(p, Link::nudge);
+        self.spawn(tasks, "edge/sweep", self.appender.clone().sweep(ask));
         self.spawn(tasks, "edge/save", self.saver.clone().run());
         let core = self.clone();
         self.spawn(tasks, "edge/owners", async move { core.hear_of_owners().await });
         let core = self.clone();
         self.spawn(tasks, "edge/access", async move { core.hear_of_access().await });
+        let core = self.clone();
+        self.spawn(
+            tasks,
+            "edge/takeovers",
+            async move { core.hear_of_takeovers().await },
+        );
+    }
+
+    /// Waits until the edge knows where each partition of the log stands: nothing may be attached before that, or it
+    /// would begin at the beginning of the log. Accept nobody before.
+    pub async fn ready(&self) {
+        let (mut begun, all) = (self.begun.subscribe(), usize::from(self.partitioning.count()));
+        let _known = begun.wait_for(|n| *n >= all).await;
+    }
+
+    async fn keep_line(&self, partition: PartitionId) {
+        let Some(link) = self.attachments.links.get(usize::from(partition.0)) else {
+            return;
+        };
+        let head = loop {
+            match self.journal.head(partition).await {
+                Ok(head) => break head,
+                Err(error) => {
+                    warn!(%partition, %error, "where the log stands cannot be read; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        };
+        self.attachments.begin(partition, Position::end_of(head));
+        self.begun.send_modify(|n| *n += 1);
+        link.run(With {
+            edge: &self.id,
+            bus: &*self.bus,
+            appender: &self.appender,
+            listener: &self.dispatcher,
+        })
+        .await;
+    }
+
+    fn with_link(&self, partition: PartitionId, f: impl FnOnce(&Link)) {
+        if let Some(link) = self.attachments.links.get(usize::from(partition.0)) {
+            f(link);
+        }
+    }
+
+    async fn listen(&self, subject: &str) -> Box<dyn Subscription> {
+        loop {
+            match self.bus.subscribe(subject).await {
+                Ok(subscription) => return subscription,
+                Err(error) => retry(subject, &error).await,
+            }
+        }
     }
 
     /// Until there is no more time; what was handed to the saver by then is written.
@@ -199,26 +265,19 @@ impl Core {
     }
 
     async fn hear_of_owners(&self) {
-        let Ok(mut owners) = self.bus.subscribe(OWNERS_SUBJECT).await else {
-            return;
-        };
+        let mut owners = self.listen(OWNERS_SUBJECT).await;
         while let Some(messages) = owners.next().await {
             for message in messages {
                 let partition = <[u8; 2]>::try_from(&message.payload[..]).map(u16::from_be_bytes);
-                if let Some(link) = partition
-                    .ok()
-                    .and_then(|p| self.attachments.links.get(usize::from(p)))
-                {
-                    link.owner_announced();
+                if let Ok(partition) = partition {
+                    self.with_link(PartitionId(partition), Link::owner_announced);
                 }
             }
         }
     }
 
     async fn hear_of_access(&self) {
-        let Ok(mut changes) = self.bus.subscribe(ACCESS_SUBJECT).await else {
-            return;
-        };
+        let mut changes = self.listen(ACCESS_SUBJECT).await;
         while let Some(messages) = changes.next().await {
             for message in messages {
                 let text = String::from_utf8_lossy(&message.payload);

@@ -49,8 +49,12 @@ impl Delivered {
         self.latest.is_empty()
     }
 
-    /// Reports what was noted. A report that the log does not take is lost; the next one covers it.
+    /// Reports what was noted, unless the log has too much to do already. A report that the log does not take is lost;
+    /// the next one covers it.
     pub fn flush(&mut self, core: &Core, who: &Principal) {
+        if core.appender.is_full() {
+            return;
+        }
         for (topic, (uid, upto)) in self.latest.drain() {
             let entry = core.ingest.delivered(who, &topic, &uid, upto, core.now());
             core.appender.append(

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use backplane::bus::{Bus, Subscription};
+use backplane::bus::Subscription;
 use bytes::Bytes;
-use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
+use model::{OrgId, PartitionId, Position, TopicFilter};
 use tracing::warn;
 use wire::Routed;
 
@@ -26,22 +26,15 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     /// Gives out what arrives on the edge's subject. Returns when the bus is closed.
-    pub async fn run(&self, edge: &EdgeId, bus: &dyn Bus) {
-        let Ok(mut frames) = bus.subscribe(&format!("edge.{edge}")).await else {
-            return;
-        };
-        self.follow(&mut *frames).await;
-    }
-
-    async fn follow(&self, frames: &mut dyn Subscription) {
+    pub async fn follow(&self, frames: &mut dyn Subscription) {
         let mut lost = 0;
         let mut touched = Vec::new();
         while let Some(messages) = frames.next().await {
             if frames.lost() > lost {
                 lost = frames.lost();
                 self.attachments.links.iter().for_each(|link| {
-                    self.gap(link.partition);
                     link.suspect();
+                    self.gap(link.partition);
                 });
             }
             for message in messages {

@@ -29,6 +29,7 @@ mod metrics;
 pub mod rate;
 pub mod registry;
 pub mod saver;
+mod takeover;
 
 pub use config::{Config, Limits};
 pub use core::{Core, Outside};

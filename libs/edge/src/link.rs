@@ -1,14 +1,19 @@
 //! The line to the owner of one partition: attaches and detaches topics, in order, several in one request; notices a lost
 //! frame or a new owner and attaches everything again.
+//!
+//! What is noticed, and how: a hole in the numbers of frames, at once; an owner that does not know us (another epoch, or
+//! one that has counted less than we have), at the next request; a lost last frame, which no later one gives away, by the
+//! count in the answer to a request, when the frame has still not come a moment later.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backplane::bus::Bus;
-use model::{FrameSeq, OrgId, PartitionId, Position, TopicFilter};
+use model::{OrgId, PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tracing::{debug, info};
 use wire::{OrgFilter, RouteReply, RouteRequest};
 
@@ -17,6 +22,12 @@ use crate::append::Appender;
 /// How often an owner is asked whether it still knows us.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a frame may take that the owner says it has sent.
+const OVERDUE: Duration = Duration::from_secs(1);
+/// After a silence of this length an owner may have forgotten us; it does so after a minute.
+const SILENCE: Duration = Duration::from_secs(20);
+/// How long to wait at first, and at most, before an owner that does not answer is asked again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Set once the owner of the partition has answered an attach: everything after the position comes live.
 pub(crate) type Ready = watch::Sender<Option<Position>>;
@@ -28,20 +39,17 @@ struct Op {
     attach: Option<Arc<Ready>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
-    /// Frames follow one another.
-    Following,
-    /// Frames were lost, or the owner is new: attach everything again.
-    Broken,
-}
-
 #[derive(Debug)]
 struct Numbers {
     stream: u64,
+    /// The owner that knows our filters; 0: none has answered on this stream yet.
     owner_epoch: u64,
     number: u64,
-    health: Health,
+    /// Frames were lost, or the owner is new: everything has to be attached again.
+    broken: bool,
+    /// The owner has counted up to here, and said so then.
+    counted: Option<(u64, Instant)>,
+    heard: Instant,
 }
 
 /// What a frame is to the stream that is followed.
@@ -60,7 +68,9 @@ pub(crate) struct Link {
     pub partition: PartitionId,
     ops: Mutex<Vec<Op>>,
     wanted: Notify,
+    announced: Notify,
     numbers: Mutex<Numbers>,
+    whole: Ready,
 }
 
 /// What the link tells the rest of the edge.
@@ -73,21 +83,32 @@ pub(crate) trait Listener: Send + Sync {
     fn filters(&self, partition: PartitionId) -> Vec<(OrgId, TopicFilter)>;
 }
 
+/// What a link needs to talk.
+#[derive(Clone, Copy)]
+pub(crate) struct With<'a> {
+    pub edge: &'a str,
+    pub bus: &'a dyn Bus,
+    pub appender: &'a Appender,
+    pub listener: &'a dyn Listener,
+}
+
 impl Link {
     pub fn new(partition: PartitionId, stream: u64) -> Self {
         let numbers = Numbers {
             stream,
             owner_epoch: 0,
             number: 0,
-            // An owner that has never heard of this edge does not tell it what became of its frames: the first word is a
-            // full attach, which asks about them as well.
-            health: Health::Broken,
+            broken: false,
+            counted: None,
+            heard: Instant::now(),
         };
         Self {
             partition,
             ops: Mutex::default(),
             wanted: Notify::new(),
+            announced: Notify::new(),
             numbers: Mutex::new(numbers),
+            whole: Ready::new(None),
         }
     }
 
@@ -97,7 +118,7 @@ impl Link {
             filter,
             attach: Some(ready),
         });
-        self.wanted.notify_one();
+        self.nudge();
     }
 
     pub fn detach(&self, org: OrgId, filter: TopicFilter) {
@@ -106,18 +127,29 @@ impl Link {
             filter,
             attach: None,
         });
+        self.nudge();
+    }
+
+    /// There is something to ask the owner.
+    pub fn nudge(&self) {
         self.wanted.notify_one();
     }
 
     /// A new owner says that it is there.
     pub fn owner_announced(&self) {
-        self.wanted.notify_one();
+        self.announced.notify_one();
     }
 
     /// Frames may have been lost on the way.
     pub fn suspect(&self) {
-        self.numbers.lock().health = Health::Broken;
-        self.wanted.notify_one();
+        self.break_off();
+        self.nudge();
+    }
+
+    /// Set while everything that is attached comes live: to where that began. Not set while the line is broken, so that
+    /// nobody takes an attach for complete that a lost frame may have belonged to.
+    pub fn whole(&self) -> watch::Receiver<Option<Position>> {
+        self.whole.subscribe()
     }
 
     /// Whether a frame follows the last one. Called in the order of arrival.
@@ -126,147 +158,176 @@ impl Link {
         if stream != n.stream || owner_epoch < n.owner_epoch {
             return Follows::Stale;
         }
-        if owner_epoch > n.owner_epoch {
-            // The first frame may overtake the answer to our first request.
-            (n.owner_epoch, n.number) = (owner_epoch, 0);
+        if n.owner_epoch == 0 {
+            // It may overtake the answer to the request that began the stream.
+            n.owner_epoch = owner_epoch;
         }
-        if number == n.number + 1 {
+        if owner_epoch == n.owner_epoch && number == n.number + 1 {
             n.number = number;
             return Follows::Yes;
         }
-        let news = n.health == Health::Following;
-        n.health = Health::Broken;
+        let news = !n.broken;
         drop(n);
-        self.wanted.notify_one();
+        self.suspect();
         if news { Follows::Gap } else { Follows::Stale }
     }
 
+    fn break_off(&self) {
+        self.numbers.lock().broken = true;
+        self.whole.send_replace(None);
+    }
+
     /// Keeps the line. Never returns.
-    pub async fn run(&self, edge: &str, bus: &dyn Bus, appender: &Appender, listener: &dyn Listener) {
-        let mut pause = Duration::from_millis(20);
-        self.wanted.notify_one();
+    pub async fn run(&self, with: With<'_>) {
+        let mut pause = PAUSES.0;
         loop {
+            // At once: an owner settles frames only to edges that it has heard of.
+            while let Err(reason) = self.talk(with).await {
+                debug!(partition = %self.partition, reason, "the owner of a partition does not answer yet");
+                tokio::select! {
+                    () = self.announced.notified() => {}
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSES.1),
+                }
+            }
+            pause = PAUSES.0;
+            let counts = self.numbers.lock().counted.is_some();
             tokio::select! {
                 () = self.wanted.notified() => {}
-                () = tokio::time::sleep(HEARTBEAT) => {}
+                () = self.announced.notified() => {}
+                () = tokio::time::sleep(if counts { OVERDUE } else { HEARTBEAT }) => {}
             }
-            while let Err(reason) = self.talk(edge, bus, appender, listener).await {
-                debug!(partition = %self.partition, reason, "the owner of a partition does not answer yet");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-            pause = Duration::from_millis(20);
         }
     }
 
-    async fn talk(
-        &self,
-        edge: &str,
-        bus: &dyn Bus,
-        appender: &Appender,
-        listener: &dyn Listener,
-    ) -> Result<(), String> {
-        let ops = std::mem::take(&mut *self.ops.lock());
-        if self.numbers.lock().health == Health::Broken {
-            self.reattach(edge, bus, appender, listener)
-                .await
-                .inspect_err(|_| self.put_back(&ops))?;
+    pub(crate) async fn talk(&self, with: With<'_>) -> Result<(), String> {
+        if self.has_lost_track() {
+            self.break_off();
+            with.listener.gap(self.partition);
         }
-        let stream = self.numbers.lock().stream;
-        let mut request = request(edge, stream, &ops);
-        // Usually none: an outcome that the owner could not tell, because it did not know this edge yet, is asked for.
-        ask_about(appender.unsettled(self.partition), &mut request);
-        let reply = self
-            .ask(bus, &request)
-            .await
-            .inspect_err(|_| self.put_back(&ops))?;
-        reply.settled.iter().for_each(|s| appender.settle(s));
-        if !self.is_known_to(&reply) {
+        let ops = std::mem::take(&mut *self.ops.lock());
+        match self.tell(&ops, with).await {
+            Ok(boundary) => {
+                for ready in ops.into_iter().filter_map(|op| op.attach) {
+                    ready.send_if_modified(|b| b.replace(boundary).is_none());
+                }
+                Ok(())
+            }
+            Err(reason) => {
+                self.ops.lock().splice(0..0, ops);
+                Err(reason)
+            }
+        }
+    }
+
+    /// Whether a frame is overdue, or the owner may have forgotten us.
+    fn has_lost_track(&self) -> bool {
+        let mut n = self.numbers.lock();
+        if n.counted.is_some_and(|(number, _)| n.number >= number) {
+            n.counted = None;
+        }
+        !n.broken
+            && (n.counted.is_some_and(|(_, since)| since.elapsed() >= OVERDUE)
+                || n.owner_epoch != 0 && n.heard.elapsed() > SILENCE)
+    }
+
+    async fn tell(&self, ops: &[Op], with: With<'_>) -> Result<Position, String> {
+        let (stream, number, broken) = {
+            let n = self.numbers.lock();
+            (n.stream, n.number, n.broken)
+        };
+        if broken {
+            return self.reattach(with).await;
+        }
+        let reply = self.ask(with, changes(with.edge, stream, ops)).await?;
+        if !self.is_known_to(&reply, stream, number) {
             // This owner has never heard of our other filters.
             info!(partition = %self.partition, epoch = reply.owner_epoch, "a partition has a new owner");
-            self.numbers.lock().health = Health::Broken;
-            listener.gap(self.partition);
-            self.reattach(edge, bus, appender, listener)
-                .await
-                .inspect_err(|_| self.put_back(&ops))?;
+            self.break_off();
+            with.listener.gap(self.partition);
+            return self.reattach(with).await;
         }
-        for op in ops {
-            if let Some(ready) = op.attach {
-                ready.send_if_modified(|b| b.replace(Position(reply.boundary)).is_none());
+        let boundary = Position(reply.boundary);
+        self.is_whole_from(boundary);
+        Ok(boundary)
+    }
+
+    /// Unless it broke again meanwhile; then it stays unset until the next attach.
+    fn is_whole_from(&self, boundary: Position) {
+        self.whole.send_if_modified(|whole| {
+            let mended = whole.is_none() && !self.numbers.lock().broken;
+            if mended {
+                *whole = Some(boundary);
             }
-        }
-        Ok(())
-    }
-
-    fn put_back(&self, ops: &[Op]) {
-        let again = ops.iter().map(|op| Op {
-            org: op.org.clone(),
-            filter: op.filter.clone(),
-            attach: op.attach.clone(),
+            mended
         });
-        self.ops.lock().splice(0..0, again);
     }
 
-    /// Whether the owner is the one we follow. The very first answer makes it so.
-    fn is_known_to(&self, reply: &RouteReply) -> bool {
+    /// Whether the owner that answered is the one that has all our filters. The first to answer on a stream becomes it.
+    fn is_known_to(&self, reply: &RouteReply, stream: u64, number: u64) -> bool {
         let mut n = self.numbers.lock();
+        if n.stream != stream {
+            return true;
+        }
         if n.owner_epoch == 0 {
             n.owner_epoch = reply.owner_epoch;
         }
-        n.owner_epoch == reply.owner_epoch
+        n.heard = Instant::now();
+        if n.counted.is_none() && reply.last_number > n.number {
+            n.counted = Some((reply.last_number, Instant::now()));
+        }
+        n.owner_epoch == reply.owner_epoch && reply.last_number >= number
     }
 
-    /// Begins a new stream with every filter, and asks about frames whose outcome got lost.
-    async fn reattach(
-        &self,
-        edge: &str,
-        bus: &dyn Bus,
-        appender: &Appender,
-        listener: &dyn Listener,
-    ) -> Result<(), String> {
+    /// Begins a new stream with every filter. Answers with the boundary.
+    async fn reattach(&self, with: With<'_>) -> Result<Position, String> {
         let stream = {
             let mut n = self.numbers.lock();
             n.stream += 1;
-            (n.owner_epoch, n.number, n.health) = (0, 0, Health::Following);
+            (n.owner_epoch, n.number, n.broken, n.counted) = (0, 0, false, None);
             n.stream
         };
-        let attach = listener.filters(self.partition);
-        let mut request = RouteRequest {
-            edge: edge.to_owned(),
+        // Entered into the table before they were asked for: whatever waits to be told is among them.
+        let attach = with.listener.filters(self.partition);
+        let request = RouteRequest {
+            edge: with.edge.to_owned(),
             stream,
             attach: attach.into_iter().map(org_filter).collect(),
             ..RouteRequest::default()
         };
-        ask_about(appender.unsettled(self.partition), &mut request);
-        let reply = self.ask(bus, &request).await.inspect_err(|_| {
-            self.numbers.lock().health = Health::Broken;
-        })?;
-        self.is_known_to(&reply);
-        reply.settled.iter().for_each(|s| appender.settle(s));
-        listener.boundary(self.partition, Position(reply.boundary));
-        Ok(())
+        let reply = self.ask(with, request).await.inspect_err(|_| self.break_off())?;
+        if !self.is_known_to(&reply, stream, 0) {
+            self.break_off();
+            return Err("the owner changed while everything was attached again".into());
+        }
+        let boundary = Position(reply.boundary);
+        with.listener.boundary(self.partition, boundary);
+        self.is_whole_from(boundary);
+        Ok(boundary)
     }
 
-    async fn ask(&self, bus: &dyn Bus, request: &RouteRequest) -> Result<RouteReply, String> {
+    /// Asks the owner; with every request about the frames whose outcome is awaited, since the one that told it may be
+    /// lost.
+    async fn ask(&self, with: With<'_>, request: RouteRequest) -> Result<RouteReply, String> {
+        let unsettled = with.appender.unsettled(self.partition);
+        let request = RouteRequest {
+            pending_ids: unsettled.iter().map(|(id, _)| *id).collect(),
+            pending_seqs: unsettled.iter().map(|(_, seq)| seq.0).collect(),
+            ..request
+        };
         let subject = format!("routing.{}", self.partition);
-        let bytes = wire::frame::encode(request);
-        let reply = bus
-            .request(&subject, bytes, REQUEST_TIMEOUT)
+        let reply = with
+            .bus
+            .request(&subject, wire::frame::encode(&request), REQUEST_TIMEOUT)
             .await
             .map_err(|e| e.to_string())?;
-        wire::frame::decode(reply).map_err(|e| e.to_string())
-    }
-}
-
-fn ask_about(unsettled: Vec<(u64, FrameSeq)>, request: &mut RouteRequest) {
-    for (id, seq) in unsettled {
-        request.pending_ids.push(id);
-        request.pending_seqs.push(seq.0);
+        let reply: RouteReply = wire::frame::decode(reply).map_err(|e| e.to_string())?;
+        reply.settled.iter().for_each(|s| with.appender.settle(s));
+        Ok(reply)
     }
 }
 
 /// The last word on each filter counts.
-fn request(edge: &str, stream: u64, ops: &[Op]) -> RouteRequest {
+fn changes(edge: &str, stream: u64, ops: &[Op]) -> RouteRequest {
     let mut last: HashMap<(&OrgId, &TopicFilter), bool> = HashMap::new();
     for op in ops {
         last.insert((&op.org, &op.filter), op.attach.is_some());
@@ -291,3 +352,6 @@ fn org_filter((org, filter): (OrgId, TopicFilter)) -> OrgFilter {
         filter: filter.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ pub enum Mail {
     },
     /// Retained messages for a new subscription, with the QoS granted to it.
     Retained(Vec<Arc<Delivery>>, u8),
-    /// Close: another connection holds the session now. Answer when the session's state has been stored.
+    /// Close: another connection holds the session now, or wants to. Answer when the session's state has been stored.
     TakenOver(oneshot::Sender<()>),
     /// The membership of a thread changed: look again whether it may be received.
     AccessChanged(OrgId, TopicName),
@@ -51,6 +51,7 @@ struct Inner {
     live: usize,
     live_bytes: usize,
     skipped: SmallVec<[(PartitionId, Position); 2]>,
+    closed: bool,
 }
 
 /// The mailbox of one connection. Filled by the dispatcher and the appender, emptied by the connection's task.
@@ -78,6 +79,9 @@ impl Mailbox {
     /// Puts an entry in without waking the connection. What does not fit is remembered as skipped.
     pub(crate) fn push_live(&self, delivery: &Arc<Delivery>) {
         let mut inner = self.inner.lock();
+        if inner.closed {
+            return;
+        }
         let in_log = delivery.position > Position::START;
         let skipped = inner.skipped.iter_mut().find(|(p, _)| *p == delivery.partition);
         if let Some((_, upto)) = skipped {
@@ -100,13 +104,26 @@ impl Mailbox {
 
     /// Puts mail in without waking the connection.
     pub(crate) fn push_quietly(&self, mail: Mail) {
-        self.inner.lock().mail.push_back(mail);
+        let mut inner = self.inner.lock();
+        if !inner.closed {
+            inner.mail.push_back(mail);
+        }
     }
 
     /// Puts mail in and wakes the connection.
     pub fn push(&self, mail: Mail) {
         self.push_quietly(mail);
         self.wake();
+    }
+
+    /// Nobody takes mail any more: what is there and what still comes is dropped, and with it the question of whoever
+    /// waits for the connection to end.
+    pub fn close(&self) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        let mail = std::mem::take(&mut inner.mail);
+        drop(inner);
+        drop(mail);
     }
 
     /// Wakes the connection.
@@ -166,6 +183,28 @@ mod tests {
                 other => format!("{other:?}"),
             })
             .collect()
+    }
+
+    #[test]
+    fn who_waits_for_a_closed_mailbox_waits_no_longer() {
+        let mailbox = Mailbox::new(2, usize::MAX);
+        let (before, mut at_once) = oneshot::channel();
+        mailbox.push(Mail::TakenOver(before));
+        mailbox.close();
+        assert!(
+            at_once
+                .try_recv()
+                .is_err_and(|e| e == oneshot::error::TryRecvError::Closed)
+        );
+        let (after, mut at_once) = oneshot::channel();
+        mailbox.push(Mail::TakenOver(after));
+        assert!(
+            at_once
+                .try_recv()
+                .is_err_and(|e| e == oneshot::error::TryRecvError::Closed)
+        );
+        mailbox.push_live(&delivery(0, 1));
+        assert!(!mailbox.try_take(&mut Vec::new()));
     }
 
     #[test]

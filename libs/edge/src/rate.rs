@@ -1,6 +1,11 @@
 //! Token buckets. Time is passed in.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use model::{OrgId, Principal, UserId};
+use parking_lot::Mutex;
 
 /// Lets through `rate` messages a second, and a second's worth at once after a pause.
 #[derive(Debug)]
@@ -36,9 +41,53 @@ impl Bucket {
     }
 }
 
+/// The buckets of the users that are connected to an edge. Empty when there is no limit.
+#[derive(Debug, Default)]
+pub struct UserRates(Mutex<HashMap<(OrgId, UserId), Arc<Mutex<Bucket>>>>);
+
+impl UserRates {
+    /// The bucket that all connections of the user share; none for a rate of 0.
+    pub fn enter(&self, who: &Principal, rate: u32, now: Duration) -> Option<Arc<Mutex<Bucket>>> {
+        if rate == 0 {
+            return None;
+        }
+        let key = (who.org.clone(), who.user.clone());
+        let mut buckets = self.0.lock();
+        let bucket = buckets
+            .entry(key)
+            .or_insert_with(|| Arc::new(Mutex::new(Bucket::new(rate, now))));
+        Some(bucket.clone())
+    }
+
+    /// A connection gives its bucket back; the last one takes it away.
+    pub fn leave(&self, who: &Principal, bucket: Option<Arc<Mutex<Bucket>>>) {
+        let Some(bucket) = bucket else { return };
+        let mut buckets = self.0.lock();
+        // This one and the table's.
+        if Arc::strong_count(&bucket) == 2 {
+            buckets.remove(&(who.org.clone(), who.user.clone()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::{Origin, Role};
+
+    #[test]
+    fn the_connections_of_a_user_share_a_bucket_and_leave_none_behind() {
+        let who = Principal::new(OrgId::new("o"), UserId::new("u"), Role::Agent, Origin::Token);
+        let users = UserRates::default();
+        let enter = || users.enter(&who, 1, Duration::ZERO);
+        let (one, two) = (enter(), enter());
+        assert!(one.as_ref().unwrap().lock().take(Duration::ZERO).is_ok());
+        assert!(two.as_ref().unwrap().lock().take(Duration::ZERO).is_err());
+        users.leave(&who, one);
+        assert_eq!(users.0.lock().len(), 1);
+        users.leave(&who, two);
+        assert!(users.0.lock().is_empty() && users.enter(&who, 0, Duration::ZERO).is_none());
+    }
 
     #[test]
     fn a_second_of_messages_passes_at_once_and_the_rest_at_the_rate() {

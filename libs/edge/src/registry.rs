@@ -12,7 +12,7 @@ use crate::mailbox::{Mail, Mailbox};
 
 /// How long a former holder has to store its progress. Past that the new one goes on from what is stored: a little comes
 /// again.
-const HANDOVER: Duration = Duration::from_secs(1);
+pub(crate) const HANDOVER: Duration = Duration::from_secs(1);
 
 /// The sessions of this edge that are connected.
 #[derive(Debug, Default)]
@@ -38,7 +38,8 @@ impl Registry {
         }
     }
 
-    /// A connection ended. A later holder is not disturbed.
+    /// A connection ended and has stored its state: not before, or the next would begin without it. A later holder is not
+    /// disturbed.
     pub fn remove(&self, key: &SessionKey, number: u64) {
         let mut holders = self.holders.lock();
         if holders.get(key).is_some_and(|(n, _)| *n == number) {
@@ -52,4 +53,45 @@ async fn release(former: &Arc<Mailbox>) {
     former.push(Mail::TakenOver(done));
     // Dropped unanswered or late: what is stored is what there is.
     let _late_or_gone = tokio::time::timeout(HANDOVER, stored).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{ClientId, OrgId, UserId};
+
+    fn key() -> SessionKey {
+        SessionKey {
+            org: OrgId::new("o"),
+            user: UserId::new("u"),
+            client: ClientId::new("c"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_holder_waits_for_the_last_to_answer_or_end() {
+        let (registry, key, at) = (Registry::default(), key(), tokio::time::Instant::now());
+        let (first, second, third) = (Mailbox::new(1, 1), Mailbox::new(1, 1), Mailbox::new(1, 1));
+        registry.take_over(&key, 1, &first).await;
+        let answering = async {
+            let mut mail = Vec::new();
+            first.take(&mut mail).await;
+            let Some(Mail::TakenOver(done)) = mail.pop() else {
+                panic!("told to close")
+            };
+            registry.remove(&key, 1);
+            done.send(()).unwrap();
+        };
+        tokio::join!(registry.take_over(&key, 2, &second), answering);
+        second.close();
+        registry.take_over(&key, 3, &third).await;
+        assert_eq!(at.elapsed(), Duration::ZERO);
+        registry.release(&key).await;
+        assert_eq!(
+            at.elapsed(),
+            HANDOVER,
+            "one that does not answer is not waited for any longer"
+        );
+        assert!(registry.holders.lock().is_empty());
+    }
 }

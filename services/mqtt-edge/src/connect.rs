@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use edge::Refusal;
 use edge::consumer::Consumer;
 use edge::mailbox::Mailbox;
@@ -12,7 +12,7 @@ use mqtt_codec::{
     ConnAck, Connect, Decoder, Packet, PublishProperties, QoS, ReasonCode, Utf8, Version, WillProperties,
 };
 use rpc::ErrorKind;
-use rpc::persistence::{OpenSession, SessionKey, Will};
+use rpc::persistence::{CloseSession, OpenSession, SessionKey, Will};
 use runtime::lifecycle::Stop;
 use session::{Limits as SessionLimits, SavedState};
 use tokio::time::Instant;
@@ -87,10 +87,13 @@ impl Refused {
             ErrorKind::Unauthorized => ReasonCode::BadUserNameOrPassword,
             ErrorKind::Forbidden => ReasonCode::NotAuthorized,
             ErrorKind::Unavailable | ErrorKind::NotCommitted => ReasonCode::ServerUnavailable,
+            ErrorKind::InvalidPayload => ReasonCode::PayloadFormatInvalid,
             _ => ReasonCode::UnspecifiedError,
         };
-        // 3.1.1 knows only a few reasons; "server unavailable" is the nearest to all others.
+        // 3.1.1 knows only a few reasons: what will be no better the next time is not allowed, all others are a server
+        // that is unavailable.
         let reason = match (version, reason) {
+            (Version::V311, ReasonCode::PayloadFormatInvalid) => ReasonCode::NotAuthorized,
             (Version::V311, ReasonCode::UnspecifiedError) => ReasonCode::ServerUnavailable,
             (_, reason) => reason,
         };
@@ -225,6 +228,11 @@ async fn prepare_will(
     let core = &edge.core;
     let delay = will.properties.will_delay_interval.unwrap_or(0);
     if ChatTopic::parse(&topic).is_some() {
+        if who.origin == Origin::AnonymousMqtt {
+            return Err(Refusal::forbidden(format!(
+                "{topic} is a conversation; connect with an access token"
+            )));
+        }
         let payload = will.payload.clone();
         let chat = core
             .ingest
@@ -292,9 +300,14 @@ async fn start_session(
     let limits = &edge.config.limits;
     let mailbox = Mailbox::new(limits.buffer * 4, limits.buffer_bytes.as_usize() * 4);
     let number = core.connection_number();
-    core.registry.take_over(&key, number, &mailbox).await;
+    core.take_over(&key, number, &mailbox).await;
+    let mut opening = Opening {
+        edge: edge.clone(),
+        key: key.clone(),
+        number,
+        opened: None,
+    };
     let expiry = expiry(edge, &connect);
-    let will_set = will.is_some();
     let open = OpenSession {
         key: key.clone(),
         clean_start: connect.clean_start,
@@ -302,11 +315,12 @@ async fn start_session(
         will,
         edge: core.id.clone(),
     };
-    let opened = core
-        .persistence
-        .open_session(open)
-        .await
-        .inspect_err(|_| core.registry.remove(&key, number))?;
+    let opened = core.persistence.open_session(open).await?;
+    opening.opened = Some((opened.epoch, expiry, opened.state.clone()));
+    if let Some(former) = opened.previous_edge.filter(|former| *former != core.id) {
+        let (core, key) = (core.clone(), key.clone());
+        tokio::spawn(async move { core.drop_at(&former, &key).await });
+    }
     let saved = match SavedState::decode(&opened.state) {
         Ok(state) if opened.present => Some((state, opened.epoch)),
         Ok(_) => None,
@@ -324,7 +338,6 @@ async fn start_session(
         }
         _ => Vec::new(),
     };
-    core.attachments.join(&mailbox);
     let client_window = connect
         .properties
         .receive_maximum
@@ -338,10 +351,12 @@ async fn start_session(
         ..SessionLimits::default()
     };
     let mut consumer = Consumer::new(core.clone(), who, &client, mailbox.clone(), session_limits, saved);
+    consumer.check_subscriptions().await?;
+    core.attachments.join(&mailbox);
     consumer.begin(true, &threads);
+    opening.is_complete();
     Ok(Box::new(Start {
         connack: connack(edge, &connect, &client, assigned, present, expiry),
-        durable: expiry > 0 || will_set,
         decoder,
         consumer,
         mailbox,
@@ -357,6 +372,46 @@ async fn start_session(
             .map_or(usize::MAX, |n| n.get() as usize),
         problem_information: connect.properties.request_problem_information.unwrap_or(true),
     }))
+}
+
+/// A session that is being opened. Dropped before it is complete, it is closed again as it was: it would stay connected
+/// for ever.
+struct Opening {
+    edge: Arc<Edge>,
+    key: SessionKey,
+    number: u64,
+    opened: Option<(u64, u32, Bytes)>,
+}
+
+impl Opening {
+    fn is_complete(mut self) {
+        self.number = 0;
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if self.number == 0 {
+            return;
+        }
+        let core = self.edge.core.clone();
+        core.registry.remove(&self.key, self.number);
+        if let Some((epoch, expiry, state)) = self.opened.take() {
+            let close = CloseSession {
+                key: self.key.clone(),
+                epoch,
+                state,
+                expiry,
+                at: core.now(),
+                publish_will: false,
+            };
+            tokio::spawn(async move {
+                if let Err(error) = core.persistence.close_session(close).await {
+                    debug!(%error, "a session that was not begun is not closed");
+                }
+            });
+        }
+    }
 }
 
 /// Seconds that the session outlives the connection.

@@ -12,9 +12,10 @@ use edge::mailbox::{Mail, Mailbox};
 use edge::rate::Bucket;
 use model::Principal;
 use mqtt_codec::{
-    Ack, ConnAck, DecodeError, Decoder, Disconnect, DisconnectProperties, Packet, PacketId, ReasonCode, Utf8,
-    Version, encode_pingresp,
+    Ack, ConnAck, DecodeError, Decoder, Disconnect, DisconnectProperties, Packet, PacketId, Publish,
+    ReasonCode, Utf8, Version, encode_pingresp,
 };
+use parking_lot::Mutex;
 use rand::Rng;
 use rpc::persistence::{CloseSession, SessionKey};
 use runtime::lifecycle::Stop;
@@ -32,13 +33,16 @@ use crate::transport::{Turn, Wire};
 const HIGH_WATER: usize = 128 * 1024;
 /// How long after its expiry a token's connection ends at the latest.
 const EXPIRY_CHECK: Duration = Duration::from_secs(10);
+/// How long the address book has for an entry.
+const PRESENCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an ending connection waits to hear what became of QoS 2 messages, so that its session can tell a resend.
+const LAST_OUTCOMES: Duration = Duration::from_millis(500);
 /// How long a closing client has to take its last packets.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What an opened session begins with.
 pub(crate) struct Start {
     pub connack: ConnAck,
-    pub durable: bool,
     pub decoder: Decoder,
     pub consumer: Consumer,
     pub mailbox: Arc<Mailbox>,
@@ -68,7 +72,7 @@ pub(crate) enum End {
         detail: String,
     },
     /// Another connection holds the session.
-    TakenOver(oneshot::Sender<()>),
+    TakenOver,
 }
 
 impl End {
@@ -85,7 +89,7 @@ impl End {
             End::Goodbye | End::Left => "client",
             End::Lost => "lost",
             End::Ours { code, .. } => code,
-            End::TakenOver(_) => "session-taken-over",
+            End::TakenOver => "session-taken-over",
         }
     }
 }
@@ -113,10 +117,13 @@ pub(crate) struct Connection {
     pub out: BytesMut,
     pub outbox: Outbox,
     pub rate: Bucket,
+    pub user_rate: Option<Arc<Mutex<Bucket>>>,
     /// Reading pauses until then: a 3.1.1 client was too fast.
     pub paused_until: Option<Instant>,
     pub aliases: HashMap<u16, Utf8>,
     pub subscribes: Vec<PendingSubscribe>,
+    /// A PUBLISH whose time has not come: the client was too fast, or its SUBSCRIBE is not complete.
+    pub held: Option<Publish>,
     pub max_packet: usize,
     pub problem_information: bool,
     wire: Wire,
@@ -126,9 +133,10 @@ pub(crate) struct Connection {
     epoch: u64,
     number: u64,
     expiry: u32,
-    durable: bool,
     keep_alive: Duration,
     last_read: Instant,
+    /// Who waits for the session's state to be stored.
+    handover: Vec<oneshot::Sender<()>>,
     saved_revision: u32,
     throttled: bool,
     next_presence: Instant,
@@ -144,8 +152,12 @@ impl Connection {
         }
         let who = start.consumer.principal().clone();
         let rate = Bucket::new(edge.config.limits.connection_rate, edge.core.clock.monotonic());
+        let user_rate = edge
+            .users
+            .enter(&who, edge.config.limits.user_rate, edge.core.clock.monotonic());
         Self {
             rate,
+            user_rate,
             who,
             client: start.key.client.to_string(),
             version,
@@ -157,6 +169,7 @@ impl Connection {
             paused_until: None,
             aliases: HashMap::new(),
             subscribes: Vec::new(),
+            held: None,
             max_packet: start.max_packet,
             problem_information: start.problem_information,
             wire,
@@ -166,9 +179,9 @@ impl Connection {
             epoch: start.epoch,
             number: start.number,
             expiry: start.expiry,
-            durable: start.durable,
             keep_alive: Duration::from_millis(u64::from(start.keep_alive) * 1500),
             last_read: Instant::now(),
+            handover: Vec::new(),
             throttled: false,
             next_presence: Instant::now(),
             mail: Vec::new(),
@@ -207,28 +220,41 @@ impl Connection {
                 },
                 () = self.mailbox.take(&mut self.mail) => {
                     self.take_mail().await?;
-                    self.packets().await?;
+                    self.go_on().await?;
                 }
                 () = self.consumer.fetched() => {}
                 () = timer.as_mut() => self.time_passes().await?,
                 () = self.edge.core.appender.room(), if !read && self.edge.core.appender.is_full() => {
-                    self.packets().await?;
+                    self.go_on().await?;
                 }
                 () = stop.soft().cancelled() => return Err(self.drain().await),
             }
         }
     }
 
-    /// Whether more may be taken from the client now: not while too much of what it sent waits for the log, and not before
-    /// what it subscribed to is attached, so that it hears what it publishes right behind its SUBSCRIBE.
+    /// Whether more may be taken from the client now: not while too much of what it sent waits for the log, and nothing
+    /// behind a PUBLISH that is held back.
     fn may_read(&self) -> bool {
-        let limit = usize::from(self.edge.config.limits.receive_maximum);
-        self.is_attached()
-            && self.outbox.len() < limit
+        // One more than MQTT 5 allows is read, to see that it is one too many.
+        let limit = usize::from(self.edge.config.limits.receive_maximum) + 1;
+        self.outbox.len() < limit
+            && self.held.is_none()
             && self.paused_until.is_none()
             && !self.edge.core.appender.is_full()
     }
 
+    /// What was held back, if its time has come; then what else has been read.
+    async fn go_on(&mut self) -> Result<(), End> {
+        if self.paused_until.is_none()
+            && self.is_attached()
+            && let Some(publish) = self.held.take()
+        {
+            self.publish(publish).await?;
+        }
+        self.packets().await
+    }
+
+    /// Whether what it subscribed to is attached: it hears what it publishes right behind its CONNECT or SUBSCRIBE.
     fn is_attached(&self) -> bool {
         self.subscribes.is_empty() && self.consumer.is_attached()
     }
@@ -249,6 +275,10 @@ impl Connection {
 
     async fn packet(&mut self, packet: Packet) -> Result<(), End> {
         match packet {
+            Packet::Publish(publish) if !self.is_attached() => {
+                self.held = Some(publish);
+                Ok(())
+            }
             Packet::Publish(publish) => self.publish(publish).await,
             Packet::PubAck(ack) => {
                 let known = self.consumer.ack(ack.packet_id.get());
@@ -345,26 +375,42 @@ impl Connection {
         }
     }
 
+    /// Deals with all mail, even when some of it ends the connection: the cursors must not pass over what was not taken.
     async fn take_mail(&mut self) -> Result<(), End> {
         let mut mail = std::mem::take(&mut self.mail);
+        let mut end = Ok(());
         for one in mail.drain(..) {
-            match self.consumer.mail(one) {
-                Left::Nothing => {}
-                Left::Attached(token, boundaries) => self.attached(token, &boundaries),
-                Left::Mail(Mail::Retained(found, granted)) => {
-                    found
-                        .into_iter()
-                        .for_each(|delivery| self.consumer.retained(delivery, granted));
+            let left = self.consumer.mail(one);
+            match self.left(left).await {
+                Err(reason) if end.is_ok() => {
+                    end = Err(reason);
+                    self.consumer.stop();
                 }
-                Left::Mail(Mail::Settled { token, outcome }) => self.settled(token, outcome)?,
-                Left::Mail(Mail::TakenOver(done)) => return Err(End::TakenOver(done)),
-                Left::Mail(Mail::AccessChanged(org, topic)) => self.access_changed(&org, &topic).await,
-                Left::Mail(_) => {}
+                _ => {}
             }
         }
         // A busy connection keeps its vector, a quiet one does not.
         if mail.capacity() <= 64 {
             self.mail = mail;
+        }
+        end
+    }
+
+    async fn left(&mut self, left: Left) -> Result<(), End> {
+        match left {
+            Left::Attached(token, boundaries) => self.attached(token, &boundaries),
+            Left::Mail(Mail::Retained(found, granted)) => {
+                found
+                    .into_iter()
+                    .for_each(|delivery| self.consumer.retained(delivery, granted));
+            }
+            Left::Mail(Mail::Settled { token, outcome }) => return self.settled(token, outcome),
+            Left::Mail(Mail::TakenOver(done)) => {
+                self.handover.push(done);
+                return Err(End::TakenOver);
+            }
+            Left::Mail(Mail::AccessChanged(org, topic)) => self.consumer.access_changed(&org, &topic).await,
+            Left::Nothing | Left::Mail(_) => {}
         }
         Ok(())
     }
@@ -403,7 +449,7 @@ impl Connection {
         let now = Instant::now();
         let mut due = self.next_presence;
         if !self.keep_alive.is_zero() {
-            due = due.min(self.last_read + self.keep_alive);
+            due = due.min((self.last_read + self.keep_alive).max(now + Duration::from_millis(1)));
         }
         if self.who.expires_at.is_some() {
             due = due.min(now + EXPIRY_CHECK);
@@ -424,13 +470,13 @@ impl Connection {
     }
 
     fn is_dirty(&self) -> bool {
-        self.durable && self.expiry > 0 && self.consumer.session.revision() != self.saved_revision
+        self.expiry > 0 && self.consumer.session.revision() != self.saved_revision
     }
 
     async fn time_passes(&mut self) -> Result<(), End> {
         let now = Instant::now();
-        if !self.is_attached() {
-            // It is we who do not listen.
+        if !self.may_read() {
+            // We do not listen, so the client's silence says nothing.
             self.last_read = now;
         }
         if !self.keep_alive.is_zero() && now >= self.last_read + self.keep_alive {
@@ -447,18 +493,21 @@ impl Connection {
         }
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
-            self.packets().await?;
+            self.go_on().await?;
         }
         if self.is_dirty() {
             self.saved_revision = self.consumer.session.revision();
             let state = self.consumer.state();
-            self.edge.core.saver.save(self.key.clone(), self.epoch, state);
+            self.edge
+                .core
+                .saver
+                .save(self.key.clone(), self.epoch, state, &self.mailbox);
         }
         if self.consumer.has_delivered() {
             self.consumer.report_delivered();
         }
         if now >= self.next_presence {
-            self.refresh_presence().await;
+            self.refresh_presence();
         }
         if self.out.is_empty() && self.consumer.session.is_idle() {
             self.consumer.session.shrink();
@@ -466,8 +515,9 @@ impl Connection {
         Ok(())
     }
 
-    async fn refresh_presence(&mut self) {
-        let core = &self.edge.core;
+    /// Without waiting: a book that cannot be written must hold nothing up.
+    fn refresh_presence(&mut self) {
+        let (core, who) = (self.edge.core.clone(), self.who.clone());
         let ttl = core.config.presence_ttl.get();
         self.next_presence = Instant::now() + ttl / 3;
         let at = Presence {
@@ -475,13 +525,14 @@ impl Connection {
             connection: self.client.clone(),
             protocol: "mqtt".into(),
         };
-        if let Err(error) = core
-            .presence
-            .refresh(&self.who.org, &self.who.user, at, ttl)
-            .await
-        {
-            debug!(%error, "presence is not refreshed");
-        }
+        tokio::spawn(async move {
+            let refreshed = core.presence.refresh(&who.org, &who.user, at, ttl);
+            match tokio::time::timeout(PRESENCE_TIMEOUT, refreshed).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "presence is not refreshed"),
+                Err(_) => debug!("presence is not refreshed in time"),
+            }
+        });
     }
 
     /// Leaving: what the client sent is settled first, as long as that takes less than the grace period allows.
@@ -507,40 +558,84 @@ impl Connection {
     }
 
     async fn finish(mut self, end: End) {
+        self.consumer.stop();
+        self.hear_last_outcomes().await;
         let given_out = self.consumer.given_out();
         self.mailbox.try_take(&mut self.mail);
-        for mail in std::mem::take(&mut self.mail) {
-            let _left = self.consumer.mail(mail);
-        }
+        self.take_last_mail();
+        self.outbox.forget_unsettled(|id| {
+            self.consumer.session.release(id);
+        });
         if self.consumer.has_delivered() {
             self.consumer.report_delivered();
         }
         self.consumer.upto(&given_out);
         self.consumer.leave();
-        let core = self.edge.core.clone();
-        core.registry.remove(&self.key, self.number);
-        core.saver.forget(&self.key);
-        if self.durable {
-            let close = CloseSession {
-                key: self.key.clone(),
-                epoch: self.epoch,
-                state: self.consumer.state(),
-                expiry: self.expiry,
-                at: core.now(),
-                publish_will: !matches!(end, End::Goodbye),
-            };
-            if let Err(error) = core.persistence.close_session(close).await {
-                debug!(%error, client = %self.client, "the end of a session is not stored");
-            }
+        self.store_end(&end).await;
+        self.edge.users.leave(&self.who, self.user_rate.take());
+        self.edge.core.registry.remove(&self.key, self.number);
+        self.mailbox.close();
+        for next in std::mem::take(&mut self.handover) {
+            let _gone = next.send(());
         }
-        let removed = core
-            .presence
-            .remove(&self.who.org, &self.who.user, &self.client, &core.id)
-            .await;
-        if let Err(error) = removed {
-            debug!(%error, "presence is not removed");
+        if !matches!(end, End::TakenOver) {
+            self.remove_presence();
         }
         self.say_goodbye(end).await;
+    }
+
+    /// A QoS 2 message that is on its way into the log is a resend when it comes again, one that did not get there is not.
+    async fn hear_last_outcomes(&mut self) {
+        let deadline = Instant::now() + LAST_OUTCOMES;
+        while self.outbox.has_unsettled_qos2() {
+            let taken = tokio::time::timeout_at(deadline, self.mailbox.take(&mut self.mail)).await;
+            if taken.is_err() {
+                return;
+            }
+            self.take_last_mail();
+        }
+    }
+
+    fn take_last_mail(&mut self) {
+        for mail in std::mem::take(&mut self.mail) {
+            match self.consumer.mail(mail) {
+                Left::Mail(Mail::Settled { token, outcome }) => self.outbox.settle(token, outcome),
+                Left::Mail(Mail::TakenOver(done)) => self.handover.push(done),
+                _ => {}
+            }
+        }
+    }
+
+    /// Even a session that ends with its connection is closed: persistence remembers that it is open.
+    async fn store_end(&mut self, end: &End) {
+        let core = &self.edge.core;
+        core.saver.forget(&self.key).await;
+        let close = CloseSession {
+            key: self.key.clone(),
+            epoch: self.epoch,
+            state: match self.expiry {
+                0 => bytes::Bytes::new(),
+                _ => self.consumer.state(),
+            },
+            expiry: self.expiry,
+            at: core.now(),
+            publish_will: !matches!(end, End::Goodbye),
+        };
+        if let Err(error) = core.persistence.close_session(close).await {
+            debug!(%error, client = %self.client, "the end of a session is not stored");
+        }
+    }
+
+    fn remove_presence(&self) {
+        let (core, who, client) = (self.edge.core.clone(), self.who.clone(), self.client.clone());
+        tokio::spawn(async move {
+            let removed = core.presence.remove(&who.org, &who.user, &client, &core.id);
+            match tokio::time::timeout(PRESENCE_TIMEOUT, removed).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "presence is not removed"),
+                Err(_) => debug!("presence is not removed in time"),
+            }
+        });
     }
 
     async fn say_goodbye(mut self, end: End) {
@@ -550,15 +645,11 @@ impl Connection {
                 detail,
                 if code == "server-draining" { 1012 } else { 1002 },
             ),
-            End::TakenOver(done) => {
-                // The next holder waits for what has been stored by now.
-                let _gone = done.send(());
-                (
-                    ReasonCode::SessionTakenOver,
-                    "another connection uses this client id".into(),
-                    1000,
-                )
-            }
+            End::TakenOver => (
+                ReasonCode::SessionTakenOver,
+                "another connection uses this client id".into(),
+                1000,
+            ),
             End::Goodbye | End::Left | End::Lost => (ReasonCode::Success, String::new(), 1000),
         };
         if self.version == Version::V5 && reason != ReasonCode::Success {

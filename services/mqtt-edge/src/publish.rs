@@ -22,7 +22,7 @@ use wire::{Entry, Kind, Message};
 use crate::connect::TOPIC_ALIAS_MAXIMUM;
 use crate::connection::{Connection, End};
 
-/// Published and not settled, in the order of the PUBLISHes: acknowledgements leave in that order [MQTT-4.6.0-2].
+/// Published and not acknowledged, in the order of the PUBLISHes: acknowledgements leave in that order [MQTT-4.6.0-2].
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: VecDeque<Waiting>,
@@ -36,8 +36,11 @@ struct Waiting {
     /// For the acknowledgement's user property, and for what a 3.1.1 client is told of a conflict.
     chat: Option<Box<Sent>>,
     since: Instant,
-    outcome: Option<Outcome>,
+    outcome: Option<Judged>,
 }
+
+/// Where the message is stored, or why it is not; [`Position::START`] for what is not kept in the log.
+type Judged = Result<Position, Refusal>;
 
 #[derive(Debug)]
 struct Sent {
@@ -55,22 +58,31 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
+    /// How many acknowledgements are due.
+    fn due(&self) -> usize {
+        self.waiting.iter().filter(|w| w.packet_id.is_some()).count()
+    }
+
     fn push(&mut self, waiting: Waiting) -> u64 {
         self.waiting.push_back(waiting);
         self.first + self.waiting.len() as u64 - 1
     }
 
-    fn settle(&mut self, token: u64, outcome: Outcome) {
+    pub fn settle(&mut self, token: u64, outcome: Outcome) {
         let index = token
             .checked_sub(self.first)
             .and_then(|i| usize::try_from(i).ok());
         if let Some(waiting) = index.and_then(|i| self.waiting.get_mut(i)) {
-            waiting.outcome = Some(outcome);
+            waiting.outcome = Some(match (refusal(&outcome), outcome) {
+                (None, Outcome::Stored { position, .. }) => Ok(position),
+                (None, _) => Ok(Position::START),
+                (Some(refused), _) => Err(refused),
+            });
         }
     }
 
     /// The next whose turn it is, if it is settled.
-    fn next(&mut self) -> Option<(Waiting, Outcome)> {
+    fn next(&mut self) -> Option<(Waiting, Judged)> {
         let outcome = self.waiting.front_mut()?.outcome.take()?;
         let waiting = self.waiting.pop_front()?;
         self.first += 1;
@@ -79,11 +91,26 @@ impl Outbox {
         }
         Some((waiting, outcome))
     }
+
+    fn qos2(&self) -> impl Iterator<Item = (PacketId, &Waiting)> {
+        let exactly_once = self.waiting.iter().filter(|w| w.qos == QoS::ExactlyOnce);
+        exactly_once.filter_map(|w| Some((w.packet_id?, w)))
+    }
+
+    pub fn has_unsettled_qos2(&self) -> bool {
+        self.qos2().any(|(_, w)| w.outcome.is_none())
+    }
+
+    /// The ids of QoS 2 messages that are not known to be stored: one that comes again under such an id is no resend of
+    /// something we have.
+    pub fn forget_unsettled(&self, mut forget: impl FnMut(u16)) {
+        let lost = self.qos2().filter(|(_, w)| !matches!(w.outcome, Some(Ok(_))));
+        lost.for_each(|(id, _)| forget(id.get()));
+    }
 }
 
 impl Connection {
     pub(crate) async fn publish(&mut self, publish: Publish) -> Result<(), End> {
-        self.edge.metrics.published.inc();
         let topic = self.topic_of(&publish)?;
         if publish.payload.len() > self.edge.config.limits.max_message.as_usize() {
             let limit = self.edge.config.limits.max_message;
@@ -93,9 +120,11 @@ impl Connection {
             );
             return Err(End::ours("payload-too-large", ReasonCode::PacketTooLarge, detail));
         }
-        if let Err(wait) = self.rate.take(self.edge.core.clock.monotonic()) {
-            return self.too_fast(&publish, wait);
+        self.check_receive_maximum(&publish)?;
+        if let Err(wait) = self.rate() {
+            return self.too_fast(publish, wait);
         }
+        self.edge.metrics.published.inc();
         if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
             match self.consumer.session.receive(id.get()) {
                 Inbound::New => {}
@@ -110,9 +139,31 @@ impl Connection {
             Some(_) => self.publish_chat(&topic, &publish).await,
             None => self.publish_ordinary(&topic, &publish).await,
         };
-        match taken {
-            Ok(()) => Ok(()),
-            Err(refused) => self.refuse(&publish, &refused),
+        if let Err(refused) = taken {
+            // It keeps its place among the acknowledgements.
+            self.wait_for(&publish, None, Some(Err(refused)));
+        }
+        self.acknowledge_settled()
+    }
+
+    /// MQTT 5 tells the client how many it may have unacknowledged [MQTT-3.3.4-9]; of a 3.1.1 client no more are read.
+    fn check_receive_maximum(&self, publish: &Publish) -> Result<(), End> {
+        let limit = usize::from(self.edge.config.limits.receive_maximum);
+        let counts = self.version == Version::V5 && publish.packet_id.is_some();
+        if !counts || self.outbox.len() < limit || self.outbox.due() < limit {
+            return Ok(());
+        }
+        let detail = format!("more than {limit} messages without an acknowledgement");
+        Err(End::ours("protocol", ReasonCode::ReceiveMaximumExceeded, detail))
+    }
+
+    /// Counts a message against the limits of the connection and of the user.
+    fn rate(&mut self) -> Result<(), std::time::Duration> {
+        let now = self.edge.core.clock.monotonic();
+        self.rate.take(now)?;
+        match &self.user_rate {
+            Some(bucket) => bucket.lock().take(now),
+            None => Ok(()),
         }
     }
 
@@ -161,14 +212,7 @@ impl Connection {
             .await?;
         if MessageKind::of(&chat.message.r#type) == MessageKind::Transient {
             core.send_transient(&chat.entry).await;
-            self.wait_for(
-                publish,
-                None,
-                Some(Outcome::Stored {
-                    position: Position::START,
-                    duplicate: false,
-                }),
-            );
+            self.wait_for(publish, None, Some(Ok(Position::START)));
             return Ok(());
         }
         let Chat { mut entry, .. } = chat;
@@ -224,82 +268,55 @@ impl Connection {
             .append(entry.partition(core.partitioning), entry.to_bytes(), ticket);
     }
 
-    fn wait_for(&mut self, publish: &Publish, sent: Option<Sent>, outcome: Option<Outcome>) -> u64 {
-        let settled = outcome.is_some();
-        let waiting = Waiting {
+    fn wait_for(&mut self, publish: &Publish, sent: Option<Sent>, outcome: Option<Judged>) -> u64 {
+        self.outbox.push(Waiting {
             packet_id: publish.packet_id,
             qos: publish.qos,
             chat: sent.map(Box::new),
             since: Instant::now(),
             outcome,
-        };
-        let token = self.outbox.push(waiting);
-        if settled {
-            self.acknowledge_settled_quietly();
-        }
-        token
-    }
-
-    fn acknowledge_settled_quietly(&mut self) {
-        while self
-            .outbox
-            .waiting
-            .front()
-            .is_some_and(|w| matches!(w.outcome, Some(Outcome::Stored { .. })))
-        {
-            if let Some((waiting, outcome)) = self.outbox.next() {
-                self.acknowledge(&waiting, &outcome);
-            }
-        }
+        })
     }
 
     /// Routing has said what became of a message.
     pub(crate) fn settled(&mut self, token: u64, outcome: Outcome) -> Result<(), End> {
         self.outbox.settle(token, outcome);
+        self.acknowledge_settled()
+    }
+
+    fn acknowledge_settled(&mut self) -> Result<(), End> {
         while let Some((waiting, outcome)) = self.outbox.next() {
             self.edge
                 .metrics
                 .ack_seconds
                 .observe(waiting.since.elapsed().as_secs_f64());
-            match refusal(&outcome) {
-                None => self.acknowledge(&waiting, &outcome),
-                Some(refused) => self.refuse_settled(&waiting, &refused)?,
+            match outcome {
+                Ok(position) => self.acknowledge(&waiting, position),
+                Err(refused) => self.refuse(&waiting, &refused)?,
             }
         }
         Ok(())
     }
 
-    fn acknowledge(&mut self, waiting: &Waiting, outcome: &Outcome) {
+    fn acknowledge(&mut self, waiting: &Waiting, position: Position) {
         let Some(id) = waiting.packet_id else { return };
-        let position = match outcome {
-            Outcome::Stored { position, .. } => *position,
-            _ => Position::START,
-        };
-        let told = waiting
-            .chat
-            .as_ref()
-            .filter(|_| self.version == Version::V5 && position > Position::START);
-        if let Some(sent) = told {
+        let told = waiting.chat.as_ref();
+        if let Some(sent) = told.filter(|_| self.version == Version::V5 && self.problem_information) {
             let properties = vec![
                 property("uid", &sent.uid),
                 property("position", &position.to_string()),
             ];
-            let properties = properties.into_iter().flatten().collect();
             let properties = AckProperties {
-                user_properties: properties,
+                user_properties: properties.into_iter().flatten().collect(),
                 ..AckProperties::default()
             };
-            let ack = Ack {
-                properties: Some(Box::new(properties)),
-                ..Ack::new(id)
-            };
-            let packet = if waiting.qos == QoS::ExactlyOnce {
-                Packet::PubRec(ack)
-            } else {
-                Packet::PubAck(ack)
-            };
-            self.write_packet(&packet);
-            return;
+            return self.write_ack(
+                waiting.qos,
+                Ack {
+                    properties: Some(Box::new(properties)),
+                    ..Ack::new(id)
+                },
+            );
         }
         match waiting.qos {
             QoS::ExactlyOnce => encode_pubrec(id, &mut self.out),
@@ -307,93 +324,73 @@ impl Connection {
         }
     }
 
-    /// A PUBLISH that is refused before anything is stored. It keeps its place among the acknowledgements.
-    fn refuse(&mut self, publish: &Publish, refused: &Refusal) -> Result<(), End> {
-        let uid = || {
-            envelope::parse(&publish.payload)
-                .map(|m| m.uid)
-                .unwrap_or_default()
-        };
-        let sent = Sent {
-            uid: uid(),
-            topic: publish.topic.to_string(),
-            payload: publish.payload.clone(),
-        };
-        let waiting = Waiting {
-            packet_id: publish.packet_id,
-            qos: publish.qos,
-            chat: Some(Box::new(sent)),
-            since: Instant::now(),
-            outcome: None,
-        };
-        self.refuse_settled(&waiting, refused)
-    }
-
-    fn refuse_settled(&mut self, waiting: &Waiting, refused: &Refusal) -> Result<(), End> {
-        self.edge.metrics.refuse(refused.kind.code());
-        debug!(client = %self.client, code = refused.kind.code(), detail = %refused.detail, "refused a message");
-        let Some(reason) = refused.kind.mqtt_reason().and_then(reason_code) else {
-            // No acknowledgement: the client sends it again when it has connected again.
-            return Err(End::ours(
-                refused.kind.code(),
-                ReasonCode::ServerBusy,
-                refused.detail.clone(),
-            ));
-        };
-        if let (Version::V5, Some(id)) = (self.version, waiting.packet_id) {
-            self.refuse_v5(waiting, id, reason, refused);
-            return Ok(());
-        }
-        if refused.kind == ErrorKind::Forbidden {
-            // Never a silent acknowledgement.
-            return Err(End::ours(
-                refused.kind.code(),
-                ReasonCode::NotAuthorized,
-                refused.detail.clone(),
-            ));
-        }
-        self.tell_error(waiting, refused);
-        if let Some(id) = waiting.packet_id {
-            match waiting.qos {
-                QoS::ExactlyOnce => encode_pubrec(id, &mut self.out),
-                _ => encode_puback(id, &mut self.out),
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse_v5(&mut self, waiting: &Waiting, id: PacketId, reason: ReasonCode, refused: &Refusal) {
-        let mut properties = AckProperties::default();
-        if self.problem_information {
-            properties.reason_string = Utf8::try_from(refused.detail.as_str()).ok();
-            properties
-                .user_properties
-                .extend(property("code", refused.kind.code()));
-        }
-        let mut ack = Ack {
-            reason,
-            properties: Some(Box::new(properties)),
-            ..Ack::new(id)
-        };
+    /// PUBACK or PUBREC. What it explains is left out when it does not fit [MQTT-3.4.2-2].
+    fn write_ack(&mut self, qos: QoS, mut ack: Ack) {
         let packet = |ack| {
-            if waiting.qos == QoS::ExactlyOnce {
+            if qos == QoS::ExactlyOnce {
                 Packet::PubRec(ack)
             } else {
                 Packet::PubAck(ack)
             }
         };
-        if packet(ack.clone())
-            .encoded_len(self.version)
-            .is_ok_and(|len| len > self.max_packet)
-        {
-            // [MQTT-3.4.2-2]: the explanation is left out when it does not fit.
+        let len = packet(ack.clone()).encoded_len(self.version);
+        if len.is_ok_and(|len| len > self.max_packet) {
             ack.properties = None;
         }
-        if waiting.qos == QoS::ExactlyOnce {
+        self.write_packet(&packet(ack));
+    }
+
+    fn refuse(&mut self, waiting: &Waiting, refused: &Refusal) -> Result<(), End> {
+        self.edge.metrics.refuse(refused.kind.code());
+        debug!(client = %self.client, code = refused.kind.code(), detail = %refused.detail, "refused a message");
+        let reason = refused.kind.mqtt_reason().and_then(reason_code);
+        let end = |reason| Err(End::ours(refused.kind.code(), reason, refused.detail.clone()));
+        if let (Version::V5, Some(id), Some(reason)) = (self.version, waiting.packet_id, reason) {
+            self.refuse_v5(waiting.qos, id, reason, refused);
+            return Ok(());
+        }
+        if let (QoS::ExactlyOnce, Some(id)) = (waiting.qos, waiting.packet_id) {
+            self.consumer.session.release(id.get());
+        }
+        match refused.kind {
+            // Never a silent acknowledgement.
+            ErrorKind::Forbidden => return end(ReasonCode::NotAuthorized),
+            // No acknowledgement of what may come to be stored: the client sends it again when it has connected again.
+            _ if reason.is_none() => return end(ReasonCode::ServerBusy),
+            _ => {}
+        }
+        self.tell_error(waiting, refused);
+        match (waiting.packet_id, waiting.qos) {
+            (Some(id), QoS::ExactlyOnce) => {
+                // Its PUBREL follows.
+                self.consumer.session.receive(id.get());
+                encode_pubrec(id, &mut self.out);
+            }
+            (Some(id), _) => encode_puback(id, &mut self.out),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
+    fn refuse_v5(&mut self, qos: QoS, id: PacketId, reason: ReasonCode, refused: &Refusal) {
+        let properties = self.problem_information.then(|| {
+            Box::new(AckProperties {
+                reason_string: Utf8::try_from(refused.detail.as_str()).ok(),
+                user_properties: property("code", refused.kind.code()).into_iter().collect(),
+            })
+        });
+        if qos == QoS::ExactlyOnce {
             // A PUBREC with an error ends the exchange.
             self.consumer.session.release(id.get());
         }
-        self.write_packet(&packet(ack));
+        self.write_ack(
+            qos,
+            Ack {
+                reason,
+                properties,
+                ..Ack::new(id)
+            },
+        );
     }
 
     /// Who cannot be told by an acknowledgement gets a message: the echo with status ERROR when there is something to
@@ -464,15 +461,17 @@ impl Connection {
         Ok(())
     }
 
-    fn too_fast(&mut self, publish: &Publish, wait: std::time::Duration) -> Result<(), End> {
-        let detail = format!("too many messages; wait {} ms", wait.as_millis().max(1));
-        let refused = Refusal::new(ErrorKind::RateLimited, detail);
+    /// MQTT 5 has a word for it. Otherwise the message waits, and with it all that is behind it.
+    fn too_fast(&mut self, publish: Publish, wait: std::time::Duration) -> Result<(), End> {
         if self.version == Version::V5 && publish.packet_id.is_some() {
-            return self.refuse(publish, &refused);
+            let detail = format!("too many messages; wait {} ms", wait.as_millis().max(1));
+            let refused = Refusal::new(ErrorKind::RateLimited, detail);
+            self.wait_for(&publish, None, Some(Err(refused)));
+            return self.acknowledge_settled();
         }
-        // 3.1.1 has no word for it: the message is taken, and the next is not read before its time.
         self.edge.metrics.refuse("rate-limited");
         self.paused_until = Some(Instant::now() + wait);
+        self.held = Some(publish);
         Ok(())
     }
 

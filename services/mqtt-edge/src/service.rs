@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use auth::Config as AuthConfig;
 use edge::Core;
+use edge::rate::UserRates;
 use runtime::lifecycle::{OnError, Tasks};
 use runtime::metrics::ServiceMetrics;
 use rustls_pki_types::pem::PemObject;
@@ -34,6 +35,7 @@ pub(crate) struct Edge {
     pub config: Arc<Config>,
     pub auth: AuthConfig,
     pub metrics: Metrics,
+    pub users: UserRates,
     open: AtomicUsize,
 }
 
@@ -70,6 +72,7 @@ impl Service {
             config: Arc::new(config),
             auth,
             metrics,
+            users: UserRates::default(),
             open: AtomicUsize::new(0),
         });
         Ok(Self {
@@ -112,6 +115,10 @@ async fn listen(at: &runtime::config::Listen) -> Result<TcpListener, Error> {
 
 async fn accept_all(listener: TcpListener, edge: &Arc<Edge>, tls: Option<&TlsAcceptor>, tasks: &Tasks) {
     let stop = tasks.stop().clone();
+    tokio::select! {
+        () = stop.soft().cancelled() => return,
+        () = edge.core.ready() => {}
+    }
     loop {
         let accepted = tokio::select! {
             () = stop.soft().cancelled() => return,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use edge::attach::Boundaries;
 use edge::mailbox::Mail;
-use model::{ChatTopic, OrgId, TopicFilter, TopicName};
+use model::{ChatTopic, TopicFilter};
 use mqtt_codec::{
     Packet, PacketId, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version,
 };
@@ -176,28 +176,6 @@ impl Connection {
             self.consumer.detach(filter);
         }
         existed
-    }
-
-    /// A thread's membership changed: a subscription to it may not be the user's to have any more.
-    pub(crate) async fn access_changed(&mut self, org: &OrgId, topic: &TopicName) {
-        if *org != self.who.org {
-            return;
-        }
-        let filter = topic.to_filter();
-        if self
-            .consumer
-            .session
-            .subscriptions()
-            .iter()
-            .all(|s| s.filter != filter)
-        {
-            return;
-        }
-        let core = self.edge.core.clone();
-        if let Ok(false) = core.gate.may_subscribe(&self.who, &self.client, &filter).await {
-            debug!(client = %self.client, %topic, "a subscription ended with the membership");
-            self.end_subscription(&filter);
-        }
     }
 }
 

@@ -1,0 +1,8 @@
+//! The MQTT edge over real seams, routing and persistence, spoken to over sockets.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
+
+mod connect;
+mod publish;
+mod rig;
+mod sessions;
+mod subscribe;
