@@ -5,7 +5,8 @@
 #   BENCH_QUICK=1     a tenth of the time and size: whether it works, not how fast
 #   BENCH_PROFILE=dev an unoptimised build, to try the script itself
 #   BENCH_SECONDS=10  how long each timed scenario sends
-#   BENCH_PEERS=      peers to measure (default "mosquitto"; empty for none)
+#   BENCH_PEERS=      peers to measure (default "mosquitto rumqttd"; empty for none). mosquitto is measured if it is
+#                     installed, rumqttd is built from its crate
 #   BENCH_ONLY_PEERS=1  leave Longwire out
 #   BENCH_OUT=FILE    where the JSON lines go (default: the work folder, gone afterwards; they are printed as well)
 #
@@ -15,7 +16,7 @@ cd "$(dirname "$0")/../.."
 
 runs=${BENCH_RUNS:-1}
 profile=${BENCH_PROFILE:-release}
-peers=${BENCH_PEERS-mosquitto}
+peers=${BENCH_PEERS-mosquitto rumqttd}
 work=$(mktemp -d "${TMPDIR:-/tmp}/longwire-bench.XXXXXX")
 out=${BENCH_OUT:-$work/results.jsonl}
 binaries=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}
@@ -121,13 +122,36 @@ CONF
   end_server
 }
 
+# A broker of its own workspace: nothing else builds its dependencies.
+rumqttd=tests/differential/Cargo.toml
+rumqttd_target=${CARGO_TARGET_DIR:-$PWD/target}/rumqttd
+
+measure_rumqttd() {
+  local tcp
+  tcp=$(free_port)
+  "$rumqttd_target/release/examples/rumqttd_peer" "$tcp" >"$work/log" 2>&1 &
+  pid=$!
+  await "$work/log" 20 listens "$tcp"
+  suite rumqttd --url "mqtt://127.0.0.1:$tcp" || true
+  end_server
+}
+
+# has PEER: whether it can be measured here.
+has() {
+  case $1 in
+    rumqttd) cargo build --quiet --release --manifest-path "$rumqttd" --target-dir "$rumqttd_target" --example rumqttd_peer ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
+
+PATH=$PATH:/usr/sbin
 status=0
 for run in $(seq "$runs"); do
   echo "bench: run $run of $runs" >&2
   [ -n "${BENCH_ONLY_PEERS:-}" ] || measure_longwire || status=$?
   for peer in $peers; do
-    PATH=$PATH:/usr/sbin command -v "$peer" >/dev/null || { echo "bench: no $peer here, left out" >&2; continue; }
-    PATH=$PATH:/usr/sbin "measure_$peer"
+    has "$peer" || { echo "bench: no $peer here, left out" >&2; continue; }
+    "measure_$peer"
   done
 done
 

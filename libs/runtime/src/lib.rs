@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod http;
 pub mod lifecycle;
 pub mod metrics;
 pub mod ops;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use auth::{Acl, KeyRing, Signer, Verifier};
-use axum::serve::ListenerExt as _;
 use backplane::bus::{Bus, EmbeddedBus};
 use backplane::journal::{EmbeddedJournal, JournalConfig};
 use backplane::lease::{EmbeddedLeases, Leases};
@@ -113,6 +112,7 @@ struct Parts {
 async fn serve(config: Config, store: Arc<dyn Store>, journal: Arc<EmbeddedJournal>) -> anyhow::Result<u8> {
     let (health, metrics) = (Health::new(), Metrics::with_process());
     let shutdown = Shutdown::new(config.grace.get());
+    shutdown.listen().context("listening for signals")?;
     let tasks = shutdown.tasks().clone();
     let ops = OpsServer::bind(&config.ops.listen, health.clone(), metrics.clone())
         .await
@@ -136,7 +136,7 @@ async fn serve(config: Config, store: Arc<dyn Store>, journal: Arc<EmbeddedJourn
         },
         &parts.config,
     );
-    let code = shutdown.run_until_signal().await?;
+    let code = shutdown.run().await;
     info!(code, "stopped");
     tokio::task::spawn_blocking(move || parts.journal.close()).await?;
     Ok(code)
@@ -315,19 +315,9 @@ async fn start_http(
         .with_context(|| format!("listening on http.listen {at}"))?;
     let bound = listener.local_addr()?;
     let app = gateway.router().merge(stomp.router(tasks));
-    let stop = tasks.stop().clone();
-    // A frame of STOMP is small and should go at once.
-    let listener = listener.tap_io(|tcp| {
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "a socket keeps its delay");
-        }
-    });
+    let all = tasks.clone();
     tasks.spawn("http", OnError::StopProcess, async move {
-        let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
-        let soft = stop.soft().clone();
-        axum::serve(listener, app)
-            .with_graceful_shutdown(soft.cancelled_owned())
-            .await
+        runtime::http::serve(listener, app, runtime::http::Limits::default(), &all).await;
     });
     Ok(bound)
 }

@@ -85,26 +85,25 @@ impl Shutdown {
         self.handle.clone()
     }
 
-    /// As [`Shutdown::run`], with SIGTERM and SIGINT as signals.
+    /// Takes SIGTERM and SIGINT as signals from now on. Call it before anybody is told that the process is there: until
+    /// then they kill it.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
-    pub async fn run_until_signal(self) -> io::Result<u8> {
+    pub fn listen(&self) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let handle = self.handle();
-        let forward = async {
+        // Ends with the process.
+        tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = terminate.recv() => handle.send("SIGTERM"),
                     _ = interrupt.recv() => handle.send("SIGINT"),
                 }
             }
-        };
-        tokio::select! {
-            code = self.run() => Ok(code),
-            never = forward => never,
-        }
+        });
+        Ok(())
     }
 
     /// Runs until there is a signal, a task stops the process, or all tasks have ended; then stops. Spawn before: a

@@ -237,8 +237,8 @@ async fn sigterm_stops_softly_and_sigint_after_it_hard() {
                 .success()
         );
     };
-    // The first to be polled installs the handlers.
-    let run = shutdown.run_until_signal();
+    shutdown.listen().unwrap();
+    let run = shutdown.run();
     let signals = async {
         kill("-TERM");
         stop.soft().cancelled().await;
@@ -246,7 +246,7 @@ async fn sigterm_stops_softly_and_sigint_after_it_hard() {
         kill("-INT");
     };
     let (code, ()) = tokio::join!(biased; run, signals);
-    assert_eq!(code.unwrap(), 1);
+    assert_eq!(code, 1);
 }
 
 #[tokio::test(start_paused = true)]
