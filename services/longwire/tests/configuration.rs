@@ -1,6 +1,8 @@
 //! docs/configuration.md lists every key, with the words of the code and the defaults that `longwire config show` prints.
 //! `UPDATE=1 cargo test -p longwire --test configuration` writes the list anew.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

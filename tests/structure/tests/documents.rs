@@ -1,5 +1,6 @@
-//! Links in documents lead somewhere.
+//! Links in documents lead somewhere, and what they call code is there.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use structure::{files, none, read, root};
@@ -98,6 +99,50 @@ fn every_link_of_a_document_leads_somewhere() {
         }
     }
     none(&wrong, "relative links name files and headings of this checkout");
+}
+
+/// The pieces of code in the prose of a document, with their lines.
+fn code(text: &str) -> Vec<Link> {
+    let (mut pieces, mut fenced) = (Vec::new(), false);
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            pieces.extend(line.split('`').skip(1).step_by(2).map(|piece| Link {
+                line: number + 1,
+                target: piece.to_owned(),
+            }));
+        }
+    }
+    pieces
+}
+
+#[test]
+fn what_documents_call_code_is_in_the_code() {
+    let sources = ["libs", "services", "tests"]
+        .map(|folder| files(folder, &["rs"]))
+        .concat();
+    let names: BTreeSet<&str> = sources.iter().filter_map(|p| p.file_name()?.to_str()).collect();
+    let texts: Vec<String> = sources.iter().map(read).collect();
+    let is_part = |c: char| !c.is_alphanumeric() && c != '_';
+    let words: BTreeSet<&str> = texts.iter().flat_map(|text| text.split(is_part)).collect();
+    let mut wrong = Vec::new();
+    for document in ["docs/architecture.md", "docs/delivery.md", "docs/glossary.md"] {
+        for Link { line, target } in code(&read(document)) {
+            let known = if target.ends_with(".rs") {
+                target.rsplit('/').next().is_some_and(|file| names.contains(file))
+            } else if target.contains("::") {
+                // A crate is called with a hyphen where it is no code.
+                target.split("::").all(|part| words.contains(part))
+            } else {
+                true
+            };
+            if !known {
+                wrong.push(format!("{document}:{line}: {target}"));
+            }
+        }
+    }
+    none(&wrong, "documents name what exists");
 }
 
 #[test]
