@@ -127,14 +127,14 @@ mod tests {
 
     fn who(user: &str, role: Role, aliases: &[&str], origin: Origin) -> Principal {
         let mut p = Principal::new(OrgId::new("o"), UserId::new(user), role, origin);
-        p.aliases = aliases.iter().map(|a| UserId::new(a)).collect();
+        p.aliases = aliases.iter().map(UserId::new).collect();
         p
     }
 
     fn access(p: &Principal, topic: &str, members: &[&str]) -> Access {
         let membership = Membership {
             version: 1,
-            members: members.iter().map(|m| UserId::new(m)).collect(),
+            members: members.iter().map(UserId::new).collect(),
         };
         Access::with_membership(p, &ChatTopic::parse(topic).unwrap(), &membership)
     }
