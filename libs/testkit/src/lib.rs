@@ -32,5 +32,5 @@ mod wait;
 
 pub use binary::{binary, target_dir, workspace};
 pub use data::DataDir;
-pub use server::{Builder, Endpoints, Longwire, TokenSpec, run};
+pub use server::{Builder, Endpoints, Longwire, TokenSpec, cli, run};
 pub use wait::{DEADLINE, eventually, within};

@@ -17,12 +17,12 @@ pub fn signal(pid: u32, signal: Signal) {
     kill_process(pid, signal).expect("signalling a child that is still there");
 }
 
-/// Resident memory in bytes.
+/// Resident memory of its own in bytes: without the pages of mapped files, which the kernel takes back when it needs them.
 ///
 /// # Panics
 /// When there is no such process.
 pub fn rss(pid: u32) -> u64 {
-    field(pid, "VmRSS:") * 1024
+    field(pid, "RssAnon:") * 1024
 }
 
 /// Open file descriptors.

@@ -106,6 +106,17 @@ impl Builder {
     }
 }
 
+/// A command of the binary, without any setting of this machine.
+pub fn cli() -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LONGWIRE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Runs a command to its end and collects what it prints.
 ///
 /// # Panics
@@ -162,12 +173,7 @@ impl Setup {
 
     /// A command of the binary with this server's data, file and environment, and no other setting of this machine.
     fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(binary());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("LONGWIRE_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = cli();
         command.arg(subcommand).arg("--data").arg(self.data.path());
         if let Some(file) = &self.config {
             command.arg("--config").arg(file.path());
@@ -233,7 +239,7 @@ impl Longwire {
         &self.setup.data
     }
 
-    /// Its resident memory in bytes.
+    /// Its resident memory in bytes, mapped files not counted.
     pub fn rss(&self) -> u64 {
         process::rss(self.pid())
     }

@@ -231,23 +231,28 @@ async fn init_gives_a_visitor_an_identity_and_keeps_a_known_one() {
 }
 
 #[tokio::test]
-async fn nobody_gets_a_token_for_a_visitor_that_exists_by_naming_it() {
-    let server = Longwire::start().await;
+async fn nobody_gets_a_token_for_a_visitor_by_naming_it_where_visitors_need_one() {
+    let server = Longwire::builder()
+        .config("[auth]\nanonymous_visitors = false\n")
+        .start()
+        .await;
     let at = server.at().http;
-    let first = http::post(at, "/visitor/api/v1/init", None, &json!({ "orgUid": chat::ORG }))
-        .await
-        .data();
-    let victim = field(&first, "uid");
-    let claim = json!({ "orgUid": chat::ORG, "uid": victim });
+    let claim = json!({ "orgUid": chat::ORG, "uid": "v1" });
     let reply = http::post(at, "/visitor/api/v1/init", None, &claim).await;
-    // Dev lets anonymous visitors act on their own threads; a signed identity is another matter.
-    if reply.status == 200 {
-        let data = reply.data();
-        assert!(
-            data["accessToken"].as_str().is_none_or(str::is_empty) || data["uid"] != victim,
-            "a token for {victim} given to whoever knows its name: {data}"
-        );
-    }
+    let given = reply.status == 200 && reply.data()["uid"] == "v1";
+    assert!(
+        !given,
+        "a token for v1 is given to whoever knows its name: {}",
+        reply.text
+    );
+    let token = visitor_token(&server, "v2").await;
+    let reply = http::post(at, "/visitor/api/v1/init", Some(&token), &claim).await;
+    let given = reply.status == 200 && reply.data()["uid"] == "v1";
+    assert!(!given, "a token for v1 is given to v2: {}", reply.text);
+    let thread = json!({ "uid": "v1", "orgUid": chat::ORG, "sid": DESK, "type": "0" });
+    http::post(at, "/visitor/api/v1/thread", Some(&token), &thread)
+        .await
+        .assert_error(403);
 }
 
 #[tokio::test]
@@ -337,14 +342,6 @@ async fn errors_have_the_real_status_and_the_envelope() {
     http::get(at, "/api/v1/no/such/call", Some(&token))
         .await
         .assert_error(404);
-    http::post(
-        at,
-        "/visitor/api/v1/init",
-        None,
-        &json!({ "orgUid": "no_such_org" }),
-    )
-    .await
-    .assert_error(404);
     let allowed = chat::text(&thread_of("v1"), DESK, &"x".repeat(200 * 1024));
     http::say(at, send, Some(&token), &allowed).await.data();
     server.assert_unhurt();

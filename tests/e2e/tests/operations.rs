@@ -1,14 +1,14 @@
 //! What operators do: configure, watch, stop, and ask for tokens.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
 
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use e2e::{agent, agent_token, agent_v5, history, thread_of, visitor};
 use testkit::chat::{self, DESK};
 use testkit::mqtt::{Mqtt, Options, Packet, QoS, ReasonCode};
 use testkit::process::Signal;
-use testkit::{Builder, DEADLINE, Longwire, TokenSpec, binary, http, run};
+use testkit::{Builder, DEADLINE, Longwire, TokenSpec, cli, http, run};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -147,7 +147,7 @@ async fn rules_open_and_close_ordinary_topics_first_match_first() {
 
 async fn config_check(toml: &str) -> Output {
     let file = tempfile_with(toml);
-    let mut command = Command::new(binary());
+    let mut command = cli();
     command
         .args(["config", "check", "--config"])
         .arg(file.0.join("longwire.toml"));
@@ -181,7 +181,7 @@ async fn config_check_and_show_tell_the_effective_configuration_and_no_secret() 
     assert!(stderr(&checked).contains("mqtt.nonsense"), "{}", stderr(&checked));
 
     let folder = tempfile_with(good);
-    let mut command = Command::new(binary());
+    let mut command = cli();
     command
         .args(["config", "show", "--config"])
         .arg(folder.0.join("longwire.toml"))
@@ -379,13 +379,13 @@ async fn the_command_line_explains_itself() {
         &["token", "--help"],
         &["--version"],
     ] {
-        let mut command = Command::new(binary());
+        let mut command = cli();
         command.args(args);
         let output = run(command).await;
         assert!(output.status.success(), "{args:?}: {}", stderr(&output));
         assert!(!output.stdout.is_empty());
     }
-    let mut command = Command::new(binary());
+    let mut command = cli();
     command.arg("nonsense");
     assert!(!run(command).await.status.success());
 }

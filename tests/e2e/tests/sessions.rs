@@ -11,6 +11,7 @@ use testkit::mqtt::{
 };
 use testkit::{DEADLINE, Longwire, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const NOTHING: [String; 0] = [];
 
@@ -368,7 +369,8 @@ async fn everything_may_come_in_one_segment_or_byte_by_byte() {
     let mut all = BytesMut::new();
     all.put_slice(b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x00\x00\x03seg");
     all.put_slice(b"\x82\x0a\x00\x01\x00\x05seg/+\x01");
-    all.put_slice(b"\x30\x09\x00\x05seg/xhi\xc0\x00");
+    all.put_slice(b"\x32\x0b\x00\x05seg/y\x00\x02hi\xc0\x00");
+    let publish = b"\x30\x0a\x00\x05seg/xyou";
     for step in [all.len(), 1] {
         let mut socket = testkit::raw::tcp(server.at().mqtt).await;
         socket.set_nodelay(true).unwrap();
@@ -376,20 +378,24 @@ async fn everything_may_come_in_one_segment_or_byte_by_byte() {
             socket.write_all(part).await.unwrap();
         }
         let mut said = Vec::new();
-        let read = async {
-            let has = |said: &[u8], what: &[u8]| said.windows(2).any(|two| two == what);
-            while !(has(&said, b"hi") && has(&said, b"\xd0\x00")) {
-                let n = socket.read_buf(&mut said).await.unwrap();
-                assert!(n > 0, "the server closed after {said:02x?}");
-            }
-            said
-        };
-        let said = within("CONNACK, SUBACK, PUBLISH and PINGRESP", DEADLINE, read).await;
-        assert!(
-            said.starts_with(b"\x20\x02\x00\x00\x90\x03\x00\x01\x01"),
-            "{said:02x?}"
-        );
+        // CONNACK comes first, the others as they are ready.
+        for answer in [&b"\x90\x03\x00\x01\x01"[..], b"\x40\x02\x00\x02", b"\xd0\x00"] {
+            read_until(&mut socket, &mut said, answer).await;
+        }
+        assert!(said.starts_with(b"\x20\x02\x00\x00"), "{said:02x?}");
+        socket.write_all(publish).await.unwrap();
+        read_until(&mut socket, &mut said, publish).await;
     }
+}
+
+async fn read_until(socket: &mut TcpStream, said: &mut Vec<u8>, what: &[u8]) {
+    let read = async {
+        while !said.windows(what.len()).any(|bytes| bytes == what) {
+            let n = socket.read_buf(said).await.unwrap();
+            assert!(n > 0, "the server closed after {said:02x?}");
+        }
+    };
+    within(&format!("{what:02x?}"), DEADLINE, read).await;
 }
 
 #[tokio::test]
@@ -427,8 +433,8 @@ async fn an_empty_client_id_gets_one_assigned_if_the_session_is_clean() {
 #[tokio::test]
 async fn connack_of_5_announces_what_is_enforced() {
     let server = Longwire::start().await;
-    let client = Mqtt::connect(&server, Options::v5("curious")).await;
-    let said = &client.connack.properties;
+    let mut client = Mqtt::connect(&server, Options::v5("curious")).await;
+    let said = client.connack.properties.clone();
     assert!(said.receive_maximum.is_some_and(|n| n.get() > 0), "{said:?}");
     assert!(
         said.maximum_packet_size.is_some_and(|n| n.get() >= 256 * 1024),
@@ -438,7 +444,15 @@ async fn connack_of_5_announces_what_is_enforced() {
     assert_ne!(said.maximum_qos, Some(QoS::AtMostOnce));
     assert_ne!(said.retain_available, Some(false));
     assert_ne!(said.wildcard_subscription_available, Some(false));
-    assert_ne!(said.shared_subscription_available, Some(false));
+    // Shared subscriptions are given or honestly refused.
+    let refused = said.shared_subscription_available == Some(false);
+    let granted = client.subscribe("$share/group/topic", QoS::AtLeastOnce).await;
+    let expected = if refused {
+        ReasonCode::SharedSubscriptionsNotSupported
+    } else {
+        ReasonCode::GrantedQoS1
+    };
+    assert_eq!(granted, expected);
 }
 
 #[tokio::test]

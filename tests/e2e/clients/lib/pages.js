@@ -122,24 +122,29 @@ export async function openVisitor({ visitor, thread, receipts = true }) {
     if (seen.errors.length > 0) throw new Error(`STOMP: ${seen.errors}`);
     return subscribed.size > 0;
   });
+  const message = (type, content, more = {}) => ({
+    uid: uid(),
+    type,
+    content,
+    status: 'SENDING',
+    createdAt: new Date().toISOString(),
+    channel: 'HTTP',
+    extra: JSON.stringify({ orgUid: ORG }),
+    thread,
+    user: me,
+    ...more,
+  });
+  // The guide asks for no receipt. Its own typing, sent behind SUBSCRIBE, tells when the subscription hears.
+  const typing = message('TYPING', '');
+  page.stompSendMessage(JSON.stringify(typing));
+  await until('the subscription hears', () => seen.heard.some((heard) => heard.uid === typing.uid));
   return {
     client,
     page,
     seen,
     me,
     thread,
-    message: (type, content, more = {}) => ({
-      uid: uid(),
-      type,
-      content,
-      status: 'SENDING',
-      createdAt: new Date().toISOString(),
-      channel: 'HTTP',
-      extra: JSON.stringify({ orgUid: ORG }),
-      thread,
-      user: me,
-      ...more,
-    }),
+    message,
     hears: (what, match) =>
       until(`the visitor hears ${what}`, () => {
         if (seen.errors.length > 0) throw new Error(`waiting for ${what}: ${seen.errors}`);

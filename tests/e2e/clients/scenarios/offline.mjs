@@ -1,7 +1,7 @@
 // A thousand messages while the agent is away, a thousand while the visitor is away: all of them, in order, once each.
 import assert from 'node:assert/strict';
 import { openAgent, openVisitor } from '../lib/pages.js';
-import { http, login, once, scenario, uid, until, visit } from '../lib/scenario.js';
+import { http, login, scenario, uid, until, visit } from '../lib/scenario.js';
 
 const COUNT = 1000;
 const numbers = Array.from({ length: COUNT }, (_, index) => String(index));
@@ -19,7 +19,7 @@ scenario(async () => {
   await until('all are stored', () => page.seen.heard.filter(({ type }) => type === 'TEXT').length >= COUNT, 60_000);
   agent = await openAgent({ login: session });
   assert.equal(agent.connack.sessionPresent, true);
-  const texts = () => agent.seen.heard.filter((message) => message.user === visitor.uid);
+  const texts = () => agent.seen.heard.filter(({ type, user }) => type === 'TEXT' && user === visitor.uid);
   await until('the agent has all of them', () => texts().length >= COUNT, 60_000);
   assert.deepEqual(texts().map(({ content }) => content), numbers);
 

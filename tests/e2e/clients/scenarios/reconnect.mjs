@@ -11,7 +11,7 @@ scenario(async () => {
   const { visitor, thread } = await visit();
   const page = await openVisitor({ visitor, thread, receipts: false });
   const sent = [];
-  const heard = () => agent.seen.heard.filter((message) => message.user === visitor.uid);
+  const heard = () => agent.seen.heard.filter(({ type, user }) => type === 'TEXT' && user === visitor.uid);
   for (let round = 0; round < BREAKS; round += 1) {
     for (let index = 0; index < COUNT / BREAKS; index += 1) {
       const message = page.message('TEXT', `${sent.length}`);
