@@ -32,6 +32,8 @@ pub(crate) struct Owner {
     heads: HashMap<u128, Position, ahash::RandomState>,
     routed: FrameSeq,
     exceptions: BTreeMap<u64, Vec<Exception>>,
+    /// Monotonic: the store has not answered in time and is not asked before.
+    store_away_until: Duration,
 }
 
 impl Owner {
@@ -56,6 +58,7 @@ impl Owner {
             heads: HashMap::default(),
             routed: start,
             exceptions: BTreeMap::new(),
+            store_away_until: Duration::ZERO,
         };
         while owner.routed < head {
             let frames = reader.next().await?;

@@ -90,13 +90,20 @@ impl std::ops::Deref for With {
 async fn keep_owning(partition: PartitionId, config: &Config, deps: &With, stop: &Stop) {
     let name = format!("routing/{partition}");
     let mut pause = Duration::from_millis(100);
+    let mut last_epoch = None;
     while !stop.hard().is_cancelled() {
         let owning = async {
             let lease = deps
                 .leases
                 .acquire(&name, &deps.holder, config.lease.get())
                 .await?;
-            let owned = own(partition, &lease, config, deps).await;
+            // The same epoch again, because the lease could not be handed back: edges would take the new owner for the
+            // old one, which knew their filters. It is handed back now.
+            let owned = if last_epoch.replace(lease.epoch) == Some(lease.epoch) {
+                Ok(())
+            } else {
+                own(partition, &lease, config, deps).await
+            };
             if let Err(error) = deps.leases.release(&lease).await {
                 info!(%partition, %error, "a lease was not handed back");
             }

@@ -8,7 +8,7 @@ use model::{
     recall_allowed,
 };
 use rpc::persistence::Found;
-use tracing::debug;
+use tracing::{debug, info};
 use wire::envelope::uid_key;
 use wire::{Entry, Frame, Kind, Verdict};
 
@@ -17,6 +17,8 @@ use crate::memory::{Record, Seen, topic_key};
 
 /// How long to wait for the store before routing goes on without it.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long routing goes on without a store that has not answered, before it asks again.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(10);
 
 /// What becomes of an entry.
 pub(super) enum Judgement {
@@ -138,7 +140,7 @@ impl Owner {
     /// it has forgotten. When the store does not answer in time, routing goes on: live delivery does not wait for the
     /// store, and what is doubled then is kept out of history.
     pub(super) async fn look_up_old(&mut self, frames: &[(FrameSeq, Frame)]) -> Known {
-        if !self.memory.may_have_forgotten() {
+        if !self.memory.may_have_forgotten() || self.store_away_until > self.deps.clock.monotonic() {
             return Known::default();
         }
         let mut sent: HashMap<OrgId, Vec<(UserId, MessageUid)>> = HashMap::new();
@@ -180,7 +182,11 @@ impl Owner {
                 debug!(partition = %self.partition, %error, "routing without the store");
                 Known::default()
             }
-            Err(_) => Known::default(),
+            Err(_) => {
+                info!(partition = %self.partition, "the store does not answer; routing without it for a while");
+                self.store_away_until = self.deps.clock.monotonic() + LOOKUP_PAUSE;
+                Known::default()
+            }
         }
     }
 

@@ -1,0 +1,329 @@
+//! The one primitive: whoever attaches gets every entry after that, once, in order, whatever is lost on the way.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use auth::{Acl, AclConfig, KeyRing, Verifier};
+use backplane::lease::EmbeddedLeases;
+use backplane::presence::EmbeddedPresence;
+use edge::append::{Outcome, Ticket};
+use edge::consumer::Consumer;
+use edge::mailbox::Mailbox;
+use edge::{Core, Outside};
+use jiff::tz::TimeZone;
+use model::{OrgId, Origin, PartitionId, Partitioning, Position, Principal, Role, UserId};
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use routing::{Config, Deps, Service};
+use runtime::clock::Clock;
+use runtime::config::{HumanDuration, Secret};
+use runtime::lifecycle::{Stop, Tasks};
+use runtime::metrics::Metrics;
+use session::{Limits, Output};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use wire::{Entry, Kind};
+
+use crate::fakes::{FakeStore, LossyBus, MemJournal};
+
+const PARTITIONS: u16 = 3;
+const DESKS: u64 = 6;
+
+pub struct World {
+    journal: Arc<MemJournal>,
+    bus: Arc<LossyBus>,
+    pub store: Arc<FakeStore>,
+    leases: Arc<EmbeddedLeases>,
+    clock: Clock,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let journal = MemJournal::new(PARTITIONS, seed);
+        Self {
+            bus: LossyBus::new(seed),
+            store: FakeStore::new(&journal),
+            leases: Arc::new(EmbeddedLeases::new()),
+            clock: Clock::system(),
+            journal,
+        }
+    }
+
+    pub fn routing(&self, holder: u64) -> Tasks {
+        self.routing_that(holder, |_| {})
+    }
+
+    pub fn routing_that(&self, holder: u64, configure: impl FnOnce(&mut Config)) -> Tasks {
+        let tasks = Tasks::new(Stop::new());
+        let mut config = Config {
+            lease: HumanDuration::from_secs(5),
+            ..Config::default()
+        };
+        configure(&mut config);
+        let deps = Deps {
+            journal: self.journal.clone(),
+            bus: self.bus.clone(),
+            leases: self.leases.clone(),
+            persistence: self.store.clone(),
+            partitioning: Partitioning::new(PARTITIONS),
+            recall_window: 120_000,
+            holder: format!("owner-{holder}"),
+            clock: self.clock.clone(),
+            metrics: Metrics::new().service("routing"),
+        };
+        Service::new(config, deps).start(&tasks);
+        tasks
+    }
+
+    /// What the agent of the desk "desk" gets from now on.
+    pub async fn listen(&self, core: &Arc<Core>) -> Got {
+        core.ready().await;
+        let (got, (tx, rx)) = (Got::default(), oneshot::channel());
+        let rng = StdRng::seed_from_u64(0);
+        tokio::spawn(subscriber(core.clone(), "desk".into(), got.clone(), tx, rng));
+        rx.await.unwrap();
+        // Until the owners know.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        got
+    }
+
+    pub fn edge(&self) -> (Arc<Core>, Tasks) {
+        let auth = auth::Config {
+            secret: Secret::new("0123456789abcdef0123456789abcdef"),
+            ..auth::Config::default()
+        };
+        let keys = Arc::new(KeyRing::build(&auth).unwrap());
+        let outside = Outside {
+            journal: self.journal.clone(),
+            bus: self.bus.clone(),
+            presence: Arc::new(EmbeddedPresence::new()),
+            persistence: self.store.clone(),
+            verifier: Arc::new(Verifier::new(&auth, keys, self.clock.clone())),
+            acl: Acl::new(&AclConfig::default()),
+            partitioning: Partitioning::new(PARTITIONS),
+            zone: TimeZone::UTC,
+            clock: self.clock.clone(),
+            metrics: Metrics::new().service("edge"),
+            role: "test",
+        };
+        let config = edge::Config {
+            commit_timeout: HumanDuration::from_secs(60),
+            ..edge::Config::default()
+        };
+        let (core, tasks) = (Core::new(config, outside), Tasks::new(Stop::new()));
+        core.start(&tasks);
+        (core, tasks)
+    }
+}
+
+fn message(n: u64, desk: u64, visitor: u64) -> Entry {
+    Entry {
+        kind: Kind::Chat.into(),
+        org: "o".into(),
+        topic: format!("org/agent/desk{desk}/v{visitor}"),
+        sender: "sender".into(),
+        author: "sender".into(),
+        uid: format!("m{n}"),
+        r#type: "TEXT".into(),
+        digest: n,
+        ..Entry::default()
+    }
+}
+
+/// What a subscriber got, in order.
+pub type Got = Arc<Mutex<Vec<(PartitionId, Position, String)>>>;
+
+struct Subscriber {
+    desk: u64,
+    /// The first message that it must get.
+    since: u64,
+    got: Got,
+    task: JoinHandle<()>,
+}
+
+/// A connection of the agent of a desk: acknowledges everything at once, but looks up only now and then. Its mailbox,
+/// buffer and window are small, so that it falls behind.
+async fn subscriber(core: Arc<Core>, desk: String, got: Got, begun: oneshot::Sender<()>, mut rng: StdRng) {
+    let mut who = Principal::new(OrgId::new("o"), UserId::new("agent"), Role::Agent, Origin::Token);
+    who.aliases = vec![UserId::new(desk)].into();
+    let mailbox = Mailbox::new(4, 1 << 20);
+    let limits = Limits {
+        window: 3,
+        buffer_items: 4,
+        page_entries: 5,
+        ..Limits::default()
+    };
+    core.attachments.join(&mailbox);
+    let mut consumer = Consumer::new(core, Arc::new(who), "c", mailbox.clone(), limits, None);
+    consumer.begin(true, &[]);
+    let mut begun = Some(begun);
+    let (mut mail, mut write) = (Vec::new(), Vec::new());
+    loop {
+        if let Some(begun) = begun.take_if(|_| consumer.is_attached()) {
+            begun.send(()).unwrap();
+        }
+        consumer.outputs(&mut write);
+        let any = !write.is_empty();
+        for output in write.drain(..) {
+            let Output::Send {
+                packet_id, item, dup, ..
+            } = output
+            else {
+                continue;
+            };
+            assert!(!dup, "nothing was handed out twice");
+            let delivery = &item.delivery;
+            got.lock()
+                .push((delivery.partition, delivery.position, delivery.entry.uid.clone()));
+            if let Some(id) = packet_id {
+                consumer.ack(id);
+            }
+        }
+        if any {
+            continue;
+        }
+        if rng.random_ratio(1, 3) {
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..40))).await;
+        }
+        tokio::select! {
+            () = mailbox.take(&mut mail) => {
+                for one in mail.drain(..) {
+                    consumer.mail(one);
+                }
+            }
+            () = consumer.fetched() => {}
+        }
+    }
+}
+
+async fn simulate(seed: u64) {
+    let (world, mut rng) = (World::new(seed), StdRng::seed_from_u64(seed));
+    let mut routing = world.routing(0);
+    let edges = [world.edge(), world.edge()];
+    for (core, _) in &edges {
+        core.ready().await;
+    }
+    // Loss heals: the next attach brings what an earlier fault has hidden. So some runs lose little, some nothing.
+    let pick = |rng: &mut StdRng, rates: [u32; 3]| rates[rng.random_range(0..3)];
+    world
+        .bus
+        .frames
+        .store(pick(&mut rng, [0, 4, 60]), Ordering::Relaxed);
+    world
+        .bus
+        .requests
+        .store(pick(&mut rng, [0, 4, 20]), Ordering::Relaxed);
+    let mut subscribers: Vec<Subscriber> = Vec::new();
+    let settled = Arc::new(Mutex::new(HashMap::<u64, Outcome>::new()));
+    let (mut n, mut owners, mut sent) = (0, 0, Vec::new());
+    for _ in 0..400 {
+        match rng.random_range(0..100) {
+            0..3 => {
+                routing.kill();
+                owners += 1;
+                routing = world.routing(owners);
+            }
+            3..12 if subscribers.len() < 30 => {
+                let (core, desk) = (
+                    edges[rng.random_range(0..2)].0.clone(),
+                    rng.random_range(0..DESKS),
+                );
+                let (got, (tx, rx)) = (Got::default(), oneshot::channel());
+                let own = StdRng::seed_from_u64(rng.random());
+                let task = tokio::spawn(subscriber(core, format!("desk{desk}"), got.clone(), tx, own));
+                rx.await.unwrap();
+                subscribers.push(Subscriber {
+                    desk,
+                    since: n,
+                    got,
+                    task,
+                });
+            }
+            12..30 => tokio::time::sleep(Duration::from_millis(rng.random_range(0..50))).await,
+            30 => tokio::time::sleep(Duration::from_secs(rng.random_range(0..8))).await,
+            _ => {
+                for _ in 0..rng.random_range(1..8) {
+                    let core = edges[rng.random_range(0..2)].0.clone();
+                    let desk = rng.random_range(0..DESKS);
+                    let entry = message(n, desk, rng.random_range(0..3));
+                    sent.push(desk);
+                    let (settled, number) = (settled.clone(), n);
+                    n += 1;
+                    tokio::spawn(async move {
+                        let outcome = core.appender.append_and_wait(&entry).await;
+                        settled.lock().insert(number, outcome);
+                    });
+                }
+            }
+        }
+    }
+    // What is lost now is noticed by the count alone.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.bus.frames.store(0, Ordering::Relaxed);
+    world.bus.requests.store(0, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    check(seed, &sent, &subscribers, &settled.lock());
+    routing.kill();
+    edges.iter().for_each(|(_, tasks)| tasks.kill());
+    subscribers.iter().for_each(|s| s.task.abort());
+}
+
+fn check(seed: u64, sent: &[u64], subscribers: &[Subscriber], settled: &HashMap<u64, Outcome>) {
+    assert_eq!(
+        settled.len(),
+        sent.len(),
+        "seed {seed}: every message has an outcome"
+    );
+    let stored = |o: &Outcome| matches!(o, Outcome::Stored { duplicate: false, .. });
+    assert!(settled.values().all(stored), "seed {seed}: {settled:?}");
+    for s in subscribers {
+        assert!(!s.task.is_finished(), "seed {seed}: a subscriber died");
+        let (got, mut last) = (s.got.lock(), HashMap::new());
+        for (partition, position, uid) in got.iter() {
+            let before = last.insert(*partition, *position);
+            assert!(
+                before.is_none_or(|b| b < *position),
+                "seed {seed}: {uid} at {position} after {before:?}"
+            );
+        }
+        let uids: HashSet<&str> = got.iter().map(|(.., uid)| uid.as_str()).collect();
+        let due = (0u64..).zip(sent).skip(usize::try_from(s.since).unwrap());
+        let missing: Vec<u64> = due
+            .filter(|(m, desk)| **desk == s.desk && !uids.contains(format!("m{m}").as_str()))
+            .map(|(m, _)| m)
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "seed {seed}: missing after {}: {missing:?}",
+            s.since
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_attaches_gets_everything_after_that_once_and_in_order_whatever_is_lost() {
+    let first = std::env::var("LONGWIRE_SEED").ok().map(|s| s.parse().unwrap());
+    for seed in first.map_or(0..40, |seed| seed..seed + 1) {
+        simulate(seed).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_nobody_waits_for_is_settled_all_the_same() {
+    let world = World::new(1);
+    let (core, _edge) = world.edge();
+    let routing = world.routing(0);
+    // At once: routing may not have heard of the edge yet.
+    let outcome = core.appender.append_and_wait(&message(1, 1, 1)).await;
+    assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
+    let entry = message(2, 1, 1);
+    core.appender.append(
+        entry.partition(core.partitioning),
+        entry.to_bytes(),
+        Ticket::Nobody,
+    );
+    routing.kill();
+}

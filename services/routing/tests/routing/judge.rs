@@ -1,0 +1,203 @@
+//! Which entries are routed, seen from an edge: the outcomes of its messages.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use edge::append::Outcome;
+use model::{MessageUid, Position, ReceiptKind, Role, UserId};
+use tokio::time::Instant;
+use wire::{Entry, Kind};
+
+use crate::attach::World;
+use crate::fakes::found;
+
+const TOPIC: &str = "org/agent/desk/visitor";
+/// Long after the recall window of what is sent at 0.
+const LATE: u64 = 1_000_000;
+
+fn text(uid: &str, sender: &str, digest: u64, at: u64) -> Entry {
+    Entry {
+        kind: Kind::Chat.into(),
+        org: "o".into(),
+        topic: TOPIC.into(),
+        sender: sender.into(),
+        sender_role: Role::Visitor.number(),
+        author: sender.into(),
+        uid: uid.into(),
+        r#type: "TEXT".into(),
+        accepted_at: at,
+        client_time: at,
+        digest,
+        ..Entry::default()
+    }
+}
+
+fn about(kind: Kind, r#type: &str, uid: &str, sender: &str, target: &str, at: u64) -> Entry {
+    Entry {
+        kind: kind.into(),
+        r#type: r#type.into(),
+        target: target.into(),
+        state: match r#type {
+            "READ" => ReceiptKind::Read as u32,
+            "DELIVERED" => ReceiptKind::Delivered as u32,
+            _ => 0,
+        },
+        ..text(uid, sender, 99, at)
+    }
+}
+
+fn stored(outcome: &Outcome) -> (Position, bool) {
+    match outcome {
+        Outcome::Stored { position, duplicate } => (*position, *duplicate),
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resend_gets_the_first_ones_position_and_another_payload_a_conflict() {
+    let world = World::new(1);
+    let _routing = world.routing(0);
+    let (core, _edge) = world.edge();
+    let say = async |entry: Entry| core.appender.append_and_wait(&entry).await;
+    let (first, again) = (say(text("1", "a", 7, 5)).await, say(text("1", "a", 7, 9)).await);
+    assert_eq!(stored(&first), (stored(&again).0, false));
+    assert!(stored(&again).1);
+    assert_eq!(say(text("1", "a", 8, 9)).await, Outcome::Conflict);
+    assert!(
+        !stored(&say(text("1", "b", 8, 9)).await).1,
+        "another sender's uid is another uid"
+    );
+    // In one frame as well, and after a change of owner.
+    let (one, two, three) = tokio::join!(
+        say(text("2", "a", 1, 9)),
+        say(text("2", "a", 1, 9)),
+        say(text("2", "a", 2, 9))
+    );
+    assert_eq!(stored(&one).0, stored(&two).0);
+    assert!(stored(&two).1 && three == Outcome::Conflict);
+    _routing.kill();
+    let _next = world.routing(1);
+    assert!(stored(&say(text("1", "a", 7, 5)).await).1);
+    assert_eq!(say(text("2", "a", 3, 9)).await, Outcome::Conflict);
+    assert_eq!(
+        world.store.lookups.load(Ordering::Relaxed),
+        0,
+        "it has seen the log from its beginning"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_resend_is_looked_up_in_the_store() {
+    let world = World::new(1);
+    let _routing = world.routing_that(0, |c| c.remembered_messages = 3);
+    let (core, _edge) = world.edge();
+    let say = async |entry: Entry| core.appender.append_and_wait(&entry).await;
+    for n in 0..20 {
+        say(text(&format!("m{n}"), "a", n, LATE + n * 10_000)).await;
+    }
+    let known = found(TOPIC, "a", 7, 5);
+    world
+        .store
+        .sent
+        .lock()
+        .insert((UserId::new("a"), MessageUid::new("old")), known.clone());
+    assert_eq!(stored(&say(text("old", "a", 7, 5)).await), (known.position, true));
+    assert_eq!(say(text("old", "a", 8, 5)).await, Outcome::Conflict);
+    let before = world.store.lookups.load(Ordering::Relaxed);
+    assert!(!stored(&say(text("new", "a", 7, LATE * 2)).await).1);
+    assert_eq!(
+        world.store.lookups.load(Ordering::Relaxed),
+        before,
+        "what is new is not looked up"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_holds_live_delivery_up_once_and_not_for_every_frame() {
+    let world = World::new(1);
+    let _routing = world.routing_that(0, |c| c.remembered_messages = 3);
+    let (core, _edge) = world.edge();
+    let say = async |entry: Entry| core.appender.append_and_wait(&entry).await;
+    for n in 0..5 {
+        say(text(&format!("m{n}"), "a", n, LATE + n * 10_000)).await;
+    }
+    world.store.hangs.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    for n in 0..20 {
+        // Without a time of their own they could be anything.
+        assert!(!stored(&say(text(&format!("x{n}"), "a", n, 0)).await).1);
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recall_is_its_authors_within_the_window_or_an_agents_of_the_thread() {
+    let world = World::new(1);
+    let _routing = world.routing(0);
+    let (core, _edge) = world.edge();
+    let say = async |entry: Entry| core.appender.append_and_wait(&entry).await;
+    say(text("1", "a", 7, 5)).await;
+    let recall =
+        |uid: &str, sender: &str, target: &str, at| about(Kind::Recall, "RECALL", uid, sender, target, at);
+    assert_eq!(say(recall("r1", "b", "1", 6)).await, Outcome::Forbidden);
+    assert_eq!(say(recall("r2", "a", "1", LATE)).await, Outcome::Rejected);
+    assert_eq!(say(recall("r3", "a", "nothing", 6)).await, Outcome::Rejected);
+    assert!(
+        !stored(&say(recall("r1", "a", "1", 6)).await).1,
+        "a refused recall does not use its uid up"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn receipts_go_forward_only_and_not_to_their_own_authors_messages() {
+    let world = World::new(1);
+    let _routing = world.routing(0);
+    let (core, _edge) = world.edge();
+    let got = world.listen(&core).await;
+    let say = async |entry: Entry| stored(&core.appender.append_and_wait(&entry).await);
+    let receipt = |uid: &str, kind: &str, sender: &str| about(Kind::Receipt, kind, uid, sender, "1", 9);
+    say(text("1", "a", 7, 5)).await;
+    say(receipt("own", "READ", "a")).await;
+    say(receipt("d1", "DELIVERED", "b")).await;
+    say(receipt("d2", "DELIVERED", "b")).await;
+    say(receipt("r1", "READ", "b")).await;
+    say(receipt("d3", "DELIVERED", "c")).await;
+    say(text("marker", "a", 7, 5)).await;
+    let uids = || got.lock().iter().map(|(.., uid)| uid.clone()).collect::<Vec<_>>();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if uids().contains(&"marker".to_owned()) {
+            break;
+        }
+    }
+    assert_eq!(uids(), ["1", "d1", "r1", "marker"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_in_the_log_reaches_those_who_are_there_and_has_no_number() {
+    let world = World::new(1);
+    let _routing = world.routing(0);
+    let (core, _edge) = world.edge();
+    let got = world.listen(&core).await;
+    let typing = Entry {
+        kind: Kind::Transient.into(),
+        r#type: "TYPING".into(),
+        ..text("t", "visitor", 0, 5)
+    };
+    core.send_transient(&typing).await;
+    let refused = Entry {
+        kind: Kind::Chat.into(),
+        ..text("smuggled", "visitor", 0, 5)
+    };
+    core.send_transient(&refused).await;
+    core.appender.append_and_wait(&text("1", "a", 7, 5)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let got: Arc<_> = got;
+    let seen: Vec<_> = got
+        .lock()
+        .iter()
+        .map(|(_, p, uid)| (*p > Position::START, uid.clone()))
+        .collect();
+    assert_eq!(seen, [(false, "t".to_owned()), (true, "1".to_owned())]);
+}

@@ -1,0 +1,6 @@
+//! Routing over fakes of its seams, and together with the receiving side of edges.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
+
+mod attach;
+mod fakes;
+mod judge;
