@@ -88,6 +88,9 @@ pub struct Consumer {
     kept: VecDeque<Item>,
     /// Threads that the user is no longer to see: what is buffered of them is not handed out.
     revoked: Vec<TopicName>,
+    /// Partitions in which the session begins when its first attach is complete, with the highest position that came
+    /// before that.
+    fresh: Vec<(PartitionId, Position)>,
     /// How far the saved session had got.
     resumed: Vec<(PartitionId, Position)>,
     /// Whether it follows its user into the threads that the user is made a member of.
@@ -144,6 +147,7 @@ impl Consumer {
             held: Vec::new(),
             kept: VecDeque::new(),
             revoked: Vec::new(),
+            fresh: Vec::new(),
             resumed,
             entitled: false,
         }
@@ -199,11 +203,9 @@ impl Consumer {
             .collect();
         let known: Vec<PartitionId> = self.session.partitions().collect();
         let (token, entered) = self.enter(&filters);
-        for (partition, given_out) in entered {
-            if !known.contains(&partition) {
-                // It begins here; but until the owner has answered, what comes live has holes.
-                self.session.boundary(partition, given_out, &mut self.out);
-                self.session.gap(partition);
+        for (partition, _) in entered {
+            if !known.contains(&partition) && self.fresh.iter().all(|(p, _)| *p != partition) {
+                self.fresh.push((partition, Position::START));
             }
         }
         self.initial_attach = Some(token);
@@ -282,6 +284,8 @@ impl Consumer {
     /// Deals with mail about receiving; gives back what is not.
     pub fn mail(&mut self, mail: Mail) -> Left {
         match mail {
+            Mail::Live(delivery) if self.is_early(delivery.partition, delivery.position) => Left::Nothing,
+            Mail::Boundary(partition, boundary) if self.is_early(partition, boundary) => Left::Nothing,
             Mail::Live(delivery) => {
                 if let Some(item) = self.item(delivery) {
                     self.session.live(item, &mut self.out);
@@ -304,6 +308,39 @@ impl Consumer {
         }
     }
 
+    /// Whether this comes before the session has begun in its partition; then it is only noted how far things have got.
+    fn is_early(&mut self, partition: PartitionId, position: Position) -> bool {
+        let fresh = self.fresh.iter_mut().find(|(p, _)| *p == partition);
+        fresh.map(|(_, early)| *early = position.max(*early)).is_some()
+    }
+
+    /// The session begins where its topics were attached, neither before nor after: what came live meanwhile is read.
+    fn begin_fresh(&mut self, boundaries: &[Boundaries]) {
+        for (partition, early) in std::mem::take(&mut self.fresh) {
+            let of_partition = boundaries.iter().flatten().filter(|(p, _)| *p == partition);
+            let boundary = of_partition.map(|(_, b)| *b).max().unwrap_or_default();
+            self.session.boundary(partition, boundary, &mut self.out);
+            if early > boundary {
+                self.session.gap(partition);
+                self.hold(partition, early);
+            }
+        }
+    }
+
+    /// Waits until what it receives from the beginning is attached. Returns mail that is about something else, for later.
+    pub async fn attached_from_the_beginning(&mut self) -> Vec<Mail> {
+        let (mut taken, mut later) = (Vec::new(), Vec::new());
+        while !self.is_attached() {
+            let mailbox = self.mailbox.clone();
+            mailbox.take(&mut taken).await;
+            later.extend(taken.drain(..).filter_map(|mail| match self.mail(mail) {
+                Left::Mail(mail) => Some(mail),
+                Left::Nothing | Left::Attached(..) => None,
+            }));
+        }
+        later
+    }
+
     fn attached(&mut self, token: u64, boundaries: Vec<Boundaries>) -> Left {
         let initial = self.initial_attach == Some(token);
         let grant = self.grants.iter().position(|(t, _)| *t == token);
@@ -312,6 +349,7 @@ impl Consumer {
         }
         if initial {
             self.initial_attach = None;
+            self.begin_fresh(&boundaries);
             // Nothing comes live in the others; what is owed of them has to be read all the same.
             let others: Vec<PartitionId> = self.session.partitions().collect();
             others.into_iter().for_each(|p| self.hold(p, Position::START));

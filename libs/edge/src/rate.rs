@@ -41,13 +41,16 @@ impl Bucket {
     }
 }
 
+/// A bucket that several connections share.
+pub type Shared = Arc<Mutex<Bucket>>;
+
 /// The buckets of the users that are connected to an edge. Empty when there is no limit.
 #[derive(Debug, Default)]
-pub struct UserRates(Mutex<HashMap<(OrgId, UserId), Arc<Mutex<Bucket>>>>);
+pub struct UserRates(Mutex<HashMap<(OrgId, UserId), Shared>>);
 
 impl UserRates {
     /// The bucket that all connections of the user share; none for a rate of 0.
-    pub fn enter(&self, who: &Principal, rate: u32, now: Duration) -> Option<Arc<Mutex<Bucket>>> {
+    pub fn enter(&self, who: &Principal, rate: u32, now: Duration) -> Option<Shared> {
         if rate == 0 {
             return None;
         }
@@ -60,7 +63,7 @@ impl UserRates {
     }
 
     /// A connection gives its bucket back; the last one takes it away.
-    pub fn leave(&self, who: &Principal, bucket: Option<Arc<Mutex<Bucket>>>) {
+    pub fn leave(&self, who: &Principal, bucket: Option<Shared>) {
         let Some(bucket) = bucket else { return };
         let mut buckets = self.0.lock();
         // This one and the table's.

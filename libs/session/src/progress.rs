@@ -186,6 +186,15 @@ impl<E: Item> Session<E> {
         existing.is_some()
     }
 
+    /// A subscription that was just made begins at `start` and no earlier: its filter has been attached there.
+    pub fn subscribed_at(&mut self, filter: &TopicFilter, start: Vec<(PartitionId, Position)>) {
+        if let Some(subscription) = self.subscriptions.iter_mut().find(|s| s.filter == *filter) {
+            subscription.start = start;
+            self.touch();
+            self.prune_starts();
+        }
+    }
+
     /// Ends a subscription; says whether there was one. What is in flight is completed.
     pub fn unsubscribe(&mut self, filter: &TopicFilter) -> bool {
         let found = self.subscriptions.iter().position(|s| s.filter == *filter);

@@ -12,7 +12,7 @@ use mqtt_codec::{
     ConnAck, Connect, Decoder, Packet, PublishProperties, QoS, ReasonCode, Utf8, Version, WillProperties,
 };
 use rpc::ErrorKind;
-use rpc::persistence::{CloseSession, OpenSession, SessionKey, Will};
+use rpc::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
 use runtime::lifecycle::Stop;
 use session::{Limits as SessionLimits, SavedState};
 use tokio::time::Instant;
@@ -24,6 +24,8 @@ use crate::publish::encode_properties;
 use crate::service::Edge;
 use crate::transport::{Turn, Wire};
 
+/// How long a client waits for CONNACK when the owners of its partitions do not answer.
+const ATTACH_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// Topic aliases that a client may use.
 pub(crate) const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 
@@ -41,7 +43,7 @@ pub(crate) async fn serve(mut wire: Wire, edge: &Arc<Edge>, deadline: Instant, s
         Err(refused) => {
             edge.metrics.connect(refused.code);
             debug!(code = refused.code, detail = %refused.detail, "refused a connection");
-            if let Some((version, connack)) = refused.connack
+            if let Some((version, connack)) = refused.connack.map(|c| *c)
                 && let Err(error) = Packet::ConnAck(Box::new(connack)).encode(version, &mut out)
             {
                 debug!(%error, "a CONNACK cannot say it");
@@ -56,7 +58,7 @@ pub(crate) async fn serve(mut wire: Wire, edge: &Arc<Edge>, deadline: Instant, s
 struct Refused {
     code: &'static str,
     detail: String,
-    connack: Option<(Version, ConnAck)>,
+    connack: Option<Box<(Version, ConnAck)>>,
 }
 
 impl Refused {
@@ -78,7 +80,7 @@ impl Refused {
         Self {
             code,
             detail,
-            connack: Some((version, connack)),
+            connack: Some(Box::new((version, connack))),
         }
     }
 
@@ -165,7 +167,7 @@ async fn read_connect(
                 return Err(Refused {
                     code: "protocol",
                     detail: error.to_string(),
-                    connack,
+                    connack: connack.map(Box::new),
                 });
             }
         }
@@ -354,7 +356,28 @@ async fn start_session(
     consumer.check_subscriptions().await?;
     core.attachments.join(&mailbox);
     consumer.begin(true, &threads);
-    opening.is_complete();
+    // CONNACK waits until nothing can be missed any more, and until a kept session would begin here after a crash too.
+    let attached = tokio::time::timeout(ATTACH_LIMIT, consumer.attached_from_the_beginning()).await;
+    let Ok(later) = attached else {
+        consumer.leave();
+        return Err(Refusal::new(
+            ErrorKind::Unavailable,
+            "the server is not ready to route; connect again",
+        ));
+    };
+    later.into_iter().for_each(|mail| mailbox.push(mail));
+    if !present && expiry > 0 {
+        let save = SaveSession {
+            key: key.clone(),
+            epoch: opened.epoch,
+            state: consumer.state(),
+        };
+        if let Err(refused) = core.persistence.save_sessions(vec![save]).await {
+            consumer.leave();
+            return Err(refused.into());
+        }
+    }
+    opening.complete();
     Ok(Box::new(Start {
         connack: connack(edge, &connect, &client, assigned, present, expiry),
         decoder,
@@ -384,7 +407,7 @@ struct Opening {
 }
 
 impl Opening {
-    fn is_complete(mut self) {
+    fn complete(mut self) {
         self.number = 0;
     }
 }

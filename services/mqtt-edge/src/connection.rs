@@ -9,13 +9,12 @@ use backplane::presence::Presence;
 use bytes::BytesMut;
 use edge::consumer::{Consumer, Item, Left};
 use edge::mailbox::{Mail, Mailbox};
-use edge::rate::Bucket;
+use edge::rate::{Bucket, Shared};
 use model::Principal;
 use mqtt_codec::{
     Ack, ConnAck, DecodeError, Decoder, Disconnect, DisconnectProperties, Packet, PacketId, Publish,
     ReasonCode, Utf8, Version, encode_pingresp,
 };
-use parking_lot::Mutex;
 use rand::Rng;
 use rpc::persistence::{CloseSession, SessionKey};
 use runtime::lifecycle::Stop;
@@ -117,7 +116,7 @@ pub(crate) struct Connection {
     pub out: BytesMut,
     pub outbox: Outbox,
     pub rate: Bucket,
-    pub user_rate: Option<Arc<Mutex<Bucket>>>,
+    pub user_rate: Option<Shared>,
     /// Reading pauses until then: a 3.1.1 client was too fast.
     pub paused_until: Option<Instant>,
     pub aliases: HashMap<u16, Utf8>,

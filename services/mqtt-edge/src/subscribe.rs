@@ -20,6 +20,8 @@ pub(crate) struct PendingSubscribe {
     token: u64,
     packet_id: PacketId,
     reasons: Vec<ReasonCode>,
+    /// What is being attached, in order, and whether the subscription existed before.
+    filters: Vec<(TopicFilter, bool)>,
     /// Filters that retained messages are due for, with the QoS granted and whether they existed before.
     retained: Vec<(TopicFilter, u8)>,
 }
@@ -43,17 +45,19 @@ impl Connection {
                     if due && ChatTopic::parse(&filter).is_none() {
                         retained.push((filter.clone(), asked.qos as u8));
                     }
-                    filters.push(filter);
+                    filters.push((filter, existed));
                 }
                 Err(reason) => reasons.push(reason),
             }
         }
         // SUBACK waits until nothing can be missed any more.
-        let token = self.consumer.attach(&filters);
+        let attach: Vec<TopicFilter> = filters.iter().map(|(filter, _)| filter.clone()).collect();
+        let token = self.consumer.attach(&attach);
         self.subscribes.push(PendingSubscribe {
             token,
             packet_id: subscribe.packet_id,
             reasons,
+            filters,
             retained,
         });
         Ok(())
@@ -104,6 +108,11 @@ impl Connection {
             return;
         };
         let pending = self.subscribes.remove(i);
+        for ((filter, existed), boundaries) in pending.filters.iter().zip(boundaries) {
+            if !existed {
+                self.consumer.session.subscribed_at(filter, boundaries.to_vec());
+            }
+        }
         let suback = SubAck {
             packet_id: pending.packet_id,
             properties: Default::default(),
