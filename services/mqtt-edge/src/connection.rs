@@ -30,8 +30,8 @@ use crate::transport::{Turn, Wire};
 
 /// Above this many unwritten bytes the client is taken to be slow: nothing more is handed out to it.
 const HIGH_WATER: usize = 128 * 1024;
-/// How long after its expiry a token's connection ends at the latest.
-const EXPIRY_CHECK: Duration = Duration::from_secs(10);
+/// How long after its expiry a token's connection ends at the latest, should the wall clock be set meanwhile.
+const EXPIRY_CHECK: Duration = Duration::from_secs(25);
 /// How long the address book has for an entry.
 const PRESENCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an ending connection waits to hear what became of QoS 2 messages, so that its session can tell a resend.
@@ -450,8 +450,9 @@ impl Connection {
         if !self.keep_alive.is_zero() {
             due = due.min((self.last_read + self.keep_alive).max(now + Duration::from_millis(1)));
         }
-        if self.who.expires_at.is_some() {
-            due = due.min(now + EXPIRY_CHECK);
+        if let Some(at) = self.who.expires_at {
+            let left = at.saturating_sub(self.edge.core.clock.unix_millis() / 1000);
+            due = due.min(now + Duration::from_secs(left.max(1)).min(EXPIRY_CHECK));
         }
         if self.is_dirty() {
             due = due.min(now + self.edge.core.saver.interval());

@@ -6,3 +6,4 @@ mod publish;
 mod rig;
 mod sessions;
 mod subscribe;
+mod transport;

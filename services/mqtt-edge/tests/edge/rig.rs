@@ -43,7 +43,6 @@ pub struct Rig {
 pub struct Edge {
     pub tcp: SocketAddr,
     pub ws: SocketAddr,
-    pub core: Arc<Core>,
     tasks: Tasks,
 }
 
@@ -161,14 +160,14 @@ impl Rig {
         };
         configure(&mut config);
         let deps = Deps {
-            core: core.clone(),
+            core,
             auth: self.auth.clone(),
             metrics: metrics.service("mqtt_edge"),
         };
         let service = Service::bind(config, deps).await.unwrap();
         let (tcp, ws) = (service.tcp_addr(), service.ws_addr());
         service.start(&tasks);
-        Edge { tcp, ws, core, tasks }
+        Edge { tcp, ws, tasks }
     }
 
     pub fn token(&self, user: &str, role: Role, aliases: &[&str]) -> String {

@@ -286,21 +286,100 @@ async fn a_client_that_is_silent_for_one_and_a_half_keep_alives_is_closed_and_on
 }
 
 #[tokio::test]
-async fn what_was_sent_right_after_a_connack_reaches_the_new_session_though_routing_is_away() {
+async fn a_new_session_hears_what_is_said_after_its_connack_though_routing_was_away() {
     let mut rig = Rig::start().await;
     let edge = rig.edge().await;
     let mut before = edge.connect(rig.agent("before", Version::V5)).await;
     before.ping().await;
-    rig.kill_routing();
     let token = rig.token("fresh", Role::Agent, &["desk"]);
-    let mut fresh = edge.connect(Options::v5("fresh/web/1").token(&token)).await;
+    rig.kill_routing();
+    let connecting = edge.connect(Options::v5("fresh/web/1").token(&token));
+    let (mut fresh, ()) = tokio::join!(connecting, async { rig.start_routing() });
     let topic = testkit::chat::agent_topic("desk", "visitor");
     let message = testkit::chat::text(&topic, "fresh", "hello");
-    let publish = fresh
-        .start_publish(&topic, testkit::chat::encode(&message), QoS::AtLeastOnce)
-        .await;
-    rig.start_routing();
+    fresh.say(&message).await;
     let echo = fresh.hear_until(|m| m.uid == message.uid).await;
     assert_eq!(echo.status, "SUCCESS");
-    fresh.acknowledged(publish.unwrap()).await;
+}
+
+#[tokio::test]
+async fn live_delivery_goes_on_without_a_gap_when_routing_dies() {
+    let mut rig = Rig::start().await;
+    let (one, two) = (rig.edge().await, rig.edge().await);
+    let mut reader = one.connect(Options::v5("reader")).await;
+    reader.subscribe("on/+", QoS::AtLeastOnce).await;
+    let mut writer = two.connect(Options::v5("writer")).await;
+    let mut next = 0;
+    for _ in 0..3 {
+        let mut ids = Vec::new();
+        for n in next..next + 50 {
+            if n == next + 25 {
+                rig.kill_routing();
+            }
+            let topic = format!("on/{}", n % 4);
+            let id = writer
+                .start_publish(&topic, n.to_string(), QoS::AtLeastOnce)
+                .await;
+            ids.push(id.unwrap());
+        }
+        rig.start_routing();
+        for id in ids {
+            writer.acknowledged(id).await;
+        }
+        let mut last = [None; 4];
+        for _ in 0..50 {
+            let n: usize = hear(&mut reader).await.parse().unwrap();
+            assert!(
+                last[n % 4].replace(n) < Some(n),
+                "{n}: in order within a topic, and once"
+            );
+        }
+        next += 50;
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_of_a_stored_session_ends_with_the_right_to_it() {
+    let mut rig = Rig::start().await;
+    let edge = rig.edge().await;
+    let options = || Options::v5("stale").persistent();
+    let mut reader = edge.connect(options()).await;
+    reader.subscribe("secret/+", QoS::AtLeastOnce).await;
+    reader.subscribe("open/+", QoS::AtLeastOnce).await;
+    reader.disconnect().await;
+    rig.auth.acl.rules.push(
+        serde_json::from_value(serde_json::json!({
+            "action": "deny", "who": "all", "access": "subscribe", "filter": "secret/#"
+        }))
+        .unwrap(),
+    );
+    let stricter = rig.edge().await;
+    let mut writer = edge.connect(Options::v5("writer")).await;
+    writer.publish("secret/x", "not heard", QoS::AtLeastOnce).await;
+    let mut reader = stricter.connect(options()).await;
+    assert!(reader.connack.session_present);
+    writer.publish("secret/x", "not heard", QoS::AtLeastOnce).await;
+    writer.publish("open/x", "heard", QoS::AtLeastOnce).await;
+    assert_eq!(hear(&mut reader).await, "heard");
+}
+
+#[tokio::test]
+async fn a_killed_edge_loses_nothing_that_was_acknowledged() {
+    let rig = Rig::start().await;
+    let (dies, lives) = (rig.edge().await, rig.edge().await);
+    let options = || Options::v311("moves").persistent();
+    let mut reader = dies.connect(options()).await;
+    reader.subscribe("kill/+", QoS::AtLeastOnce).await;
+    reader.acknowledging = false;
+    let mut writer = dies.connect(Options::v5("writer")).await;
+    for n in 0..30 {
+        writer.publish("kill/x", n.to_string(), QoS::AtLeastOnce).await;
+    }
+    assert_eq!(hear(&mut reader).await, "0");
+    dies.kill();
+    let mut reader = lives.connect(options()).await;
+    assert!(reader.connack.session_present);
+    for n in 0..30 {
+        assert_eq!(hear(&mut reader).await, n.to_string());
+    }
 }
