@@ -312,11 +312,24 @@ fn a_throttled_connection_gets_nothing_and_nothing_is_lost() {
 #[test]
 fn a_transient_item_passes_through_and_moves_nothing() {
     let mut rig = Rig::attached();
-    rig.live([0]);
+    rig.session.live(thing(0, 0), &mut rig.out);
     assert_eq!(
         (rig.sent(), rig.cursor(), rig.session.inflight()),
         (vec![0], 10, 0)
     );
+}
+
+#[test]
+fn a_retained_item_is_acknowledged_like_any_other_and_belongs_to_this_connection_alone() {
+    let mut rig = Rig::attached();
+    rig.live([0]);
+    assert_eq!(
+        (rig.sent(), rig.cursor(), rig.session.inflight()),
+        (vec![0], 10, 1)
+    );
+    assert!(rig.session.save().inflight.is_empty());
+    assert!(matches!(rig.session.ack(1, &mut rig.out), Ack::Done(_)));
+    assert_eq!((rig.cursor(), rig.session.inflight()), (10, 0));
 }
 
 #[test]

@@ -232,6 +232,11 @@ fn validate(config: &Config, keyless: bool) -> Result<(), Invalid> {
             format!("must be the name of a time zone: {error}"),
         ));
     }
+    config.routing.validate().map_err(|e| e.under("routing"))?;
+    config
+        .receipts
+        .validate()
+        .map_err(|(key, reason)| Invalid::new(key, reason).under("receipts"))?;
     config
         .persistence
         .validate()

@@ -217,9 +217,9 @@ impl Fold<'_> {
             let (by, at) = (&item.entry, UnixMillis(item.entry.accepted_at));
             let (role, sent) = (Role::from_number(by.sender_role), UnixMillis(target.accepted_at));
             model::recall_allowed(
-                &by.author,
+                &by.sender,
                 role,
-                &target.author,
+                &target.sender,
                 sent,
                 at,
                 self.policy.recall_window,

@@ -1,4 +1,4 @@
-use runtime::config::HumanDuration;
+use runtime::config::{HumanDuration, Invalid};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the routing service.
@@ -24,5 +24,18 @@ impl Default for Config {
             lease: HumanDuration::from_secs(5),
             edge_timeout: HumanDuration::from_secs(60),
         }
+    }
+}
+
+impl Config {
+    /// Whether the settings can be kept.
+    ///
+    /// # Errors
+    /// The key, relative to this section, and what would be right.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        if self.lease < HumanDuration::from_secs(1) {
+            return Err(Invalid::new("lease", "must be at least 1s"));
+        }
+        Ok(())
     }
 }
