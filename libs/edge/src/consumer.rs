@@ -327,10 +327,11 @@ impl Consumer {
         }
     }
 
-    /// Waits until what it receives from the beginning is attached. Returns mail that is about something else, for later.
+    /// Waits until what it receives from the beginning is attached, or another connection wants the session. Returns mail
+    /// that is about something else, for later.
     pub async fn attached_from_the_beginning(&mut self) -> Vec<Mail> {
         let (mut taken, mut later) = (Vec::new(), Vec::new());
-        while !self.is_attached() {
+        while !self.is_attached() && !later.iter().any(|mail| matches!(mail, Mail::TakenOver(_))) {
             let mailbox = self.mailbox.clone();
             mailbox.take(&mut taken).await;
             later.extend(taken.drain(..).filter_map(|mail| match self.mail(mail) {

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use edge::Refusal;
 use edge::consumer::Consumer;
-use edge::mailbox::Mailbox;
+use edge::mailbox::{Mail, Mailbox};
 use model::{ChatTopic, ClientId, OrgId, Origin, Principal, Role, TopicName, UserId};
 use mqtt_codec::{
     ConnAck, Connect, Decoder, Packet, PublishProperties, QoS, ReasonCode, Utf8, Version, WillProperties,
 };
 use rpc::ErrorKind;
 use rpc::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
-use runtime::lifecycle::Stop;
 use session::{Limits as SessionLimits, SavedState};
 use tokio::time::Instant;
 use tracing::{debug, info};
@@ -24,21 +23,22 @@ use crate::publish::encode_properties;
 use crate::service::Edge;
 use crate::transport::{Turn, Wire};
 
+/// How long a refused client has to read why.
+const REFUSAL_LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long a client waits for CONNACK when the owners of its partitions do not answer.
 const ATTACH_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// Topic aliases that a client may use.
 pub(crate) const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 
-/// Serves a connection from CONNECT to its end.
-pub(crate) async fn serve(mut wire: Wire, edge: &Arc<Edge>, deadline: Instant, stop: Stop) {
+/// Takes a client in, from its first packet to CONNACK; `None` if it was refused, and told so.
+pub(crate) async fn take_in(mut wire: Wire, edge: &Arc<Edge>, deadline: Instant) -> Option<Connection> {
     let mut buffers = (BytesMut::new(), BytesMut::new());
-    let opened = Box::pin(open(&mut wire, edge, deadline, &mut buffers)).await;
+    let opened = open(&mut wire, edge, deadline, &mut buffers).await;
     let (input, mut out) = buffers;
     match opened {
         Ok(start) => {
             edge.metrics.connect("accepted");
-            let connection = Connection::new(edge.clone(), wire, input, out, *start);
-            Box::pin(connection.run(stop)).await;
+            Some(Connection::new(edge.clone(), wire, input, out, *start))
         }
         Err(refused) => {
             edge.metrics.connect(refused.code);
@@ -49,8 +49,8 @@ pub(crate) async fn serve(mut wire: Wire, edge: &Arc<Edge>, deadline: Instant, s
                 debug!(%error, "a CONNACK cannot say it");
             }
             // The peer gets a moment to read why.
-            let _late =
-                tokio::time::timeout(std::time::Duration::from_secs(1), wire.close(&mut out, 1002)).await;
+            let _late = tokio::time::timeout(REFUSAL_LINGER, wire.close(&mut out, 1002)).await;
+            None
         }
     }
 }
@@ -307,6 +307,7 @@ async fn start_session(
         edge: edge.clone(),
         key: key.clone(),
         number,
+        mailbox: mailbox.clone(),
         opened: None,
     };
     let expiry = expiry(edge, &connect);
@@ -365,6 +366,13 @@ async fn start_session(
             "the server is not ready to route; connect again",
         ));
     };
+    if later.iter().any(|mail| matches!(mail, Mail::TakenOver(_))) {
+        consumer.leave();
+        return Err(Refusal::new(
+            ErrorKind::Unavailable,
+            "another connection uses this client id",
+        ));
+    }
     later.into_iter().for_each(|mail| mailbox.push(mail));
     if !present && expiry > 0 {
         let save = SaveSession {
@@ -403,6 +411,7 @@ struct Opening {
     edge: Arc<Edge>,
     key: SessionKey,
     number: u64,
+    mailbox: Arc<Mailbox>,
     opened: Option<(u64, u32, Bytes)>,
 }
 
@@ -419,6 +428,7 @@ impl Drop for Opening {
         }
         let core = self.edge.core.clone();
         core.registry.remove(&self.key, self.number);
+        self.mailbox.close();
         if let Some((epoch, expiry, state)) = self.opened.take() {
             let close = CloseSession {
                 key: self.key.clone(),

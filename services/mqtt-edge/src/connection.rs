@@ -190,14 +190,14 @@ impl Connection {
     }
 
     /// Serves the client to its end, and stores what is left.
-    pub async fn run(mut self, stop: Stop) {
+    pub async fn run(mut self: Box<Self>, stop: Stop) {
         let end = match self.turns(&stop).await {
             Ok(never) => match never {},
             Err(end) => end,
         };
         debug!(client = %self.client, end = end.code(), "an MQTT connection ends");
         self.edge.metrics.close(end.code());
-        self.finish(end).await;
+        Box::pin(self.finish(end)).await;
     }
 
     async fn turns(&mut self, stop: &Stop) -> Result<std::convert::Infallible, End> {
@@ -226,7 +226,7 @@ impl Connection {
                 () = self.edge.core.appender.room(), if !read && self.edge.core.appender.is_full() => {
                     self.go_on().await?;
                 }
-                () = stop.soft().cancelled() => return Err(self.drain().await),
+                () = stop.soft().cancelled() => return Err(Box::pin(self.drain()).await),
             }
         }
     }
@@ -248,7 +248,7 @@ impl Connection {
             && self.is_attached()
             && let Some(publish) = self.held.take()
         {
-            self.publish(publish).await?;
+            Box::pin(self.publish(publish)).await?;
         }
         self.packets().await
     }
@@ -278,7 +278,8 @@ impl Connection {
                 self.held = Some(publish);
                 Ok(())
             }
-            Packet::Publish(publish) => self.publish(publish).await,
+            // What may have to wait for others is kept apart: a connection that waits for its client has no room for it.
+            Packet::Publish(publish) => Box::pin(self.publish(publish)).await,
             Packet::PubAck(ack) => {
                 let known = self.consumer.ack(ack.packet_id.get());
                 self.expect(known, "PUBACK")
@@ -289,7 +290,7 @@ impl Connection {
                 self.expect(known, "PUBCOMP")
             }
             Packet::PubRel(ack) => self.pubrel(ack.packet_id),
-            Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
+            Packet::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe)).await,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::PingReq => {
                 encode_pingresp(&mut self.out);
@@ -408,7 +409,9 @@ impl Connection {
                 self.handover.push(done);
                 return Err(End::TakenOver);
             }
-            Left::Mail(Mail::AccessChanged(org, topic)) => self.consumer.access_changed(&org, &topic).await,
+            Left::Mail(Mail::AccessChanged(org, topic)) => {
+                Box::pin(self.consumer.access_changed(&org, &topic)).await;
+            }
             Left::Nothing | Left::Mail(_) => {}
         }
         Ok(())
@@ -557,7 +560,7 @@ impl Connection {
         )
     }
 
-    async fn finish(mut self, end: End) {
+    async fn finish(mut self: Box<Self>, end: End) {
         self.consumer.stop();
         self.hear_last_outcomes().await;
         let given_out = self.consumer.given_out();
@@ -581,7 +584,7 @@ impl Connection {
         if !matches!(end, End::TakenOver) {
             self.remove_presence();
         }
-        self.say_goodbye(end).await;
+        (*self).say_goodbye(end).await;
     }
 
     /// A QoS 2 message that is on its way into the log is a resend when it comes again, one that did not get there is not.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use auth::Config as AuthConfig;
 use edge::Core;
 use edge::rate::UserRates;
-use runtime::lifecycle::{OnError, Tasks};
+use futures::future::BoxFuture;
+use runtime::lifecycle::{OnError, Stop, Tasks};
 use runtime::metrics::ServiceMetrics;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -144,29 +145,50 @@ fn spawn(stream: TcpStream, peer: SocketAddr, edge: &Arc<Edge>, tls: Option<TlsA
     edge.open.fetch_add(1, Ordering::Relaxed);
     let (edge, stop) = (edge.clone(), tasks.stop().child());
     let span = debug_span!("mqtt", %peer);
+    // What it takes to let a client in is given back before the connection begins to wait: it waits most of the time.
     let connection = async move {
+        if let Some(connection) = take_in(stream, edge, tls).await {
+            connection(stop).await;
+        }
+    };
+    tasks.spawn("mqtt-edge/connection", OnError::Log, connection.instrument(span));
+}
+
+type Running = Box<dyn FnOnce(Stop) -> BoxFuture<'static, ()> + Send>;
+
+fn take_in(
+    stream: TcpStream,
+    edge: Arc<Edge>,
+    tls: Option<TlsAcceptor>,
+) -> BoxFuture<'static, Option<Running>> {
+    Box::pin(async move {
         let opened = Open(edge.clone());
         prepare(&stream);
         let limit = edge.config.limits.auth_timeout.get();
         let deadline = tokio::time::Instant::now() + limit;
-        let accepted = Box::pin(accept(stream, tls.as_ref(), &edge.config, limit)).await;
-        match accepted {
-            Ok(wire) => {
-                let kind = edge.metrics.connections.get_or_create_owned(&Transport {
-                    transport: wire.name(),
-                });
-                kind.inc();
-                connect::serve(wire, &edge, deadline, stop).await;
-                kind.dec();
-            }
+        let wire = match accept(stream, tls.as_ref(), &edge.config, limit).await {
+            Ok(wire) => wire,
             Err(refused) => {
                 debug!(?refused, "no MQTT connection");
                 edge.metrics.close("not-mqtt");
+                return None;
             }
-        }
-        drop(opened);
-    };
-    tasks.spawn("mqtt-edge/connection", OnError::Log, connection.instrument(span));
+        };
+        let transport = Transport {
+            transport: wire.name(),
+        };
+        let connection = Box::new(connect::take_in(wire, &edge, deadline).await?);
+        let running: Running = Box::new(move |stop| {
+            Box::pin(async move {
+                let kind = edge.metrics.connections.get_or_create_owned(&transport);
+                kind.inc();
+                connection.run(stop).await;
+                kind.dec();
+                drop(opened);
+            })
+        });
+        Some(running)
+    })
 }
 
 /// Counts the connection as open while it lives.

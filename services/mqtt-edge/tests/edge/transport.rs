@@ -31,9 +31,9 @@ async fn either_port_takes_either_transport() {
             (&["foo", "mqtt"], Some("mqtt")),
             (&[], None),
         ] {
-            let mut request = format!(
+            let mut request = String::from(
                 "GET /mqtt HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             );
             if !protocols.is_empty() {
                 request += &format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", "));

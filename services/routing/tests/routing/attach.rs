@@ -148,7 +148,7 @@ struct Subscriber {
 /// buffer and window are small, so that it falls behind.
 async fn subscriber(core: Arc<Core>, desk: String, got: Got, begun: oneshot::Sender<()>, mut rng: StdRng) {
     let mut who = Principal::new(OrgId::new("o"), UserId::new("agent"), Role::Agent, Origin::Token);
-    who.aliases = vec![UserId::new(desk)].into();
+    who.aliases = vec![UserId::new(desk)];
     let mailbox = Mailbox::new(4, 1 << 20);
     let limits = Limits {
         window: 3,
