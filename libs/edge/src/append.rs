@@ -366,3 +366,6 @@ fn answer(outcomes: impl Iterator<Item = (Ticket, Outcome)>) {
         last.wake();
     }
 }
+
+#[cfg(test)]
+mod tests;
