@@ -1,12 +1,14 @@
 //! The receiving half of a connection, the same for every protocol: what it receives, the session machine, the backlog it
 //! reads, the progress it reports. The protocol's edge writes what comes out and says what was acknowledged.
 
+mod membership;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use model::{Access, ChatTopic, OrgId, PartitionId, Position, Principal, TopicFilter, TopicName, UnixMillis};
+use model::{OrgId, PartitionId, Position, Principal, TopicFilter, TopicName, UnixMillis};
 use rpc::RpcError;
 use rpc::persistence::{BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, MemberTopic};
 use session::{Ack, Fetch, Limits, Output, Page, SavedState, Session};
@@ -16,7 +18,7 @@ use crate::attach::Boundaries;
 use crate::delivered::{Delivered, Note};
 use crate::delivery::Delivery;
 use crate::mailbox::{Mail, Mailbox};
-use crate::{Core, Refusal, audience};
+use crate::{Core, audience};
 
 /// How long to wait after a failed read of the backlog.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -158,27 +160,6 @@ impl Consumer {
         &self.who
     }
 
-    /// Ends the subscriptions of a resumed session that would not be granted any more. Call before [`Self::begin`].
-    pub async fn check_subscriptions(&mut self) -> Result<(), Refusal> {
-        let filters: Vec<TopicFilter> = self
-            .session
-            .subscriptions()
-            .iter()
-            .map(|s| s.filter.clone())
-            .collect();
-        for filter in filters {
-            if !self
-                .core
-                .gate
-                .may_subscribe(&self.who, &self.client, &filter)
-                .await?
-            {
-                self.session.unsubscribe(&filter);
-            }
-        }
-        Ok(())
-    }
-
     /// Begins to receive: what the principal is entitled to (if `entitled`), the threads it is a member of, and what the
     /// session subscribed to before.
     pub fn begin(&mut self, entitled: bool, threads: &[MemberTopic]) {
@@ -215,22 +196,6 @@ impl Consumer {
     /// Whether what it received from the beginning has been attached: from then on nothing is missed that anybody sends.
     pub fn is_attached(&self) -> bool {
         self.initial_attach.is_none()
-    }
-
-    fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
-        let mut filters = audience::of_member_topic(&self.who, thread);
-        filters.retain(|f| !self.implied.iter().any(|i| i.filter == *f));
-        let topic = thread.topic.to_filter();
-        self.implied.extend(filters.iter().map(|filter| Implied {
-            // The side channel may be in another partition, where the position says nothing.
-            start: if *filter == topic {
-                vec![(thread.partition, thread.since)]
-            } else {
-                Vec::new()
-            },
-            filter: filter.clone(),
-        }));
-        filters
     }
 
     /// Attaches filters; [`Left::Attached`] with the returned name tells when they are complete.
@@ -485,87 +450,6 @@ impl Consumer {
         !item.delivery.is_expired(now) && !self.is_revoked(&item.delivery.entry.topic)
     }
 
-    fn is_revoked(&self, topic: &str) -> bool {
-        self.revoked.iter().any(|t| t.as_str() == topic)
-    }
-
-    /// A user became a member of a thread: its entries since then are read, and then come live. Or it ceased to be one.
-    fn membership(&mut self, delivery: &Delivery) {
-        let entry = &delivery.entry;
-        if !self.entitled {
-            return;
-        }
-        let topic = TopicName::trusted(&entry.target);
-        if entry.state != 1 {
-            let own = ChatTopic::parse(&topic).is_some_and(|t| Access::by_topic(&self.who, &t).may_receive());
-            if !own {
-                side_channel(&topic).into_iter().for_each(|t| self.revoke(&t));
-            }
-            return;
-        }
-        let partition = self.core.partitioning.of(&self.who.org, &topic);
-        let thread = MemberTopic {
-            topic,
-            partition,
-            since: Position(entry.upto),
-        };
-        self.revoked.retain(|t| !side_channel(&thread.topic).contains(t));
-        let (new, itself) = (self.imply_thread(&thread), thread.topic.to_filter());
-        for filter in audience::of_member_topic(&self.who, &thread) {
-            let partition = self.core.partitioning.of(&self.who.org, &filter);
-            let since = match self.session.cursor(partition) {
-                _ if filter == itself => thread.since,
-                Some(cursor) => cursor,
-                None => self.core.attachments.given_out(partition),
-            };
-            // One that was implied from the beginning is read with the rest, as far as the saved session had not got
-            // past it.
-            if new.contains(&filter) || (filter == itself && self.had_passed(partition, since)) {
-                self.session.catch_up(partition, filter.clone(), since);
-                let token = self.attach(std::slice::from_ref(&filter));
-                self.grants.push((token, partition));
-            }
-        }
-    }
-
-    fn had_passed(&self, partition: PartitionId, since: Position) -> bool {
-        self.resumed
-            .iter()
-            .any(|(p, sent)| *p == partition && since < *sent)
-    }
-
-    /// The membership of a thread changed: what the user may no longer see is not handed out any more.
-    pub async fn access_changed(&mut self, org: &OrgId, topic: &TopicName) {
-        if *org != self.who.org {
-            return;
-        }
-        for topic in side_channel(topic) {
-            let filter = topic.to_filter();
-            let implied = self.implied.iter().any(|i| i.filter == filter);
-            if !implied && self.session.subscriptions().iter().all(|s| s.filter != filter) {
-                continue;
-            }
-            match self.core.gate.chat_access(&self.who, &topic).await {
-                Ok(access) if access.may_receive() => self.revoked.retain(|t| *t != topic),
-                Ok(_) => self.revoke(&topic),
-                // That it ceased to be a member is told by an entry of its own topic as well.
-                Err(error) => tracing::debug!(%error, "whether a thread may still be seen is not known"),
-            }
-        }
-    }
-
-    fn revoke(&mut self, topic: &TopicName) {
-        let filter = topic.to_filter();
-        self.implied.retain(|i| i.filter != filter);
-        self.session.unsubscribe(&filter);
-        self.core
-            .attachments
-            .detach(&self.mailbox, &self.who.org, [&filter]);
-        if !self.is_revoked(topic) {
-            self.revoked.push(topic.clone());
-        }
-    }
-
     fn read(&self, fetch: Fetch) -> Reading {
         let implied = self.implied.iter().map(|i| BacklogFilter {
             filter: i.filter.clone(),
@@ -731,9 +615,4 @@ impl Consumer {
     pub fn org(&self) -> &OrgId {
         &self.who.org
     }
-}
-
-/// A thread and its side channel, which has the same members.
-fn side_channel(topic: &TopicName) -> [TopicName; 2] {
-    [topic.clone(), TopicName::trusted(format!("{topic}_internal"))]
 }

@@ -9,6 +9,11 @@
 //! - before authentication a client has the bytes and the time of the limits, and nothing else;
 //! - a session is one client's at a time: a newer connection makes the older one store its progress and close.
 //!
+//! QoS 2 towards the server: the ids between PUBLISH and PUBREL are part of the session's state, so a resend is known on
+//! any edge after any end of a connection that could still store it. After a crash of the edge they are as old as the
+//! last save (`edge.save_interval`): a message that was stored within that time and whose PUBREC got lost is stored twice
+//! when it is sent again. Chat messages are not: their uid tells.
+//!
 //! One flow: PUBLISH → [`edge::ingest`] → [`edge::append`] → settled by routing → PUBACK with position.
 
 mod accept;

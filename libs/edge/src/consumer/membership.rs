@@ -1,0 +1,133 @@
+//! What a connection receives changes while it lives: its user becomes a member of threads, and ceases to be one.
+
+use model::{Access, ChatTopic, OrgId, PartitionId, Position, TopicFilter, TopicName};
+use rpc::persistence::MemberTopic;
+
+use super::{Consumer, Implied};
+use crate::delivery::Delivery;
+use crate::{Refusal, audience};
+
+impl Consumer {
+    /// Ends the subscriptions of a resumed session that would not be granted any more. Call before [`Self::begin`].
+    pub async fn check_subscriptions(&mut self) -> Result<(), Refusal> {
+        let filters: Vec<TopicFilter> = self
+            .session
+            .subscriptions()
+            .iter()
+            .map(|s| s.filter.clone())
+            .collect();
+        for filter in filters {
+            if !self
+                .core
+                .gate
+                .may_subscribe(&self.who, &self.client, &filter)
+                .await?
+            {
+                self.session.unsubscribe(&filter);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
+        let mut filters = audience::of_member_topic(&self.who, thread);
+        filters.retain(|f| !self.implied.iter().any(|i| i.filter == *f));
+        let topic = thread.topic.to_filter();
+        self.implied.extend(filters.iter().map(|filter| Implied {
+            // The side channel may be in another partition, where the position says nothing.
+            start: if *filter == topic {
+                vec![(thread.partition, thread.since)]
+            } else {
+                Vec::new()
+            },
+            filter: filter.clone(),
+        }));
+        filters
+    }
+
+    pub(super) fn is_revoked(&self, topic: &str) -> bool {
+        self.revoked.iter().any(|t| t.as_str() == topic)
+    }
+
+    /// A user became a member of a thread: its entries since then are read, and then come live. Or it ceased to be one.
+    pub(super) fn membership(&mut self, delivery: &Delivery) {
+        let entry = &delivery.entry;
+        if !self.entitled {
+            return;
+        }
+        let topic = TopicName::trusted(&entry.target);
+        if entry.state != 1 {
+            let own = ChatTopic::parse(&topic).is_some_and(|t| Access::by_topic(&self.who, &t).may_receive());
+            if !own {
+                side_channel(&topic).into_iter().for_each(|t| self.revoke(&t));
+            }
+            return;
+        }
+        let partition = self.core.partitioning.of(&self.who.org, &topic);
+        let thread = MemberTopic {
+            topic,
+            partition,
+            since: Position(entry.upto),
+        };
+        self.revoked.retain(|t| !side_channel(&thread.topic).contains(t));
+        let (new, itself) = (self.imply_thread(&thread), thread.topic.to_filter());
+        for filter in audience::of_member_topic(&self.who, &thread) {
+            let partition = self.core.partitioning.of(&self.who.org, &filter);
+            let since = match self.session.cursor(partition) {
+                _ if filter == itself => thread.since,
+                Some(cursor) => cursor,
+                None => self.core.attachments.given_out(partition),
+            };
+            // One that was implied from the beginning is read with the rest, as far as the saved session had not got
+            // past it.
+            if new.contains(&filter) || (filter == itself && self.had_passed(partition, since)) {
+                self.session.catch_up(partition, filter.clone(), since);
+                let token = self.attach(std::slice::from_ref(&filter));
+                self.grants.push((token, partition));
+            }
+        }
+    }
+
+    fn had_passed(&self, partition: PartitionId, since: Position) -> bool {
+        self.resumed
+            .iter()
+            .any(|(p, sent)| *p == partition && since < *sent)
+    }
+
+    /// The membership of a thread changed: what the user may no longer see is not handed out any more.
+    pub async fn access_changed(&mut self, org: &OrgId, topic: &TopicName) {
+        if *org != self.who.org {
+            return;
+        }
+        for topic in side_channel(topic) {
+            let filter = topic.to_filter();
+            let implied = self.implied.iter().any(|i| i.filter == filter);
+            if !implied && self.session.subscriptions().iter().all(|s| s.filter != filter) {
+                continue;
+            }
+            match self.core.gate.chat_access(&self.who, &topic).await {
+                Ok(access) if access.may_receive() => self.revoked.retain(|t| *t != topic),
+                Ok(_) => self.revoke(&topic),
+                // That it ceased to be a member is told by an entry of its own topic as well.
+                Err(error) => tracing::debug!(%error, "whether a thread may still be seen is not known"),
+            }
+        }
+    }
+
+    fn revoke(&mut self, topic: &TopicName) {
+        let filter = topic.to_filter();
+        self.implied.retain(|i| i.filter != filter);
+        self.session.unsubscribe(&filter);
+        self.core
+            .attachments
+            .detach(&self.mailbox, &self.who.org, [&filter]);
+        if !self.is_revoked(topic) {
+            self.revoked.push(topic.clone());
+        }
+    }
+}
+
+/// A thread and its side channel, which has the same members.
+fn side_channel(topic: &TopicName) -> [TopicName; 2] {
+    [topic.clone(), TopicName::trusted(format!("{topic}_internal"))]
+}
