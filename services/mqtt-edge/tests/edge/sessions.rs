@@ -383,3 +383,30 @@ async fn a_killed_edge_loses_nothing_that_was_acknowledged() {
         assert_eq!(hear(&mut reader).await, n.to_string());
     }
 }
+
+#[tokio::test]
+async fn a_connection_whose_session_was_opened_elsewhere_ends_though_nobody_told_it() {
+    let rig = Rig::start().await;
+    let edge = rig.edge().await;
+    let mut reader = edge.connect(Options::v5("fenced").persistent()).await;
+    reader.subscribe("fenced", QoS::AtLeastOnce).await;
+    let open = rpc::persistence::OpenSession {
+        key: rpc::persistence::SessionKey {
+            org: "df_org_uid".into(),
+            user: "anonymous:fenced".into(),
+            client: "fenced".into(),
+        },
+        clean_start: false,
+        expiry: 3600,
+        will: None,
+        edge: "cut-off".into(),
+    };
+    assert!(rig.persistence.open_session(open).await.unwrap().present);
+    let mut writer = edge.connect(Options::v5("writer")).await;
+    writer.publish("fenced", "x", QoS::AtLeastOnce).await;
+    // Whatever it has to save, the subscription or the message, is refused.
+    assert_eq!(
+        reader.closed_by_server(DEADLINE).await,
+        Some(ReasonCode::SessionTakenOver)
+    );
+}
