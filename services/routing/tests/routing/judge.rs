@@ -201,3 +201,44 @@ async fn what_is_not_in_the_log_reaches_those_who_are_there_and_has_no_number() 
         .collect();
     assert_eq!(seen, [(false, "t".to_owned()), (true, "1".to_owned())]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_member_hears_its_thread_from_its_joining_until_it_leaves() {
+    let world = World::new(1);
+    let _routing = world.routing(0);
+    let (core, _edge) = world.edge();
+    let got = world.listen(&core).await;
+    let thread = "org/workgroup/w/v";
+    let say = async |uid: &str| {
+        let entry = Entry {
+            topic: thread.into(),
+            ..text(uid, "v", 1, 5)
+        };
+        let position = stored(&core.appender.append_and_wait(&entry).await).0;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        position
+    };
+    let tell = async |state: u32, upto: Position| {
+        let entry = Entry {
+            kind: Kind::Membership.into(),
+            topic: "user/agent".into(),
+            target: thread.into(),
+            upto: upto.0,
+            state,
+            uid: String::new(),
+            ..text("", "server", 1, 5)
+        };
+        core.appender.append_and_wait(&entry).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    let joined = say("before").await;
+    say("meanwhile").await;
+    tell(1, joined).await;
+    say("member").await;
+    tell(2, joined).await;
+    let left = say("left").await;
+    tell(1, left).await;
+    say("again").await;
+    let uids: Vec<_> = got.lock().iter().map(|(.., uid)| uid.clone()).collect();
+    assert_eq!(uids, ["meanwhile", "member", "again"]);
+}
