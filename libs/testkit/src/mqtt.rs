@@ -445,19 +445,19 @@ impl Mqtt {
         self.send(&Packet::PubComp(Ack::new(id))).await;
     }
 
-    /// The next chat message, with its topic checked against the envelope's.
+    /// The next chat message but DELIVERED, which the server tells of itself whenever somebody acknowledges.
     ///
     /// # Panics
     /// When what comes is no chat envelope, or lacks what deployed clients take for granted.
     pub async fn hear(&mut self) -> wire::Message {
-        let publish = self.publish_received().await;
-        crate::chat::from_publish(&publish)
+        self.hear_until(|message| message.r#type != "DELIVERED").await
     }
 
     /// The next chat message for which `wanted` holds; others are passed over.
     pub async fn hear_until(&mut self, wanted: impl Fn(&wire::Message) -> bool) -> wire::Message {
         loop {
-            let message = self.hear().await;
+            let publish = self.publish_received().await;
+            let message = crate::chat::from_publish(&publish);
             if wanted(&message) {
                 return message;
             }

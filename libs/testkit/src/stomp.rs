@@ -272,25 +272,38 @@ impl Stomp {
     }
 
     /// The next MESSAGE, not acknowledged.
-    pub async fn message(&mut self) -> Frame {
+    async fn any_message(&mut self) -> Frame {
         self.await_frame("MESSAGE", |frame| frame.command == Command::Message)
             .await
     }
 
-    /// The next MESSAGE, acknowledged as its version wants: the chat message in it.
+    /// The next MESSAGE, not acknowledged, but DELIVERED, which the server tells of itself whenever somebody acknowledges.
     ///
     /// # Panics
-    /// When its body is no JSON.
-    pub async fn hear(&mut self) -> Value {
-        let frame = self.message().await;
-        self.ack(&frame).await;
-        body(&frame)
+    /// When a body is no JSON.
+    pub async fn message(&mut self) -> Frame {
+        loop {
+            let frame = self.any_message().await;
+            if body(&frame)["type"] != "DELIVERED" {
+                return frame;
+            }
+        }
     }
 
-    /// The next MESSAGE for which `wanted` holds, all acknowledged.
+    /// The chat message in the next MESSAGE but DELIVERED, acknowledged.
+    ///
+    /// # Panics
+    /// When a body is no JSON.
+    pub async fn hear(&mut self) -> Value {
+        self.hear_until(|message| message["type"] != "DELIVERED").await
+    }
+
+    /// The next chat message for which `wanted` holds; others are passed over. All are acknowledged.
     pub async fn hear_until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let message = self.hear().await;
+            let frame = self.any_message().await;
+            self.ack(&frame).await;
+            let message = body(&frame);
             if wanted(&message) {
                 return message;
             }

@@ -225,7 +225,7 @@ async fn an_author_who_was_away_gets_the_latest_state_of_each_message_once() {
     page.say(&marker).await;
     let mut receipts = Vec::new();
     loop {
-        let heard = agent.hear().await;
+        let heard = agent.hear_until(|_| true).await;
         match heard.r#type.as_str() {
             "DELIVERED" | "READ" => receipts.push((heard.r#type, heard.content)),
             _ if heard.uid == marker.uid && receipts.len() >= sent.len() => break,
