@@ -7,7 +7,7 @@ CARGO ?= cargo
 DATA ?= ./data
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1 | /p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build (release) and start everything in one process, data in ./data
 	$(CARGO) build --release -p longwire
