@@ -21,8 +21,8 @@ pub use log::{
     SentKey, Service, Stored, StreamTarget, StreamText, TargetKey, Want, uid_hash,
 };
 pub use messages::MessageStore;
-pub use receipts::{NewMark, NewReceipt, ReceiptBatch, ReceiptStore, UnreadQuery};
-pub use sessions::{DueWill, SessionStore};
+pub use receipts::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, UnreadQuery};
+pub use sessions::{DueWill, SessionRow, SessionStore};
 pub use sqlite::{Options, SqliteStore};
 pub use threads::{Assign, OpenedRow, ThreadQuery, ThreadRow, ThreadStore};
 

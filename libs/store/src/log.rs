@@ -55,6 +55,14 @@ pub fn uid_hash(org: &str, uid: &str) -> u64 {
     wire::envelope::uid_key(org, "", uid) as u64
 }
 
+/// Decodes a stored entry.
+pub(crate) fn decode(bytes: Bytes, table: &'static str) -> Result<Entry, StoreError> {
+    wire::frame::decode_entry(bytes).map_err(|e| StoreError::Damaged {
+        table,
+        what: e.to_string(),
+    })
+}
+
 /// A step of one partition's progress. Refused when the partition does not stand at `from`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advance {

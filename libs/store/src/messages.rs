@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use model::{OrgId, Position, TopicFilter, TopicName, UnixMillis};
 use rpc::persistence::{BacklogPage, BacklogRequest, HistoryPage, HistoryRange, Retained};
 
-use crate::{Lookup, SentKey, StoreError, TargetKey};
+use crate::{Lookup, SentKey, StoreError, Stored, TargetKey};
 
 /// Reads messages. Nothing here waits for the log.
 #[async_trait]
@@ -29,6 +29,9 @@ pub trait MessageStore: Send + Sync + 'static {
 
     /// Looks up stored messages, for anyone.
     async fn find(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError>;
+
+    /// Every message of a uid in the tenant, whoever sent it where; in the order of application.
+    async fn find_uid(&self, org: &OrgId, uid: &str) -> Result<Vec<Stored>, StoreError>;
 
     /// The last message of a topic strictly before a position.
     async fn last_before(

@@ -65,11 +65,32 @@ pub struct UnreadQuery {
     pub anew: bool,
 }
 
+/// How far a message has come with somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptRow {
+    /// The recipient.
+    pub by: UserId,
+    /// How far.
+    pub state: ReceiptKind,
+    /// Where the receipt stands in the log; `None` when only its effect is kept.
+    pub changed: Option<Position>,
+}
+
 /// How far messages have come.
 #[async_trait]
 pub trait ReceiptStore: Send + Sync + 'static {
     /// Applies a stretch of the log in one transaction, lazily durable. On an error nothing was applied.
     async fn apply_receipts(&self, batch: std::sync::Arc<ReceiptBatch>) -> Result<(), StoreError>;
+
+    /// How far a message has come with each recipient, as far as that is kept: who brought it to its furthest state, who
+    /// has read it, and whom everything up to it has reached (which says nothing of a message's own author). By
+    /// recipient, each once.
+    async fn receipts_of(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        message: Position,
+    ) -> Result<Vec<ReceiptRow>, StoreError>;
 
     /// How many countable messages by others the identities have not read: not recalled, after they joined.
     async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError>;

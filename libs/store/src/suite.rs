@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod backlog;
+mod explain;
 mod log;
 mod rest;
 
@@ -13,6 +14,7 @@ use model::{OrgId, PartitionId, Partitioning, Position, TopicName};
 use wire::{Entry, Kind};
 
 pub use backlog::*;
+pub use explain::*;
 pub use log::*;
 pub use rest::*;
 
@@ -45,6 +47,10 @@ macro_rules! store_suite {
             a_retained_message_is_replaced_cleared_and_expires
             receipts_move_forward_only
             unread_counts_equal_a_recount
+            the_sessions_of_a_dead_edge_are_ended_and_fenced
+            the_sessions_of_a_user_can_be_listed
+            a_uid_is_found_wherever_it_stands
+            a_message_tells_how_far_it_came_with_whom
         );
     };
     (@each $make:expr, $($name:ident)*) => {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::mem::{Mem, TailView, TopicId};
 use super::{SqliteStore, int, sql};
-use crate::{Flags, Lookup, MessageStore, SentKey, StoreError, TargetKey};
+use crate::{Flags, Lookup, MessageStore, SentKey, StoreError, Stored, TargetKey};
 
 #[async_trait]
 impl MessageStore for SqliteStore {
@@ -42,6 +42,12 @@ impl MessageStore for SqliteStore {
 
     async fn find(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError> {
         self.read_snapshot(move |conn, mem| super::lookup::lookup(conn, mem, &sent, &targets))
+            .await
+    }
+
+    async fn find_uid(&self, org: &OrgId, uid: &str) -> Result<Vec<Stored>, StoreError> {
+        let (org, uid) = (org.clone(), uid.to_owned());
+        self.read_snapshot(move |conn, mem| super::lookup::of_uid(conn, mem, &org, &uid))
             .await
     }
 

@@ -132,9 +132,5 @@ fn slot(row: &rusqlite::Row<'_>) -> rusqlite::Result<Slot> {
 
 /// Decodes a stored entry.
 pub(super) fn decode(bytes: &[u8]) -> Result<wire::Entry, StoreError> {
-    let copy = bytes::Bytes::copy_from_slice(bytes);
-    wire::frame::decode_entry(copy).map_err(|e| StoreError::Damaged {
-        table: "messages",
-        what: e.to_string(),
-    })
+    crate::log::decode(bytes::Bytes::copy_from_slice(bytes), "messages")
 }

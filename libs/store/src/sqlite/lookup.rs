@@ -56,6 +56,24 @@ pub(super) fn lookup(
     Ok(found)
 }
 
+/// Every message of a uid in a tenant.
+pub(super) fn of_uid(
+    conn: &Connection,
+    mem: &RwLock<Mem>,
+    org: &str,
+    uid: &str,
+) -> Result<Vec<Stored>, StoreError> {
+    let ids = candidates(conn, mem, &[uid_hash(org, uid)])?
+        .into_iter()
+        .flatten();
+    let mut found = Vec::new();
+    for id in ids {
+        let row = message(conn, id)?.map(|(_, row)| row);
+        found.extend(row.filter(|row| row.entry.org == org && row.entry.uid == uid));
+    }
+    Ok(found)
+}
+
 fn is_sent(entry: &Entry, key: &SentKey) -> bool {
     let kind = matches!(entry.known_kind(), Kind::Chat | Kind::Recall);
     kind && entry.uid == key.uid && entry.sender == key.sender && entry.org == key.org.as_str()

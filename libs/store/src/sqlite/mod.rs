@@ -9,6 +9,7 @@
 mod apply;
 mod backlog;
 mod checkpoint;
+mod explain;
 mod history;
 mod load;
 mod lookup;

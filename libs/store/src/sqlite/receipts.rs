@@ -4,18 +4,31 @@ use std::sync::Arc;
 
 use ahash::AHashSet;
 use async_trait::async_trait;
-use model::ReceiptKind;
+use model::{OrgId, Position, ReceiptKind, TopicName};
 use rusqlite::params;
 
 use super::mem::TopicId;
 use super::writer::{Change, Ctx, Mode};
 use super::{SqliteStore, int, sql};
-use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptStore, Service, StoreError, UnreadQuery};
+use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
 
 #[async_trait]
 impl ReceiptStore for SqliteStore {
     async fn apply_receipts(&self, batch: Arc<ReceiptBatch>) -> Result<(), StoreError> {
         self.write(Mode::Lazy, move |ctx| apply(ctx, &batch)).await
+    }
+
+    async fn receipts_of(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        message: Position,
+    ) -> Result<Vec<ReceiptRow>, StoreError> {
+        let Some(id) = self.shared.mem.read().topics.id(org, topic) else {
+            return Ok(Vec::new());
+        };
+        self.read(move |conn, _| super::explain::receipts_of(conn, id, message))
+            .await
     }
 
     async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError> {

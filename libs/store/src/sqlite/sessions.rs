@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{EdgeId, UnixMillis};
+use model::{EdgeId, OrgId, UnixMillis, UserId};
 use rpc::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::writer::{Ctx, Mode};
 use super::{SqliteStore, int, sql};
-use crate::{DueWill, SessionStore, StoreError};
+use crate::{DueWill, SessionRow, SessionStore, StoreError};
 
 /// A session's row.
 struct Stored {
@@ -28,8 +28,8 @@ impl SessionStore for SqliteStore {
 
     async fn save_sessions(&self, saves: Vec<SaveSession>) -> Result<Vec<bool>, StoreError> {
         self.write(Mode::Lazy, move |ctx| {
-            let text =
-                "UPDATE sessions SET state = ?5 WHERE org = ?1 AND user = ?2 AND client = ?3 AND epoch = ?4";
+            let text = "UPDATE sessions SET state = ?5
+                        WHERE org = ?1 AND user = ?2 AND client = ?3 AND epoch = ?4 AND connected = 1";
             let mut update = ctx.conn.prepare_cached(text).map_err(sql("saving sessions"))?;
             let mut save = |s: &SaveSession| {
                 let (k, epoch) = (&s.key, int(s.epoch));
@@ -68,9 +68,42 @@ impl SessionStore for SqliteStore {
 
     async fn abandon_sessions(&self, now: UnixMillis) -> Result<usize, StoreError> {
         self.write(Mode::Sync, move |ctx| {
-            abandon(ctx.conn, now).map_err(sql("ending sessions of a dead process"))
+            let epoch = ctx.shared.next_epoch(now);
+            abandon(ctx.conn, None, epoch, now).map_err(sql("ending sessions of a dead process"))
         })
         .await
+    }
+
+    async fn connected_edges(&self) -> Result<Vec<EdgeId>, StoreError> {
+        let transient = self
+            .shared
+            .transient
+            .lock()
+            .values()
+            .map(|(_, edge)| edge.clone())
+            .collect();
+        self.read(move |conn, _| super::explain::connected_edges(conn, transient))
+            .await
+    }
+
+    async fn abandon_edge(&self, edge: &EdgeId, now: UnixMillis) -> Result<usize, StoreError> {
+        let edge = edge.clone();
+        self.write(Mode::Sync, move |ctx| {
+            let epoch = ctx.shared.next_epoch(now);
+            let stored =
+                abandon(ctx.conn, Some(&edge), epoch, now).map_err(sql("ending sessions of a dead edge"))?;
+            let mut transient = ctx.shared.transient.lock();
+            let all = transient.len();
+            transient.retain(|_, (_, held_by)| *held_by != edge);
+            Ok(stored + all - transient.len())
+        })
+        .await
+    }
+
+    async fn sessions_of(&self, org: &OrgId, users: Vec<UserId>) -> Result<Vec<SessionRow>, StoreError> {
+        let org = org.clone();
+        self.read(move |conn, _| super::explain::sessions_of(conn, &org, &users))
+            .await
     }
 
     async fn expire_sessions(&self, now: UnixMillis, limit: usize) -> Result<usize, StoreError> {
@@ -297,18 +330,23 @@ fn closed(conn: &Connection, close: &CloseSession) -> Result<(), StoreError> {
         .map_err(doing)
 }
 
-fn abandon(conn: &Connection, now: UnixMillis) -> rusqlite::Result<usize> {
+/// Ends the connections that an edge holds, or everyone.
+fn abandon(conn: &Connection, edge: Option<&EdgeId>, epoch: u64, now: UnixMillis) -> rusqlite::Result<usize> {
+    let edge = edge.map(EdgeId::as_str);
     conn.execute(
         "INSERT INTO wills (org, user, client, due_at, entry)
          SELECT org, user, client, ?1 + 1000 * min(will_delay, expiry), will FROM sessions
-         WHERE connected = 1 AND will IS NOT NULL",
-        [int(now.0)],
+         WHERE connected = 1 AND will IS NOT NULL AND edge = coalesce(?2, edge)",
+        params![int(now.0), edge],
     )?;
-    let gone = conn.execute("DELETE FROM sessions WHERE connected = 1 AND expiry = 0", [])?;
+    let gone = conn.execute(
+        "DELETE FROM sessions WHERE connected = 1 AND expiry = 0 AND edge = coalesce(?1, edge)",
+        [edge],
+    )?;
     let kept = conn.execute(
-        "UPDATE sessions SET connected = 0, will = NULL, will_delay = NULL, expires_at = ?1 + 1000 * expiry
-         WHERE connected = 1",
-        [int(now.0)],
+        "UPDATE sessions SET connected = 0, epoch = ?3, will = NULL, will_delay = NULL, expires_at = ?1 + 1000 * expiry
+         WHERE connected = 1 AND edge = coalesce(?2, edge)",
+        params![int(now.0), edge, int(epoch)],
     )?;
     Ok(gone + kept)
 }

@@ -1,0 +1,115 @@
+//! What an operator asks: who holds which session, who has which message.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use model::{EdgeId, OrgId, Position, ReceiptKind, UnixMillis, UserId};
+use rpc::persistence::SessionKey;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::mem::TopicId;
+use super::{int, sql};
+use crate::{ReceiptRow, SessionRow, StoreError};
+
+/// The edges of stored sessions that are connected, and `more`; each once.
+pub(super) fn connected_edges(conn: &Connection, more: Vec<EdgeId>) -> Result<Vec<EdgeId>, StoreError> {
+    let text = "SELECT DISTINCT edge FROM sessions WHERE connected = 1";
+    let mut edges = conn
+        .prepare_cached(text)
+        .and_then(|mut s| {
+            s.query_map([], |r| r.get::<_, String>(0).map(EdgeId::from))?
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .map_err(sql("reading the edges of sessions"))?;
+    edges.extend(more);
+    edges.sort_unstable();
+    edges.dedup();
+    Ok(edges)
+}
+
+pub(super) fn sessions_of(
+    conn: &Connection,
+    org: &OrgId,
+    users: &[UserId],
+) -> Result<Vec<SessionRow>, StoreError> {
+    let doing = sql("reading sessions");
+    let text = "SELECT client, epoch, edge, connected, expires_at, state FROM sessions
+                WHERE org = ?1 AND user = ?2 ORDER BY client";
+    let mut select = conn.prepare_cached(text).map_err(&doing)?;
+    let mut found = Vec::new();
+    for user in users {
+        let row = |r: &Row<'_>| {
+            Ok(SessionRow {
+                key: SessionKey {
+                    org: org.clone(),
+                    user: user.clone(),
+                    client: r.get::<_, String>(0)?.into(),
+                },
+                epoch: r.get::<_, i64>(1)? as u64,
+                edge: r.get::<_, String>(2)?.into(),
+                connected: r.get(3)?,
+                expires_at: r.get::<_, Option<i64>>(4)?.map(|at| UnixMillis(at as u64)),
+                state: r.get::<_, Vec<u8>>(5)?.into(),
+            })
+        };
+        for row in select
+            .query_map((org.as_str(), user.as_str()), row)
+            .map_err(&doing)?
+        {
+            found.push(row.map_err(&doing)?);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn receipts_of(
+    conn: &Connection,
+    topic: TopicId,
+    message: Position,
+) -> Result<Vec<ReceiptRow>, StoreError> {
+    let doing = sql("reading the receipts of a message");
+    let mut found: BTreeMap<String, (ReceiptKind, Option<Position>)> = BTreeMap::new();
+    let marks = "SELECT user, changed FROM marks WHERE topic = ?1 AND upto >= ?2";
+    for mark in users(conn, marks, topic, message).map_err(&doing)? {
+        found.insert(mark.0, (ReceiptKind::Delivered, mark.1));
+    }
+    let reads = "SELECT user, NULL FROM reads WHERE topic = ?1 AND message = ?2";
+    for read in users(conn, reads, topic, message).map_err(&doing)? {
+        found.insert(read.0, (ReceiptKind::Read, None));
+    }
+    let text = "SELECT state, changed, entry FROM receipts WHERE topic = ?1 AND message = ?2";
+    let furthest = conn
+        .prepare_cached(text)
+        .and_then(|mut s| {
+            let row = |r: &Row<'_>| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, Vec<u8>>(2)?));
+            s.query_row((topic, int(message.0)), row).optional()
+        })
+        .map_err(&doing)?;
+    if let Some((state, changed, entry)) = furthest
+        && let Some(state) = ReceiptKind::from_number(state)
+    {
+        let by = crate::log::decode(Bytes::from(entry), "receipts")?.sender;
+        found.insert(by, (state, Some(Position(changed as u64))));
+    }
+    let row = |(by, (state, changed)): (String, _)| ReceiptRow {
+        by: by.into(),
+        state,
+        changed,
+    };
+    Ok(found.into_iter().map(row).collect())
+}
+
+fn users(
+    conn: &Connection,
+    text: &str,
+    topic: TopicId,
+    message: Position,
+) -> rusqlite::Result<Vec<(String, Option<Position>)>> {
+    let row = |r: &Row<'_>| {
+        let changed = r.get::<_, Option<i64>>(1)?;
+        Ok((r.get(0)?, changed.map(|at| Position(at as u64))))
+    };
+    conn.prepare_cached(text)?
+        .query_map((topic, int(message.0)), row)?
+        .collect()
+}
