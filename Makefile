@@ -17,7 +17,7 @@ test: ## install what the tests need, then run every test
 	tests/install.sh
 	$(CARGO) build -p longwire
 	$(CARGO) test --workspace --doc --quiet
-	$(CARGO) nextest run --workspace
+	tests/with-servers.sh $(CARGO) nextest run --workspace
 
 lint: ## formatting and clippy, without mercy
 	$(CARGO) fmt --all --check

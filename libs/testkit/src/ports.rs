@@ -1,6 +1,6 @@
 //! Ports that stay free while a server is down, so that it can come back at the same place.
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Below the range that the kernel takes ports of outgoing connections from.
@@ -15,6 +15,13 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 pub(crate) struct Claim {
     pub(crate) port: u16,
     _holder: TcpListener,
+}
+
+impl Claim {
+    /// The claimed address.
+    pub(crate) fn at(&self) -> SocketAddr {
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port).into()
+    }
 }
 
 /// Claims a port.
