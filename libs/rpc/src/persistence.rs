@@ -2,6 +2,7 @@
 //! to the store and answers from the store.
 
 mod backlog;
+mod explain;
 mod history;
 mod sessions;
 mod threads;
@@ -11,6 +12,9 @@ use model::{Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, Uni
 
 use crate::RpcError;
 pub use backlog::{BacklogEntry, BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, Retained};
+pub use explain::{
+    ExplainRequest, Explained, ExplainedMember, ExplainedReceipt, ExplainedRecipient, StoredSession, Tie,
+};
 pub use history::{HistoryEntry, HistoryPage, HistoryRange, HistoryRequest};
 pub use sessions::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey, Will};
 pub use threads::{
@@ -110,4 +114,8 @@ pub trait Persistence: Send + Sync + 'static {
 
     /// Enters a visitor or brings its card up to date; without a uid it gets a new one.
     async fn visitor(&self, org: &OrgId, card: UserCard) -> Result<UserCard, RpcError>;
+
+    /// Where messages of a uid are, how far they came, and what is stored of the sessions of those who should have them.
+    /// Waits a moment for the log and answers without it when it is late; empty when there is none.
+    async fn explain(&self, request: ExplainRequest) -> Result<Vec<Explained>, RpcError>;
 }

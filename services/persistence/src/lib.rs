@@ -16,6 +16,7 @@ mod apply;
 mod config;
 mod directory;
 mod error;
+mod explain;
 mod fold;
 mod keeper;
 mod metrics;

@@ -1,9 +1,9 @@
 //! What other services ask: the rpc trait over the store.
 
 use ::rpc::persistence::{
-    AgentCard, BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, Found, HistoryPage,
-    HistoryRange, HistoryRequest, MemberTopic, OpenSession, OpenThread, OpenedSession, OpenedThread,
-    Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UserCard,
+    AgentCard, BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained,
+    Found, HistoryPage, HistoryRange, HistoryRequest, MemberTopic, OpenSession, OpenThread, OpenedSession,
+    OpenedThread, Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UserCard,
 };
 use ::rpc::{ErrorKind, RpcError};
 use async_trait::async_trait;
@@ -245,10 +245,14 @@ impl Persistence for Core {
         }
         self.deps.store.visitor(org, card).await.map_err(answer)
     }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Vec<Explained>, RpcError> {
+        self.explained(&request).await
+    }
 }
 
 impl Core {
-    async fn reach_lanes(&self, lanes: &[BacklogLane]) -> Result<(), RpcError> {
+    pub(crate) async fn reach_lanes(&self, lanes: &[BacklogLane]) -> Result<(), RpcError> {
         for lane in lanes {
             self.consumer
                 .reach(lane.partition, lane.upto)

@@ -21,6 +21,8 @@ pub struct Store {
     pub visitors: Mutex<BTreeMap<(String, String), UserCard>>,
     pub members: Mutex<BTreeMap<String, Vec<UserId>>>,
     pub told: Mutex<Vec<UserId>>,
+    /// What is known of messages, by org and uid.
+    pub explained: Mutex<BTreeMap<(String, String), Vec<Explained>>>,
     /// Who was said to be online when a thread was opened.
     pub online: Mutex<Vec<UserId>>,
     pub away: Mutex<bool>,
@@ -29,13 +31,14 @@ pub struct Store {
 impl Store {
     pub fn new(log: Arc<Log>) -> Self {
         let (threads, visitors, members) = Default::default();
-        let (told, online, away) = Default::default();
+        let (told, online, away, explained) = Default::default();
         Self {
             log,
             threads,
             visitors,
             members,
             told,
+            explained,
             online,
             away,
         }
@@ -270,6 +273,13 @@ impl Persistence for Store {
             threads: threads.collect(),
             total: all.len() as u64,
         })
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Vec<Explained>, RpcError> {
+        self.reached()?;
+        let explained = self.explained.lock();
+        let key = (request.org.to_string(), request.uid.to_string());
+        Ok(explained.get(&key).cloned().unwrap_or_default())
     }
 
     async fn visitor(&self, org: &OrgId, mut card: UserCard) -> Result<UserCard, RpcError> {

@@ -314,6 +314,9 @@ impl Persistence for FakeStore {
     async fn visitor(&self, _: &OrgId, _: UserCard) -> Result<UserCard, RpcError> {
         no()
     }
+    async fn explain(&self, _: ExplainRequest) -> Result<Vec<Explained>, RpcError> {
+        no()
+    }
 }
 
 /// A message that the store knows though the log does not any more.

@@ -84,4 +84,7 @@ impl Persistence for Revocable {
     async fn visitor(&self, org: &OrgId, card: UserCard) -> Answer<UserCard> {
         self.real.visitor(org, card).await
     }
+    async fn explain(&self, request: ExplainRequest) -> Answer<Vec<Explained>> {
+        self.real.explain(request).await
+    }
 }
