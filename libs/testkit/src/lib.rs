@@ -4,6 +4,7 @@
 //!   restarted at the same place; its log is shown when the test fails;
 //! - [`nats`], [`redis`], [`postgres`]: the servers that a cluster stands on, shared by tests or one's own to break;
 //! - [`mqtt`], [`stomp`], [`http`]: clients that do one step when told to, and read nothing when not told to;
+//! - [`proxy`]: a bad network between any two of them;
 //! - [`raw`]: bytes no client would send;
 //! - [`chat`]: the chat envelope as clients build it;
 //! - [`program`]: clients written in other languages, as child processes;
@@ -30,6 +31,7 @@ mod ports;
 pub mod postgres;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod raw;
 pub mod redis;
 mod server;

@@ -163,7 +163,7 @@ fn configuration(
     let folder = data.path().display();
     let sync = &options.sync_interval;
     let mut text = format!(
-        "server_name: {name}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\n\
+        "server_name: {name}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\nmax_payload: 8MB\n\
          jetstream {{\n  store_dir: \"{folder}\"\n  sync_interval: {sync}\n"
     );
     if let Some(max) = &options.max_file_store {
