@@ -16,7 +16,7 @@ pub use explain::{
     ExplainRequest, Explained, ExplainedMember, ExplainedReceipt, ExplainedRecipient, StoredSession, Tie,
 };
 pub use history::{HistoryEntry, HistoryPage, HistoryRange, HistoryRequest};
-pub use sessions::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey, Will};
+pub use sessions::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey, Will, edge_lease};
 pub use threads::{
     AgentCard, Desk, DeskKind, MemberTopic, OpenThread, OpenedThread, ThreadCard, ThreadPage, ThreadsRequest,
     UserCard,

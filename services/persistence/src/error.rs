@@ -1,4 +1,5 @@
 use backplane::journal::JournalError;
+use backplane::lease::LeaseError;
 use rpc::{ErrorKind, RpcError};
 use store::StoreError;
 use thiserror::Error;
@@ -9,6 +10,9 @@ pub enum Error {
     /// The store fails.
     #[error("the store of the persistence service failed")]
     Store(#[from] StoreError),
+    /// The leases cannot be asked.
+    #[error("the leases could not be asked")]
+    Lease(#[from] LeaseError),
     /// The journal fails.
     #[error("the journal of the persistence service failed")]
     Journal(#[from] JournalError),

@@ -1,5 +1,6 @@
 //! What happens by time: wills, session expiry, old publishes, trimming the journal.
 
+use ::rpc::persistence::edge_lease;
 use ahash::AHashMap;
 use backplane::journal::FrameId;
 use bytes::Bytes;
@@ -16,11 +17,19 @@ use crate::service::Core;
 const TICK: Duration = Duration::from_millis(250);
 /// How often old publishes are removed.
 const PRUNE: Duration = Duration::from_secs(600);
+/// How often edges are looked for that hold connections and no lease.
+const LOOK: Duration = Duration::from_secs(1);
+/// For how long an edge is without its lease before its connections are ended: one that was only paused takes it again
+/// at once.
+const ABSENCE: Duration = Duration::from_secs(2);
 /// At most this many of anything at once.
 const LIMIT: usize = 1000;
 /// The writer of wills: the same whichever replica writes them, so that a retried one is stored once.
 const WRITER: &str = "persistence/wills";
 const LEASE: &str = "persistence/keeper";
+
+/// Since when an edge has been without its lease.
+type Absent = AHashMap<EdgeId, Instant>;
 
 /// Keeps the store until told to stop. One replica does so at a time.
 pub(crate) async fn keep(core: &Core, stop: &Stop) {
@@ -28,6 +37,7 @@ pub(crate) async fn keep(core: &Core, stop: &Stop) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut trimmed, mut pruned) = (Instant::now(), Instant::now());
     let (lease, mut held) = (core.config.lease.get(), None::<Instant>);
+    let (mut looked, mut absent) = (Instant::now(), Absent::default());
     loop {
         tokio::select! {
             () = stop.soft().cancelled() => return,
@@ -36,10 +46,16 @@ pub(crate) async fn keep(core: &Core, stop: &Stop) {
         core.journal_check.set_result(&core.deps.journal.health());
         if held.is_none_or(|since| since.elapsed() >= lease / 3) {
             let taken = core.deps.leases.acquire(LEASE, &core.deps.holder, lease).await;
-            held = taken.ok().map(|_| Instant::now());
+            held = taken.is_ok().then(Instant::now);
         }
         if held.is_none() {
+            absent.clear();
             continue;
+        }
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            let ended = core.abandon_dead_edges(&mut absent).await;
+            core.report("ending the connections of dead edges", ended);
         }
         core.report("publishing wills", core.publish_wills().await);
         core.report("expiring sessions", core.expire_sessions().await);
@@ -117,6 +133,28 @@ impl Core {
         let appended = self.deps.journal.append(partition, id, bytes).await;
         self.journal_check.set_result(&appended);
         Ok(appended.map(|_| ())?)
+    }
+
+    /// An edge that died left its sessions connected: their wills and their expiry begin now. They get a new epoch, so that
+    /// an edge that was only cut off can change nothing any more.
+    async fn abandon_dead_edges(&self, absent: &mut Absent) -> Result<(), Error> {
+        let edges = self.deps.store.connected_edges().await?;
+        absent.retain(|edge, _| edges.contains(edge));
+        for edge in edges {
+            let holder = self.deps.leases.holder(&edge_lease(&edge)).await;
+            let holder = holder.inspect_err(|_| absent.clear())?;
+            if holder.is_some() {
+                absent.remove(&edge);
+                continue;
+            }
+            let since = absent.entry(edge.clone()).or_insert_with(Instant::now);
+            if since.elapsed() < ABSENCE {
+                continue;
+            }
+            let sessions = self.deps.store.abandon_edge(&edge, self.now()).await?;
+            tracing::info!(%edge, sessions, "ended the connections of an edge that is gone");
+        }
+        Ok(())
     }
 
     /// Forgets sessions whose time is over.

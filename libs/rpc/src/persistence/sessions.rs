@@ -13,7 +13,7 @@ pub struct SessionKey {
 }
 
 /// A new connection of a session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenSession {
     /// Whose.
     pub key: SessionKey,
@@ -50,7 +50,7 @@ pub struct OpenedSession {
 }
 
 /// Progress of a session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaveSession {
     /// Whose.
     pub key: SessionKey,
@@ -61,7 +61,7 @@ pub struct SaveSession {
 }
 
 /// The end of a connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseSession {
     /// Whose.
     pub key: SessionKey,
@@ -75,4 +75,10 @@ pub struct CloseSession {
     pub at: UnixMillis,
     /// Whether the will is to be published (after its delay, or at session expiry if that comes first) or dropped.
     pub publish_will: bool,
+}
+
+/// The lease that an edge holds as long as the sessions that are connected to it are its own. Persistence ends the
+/// connections of edges that do not hold theirs.
+pub fn edge_lease(edge: &EdgeId) -> String {
+    format!("edge/{edge}")
 }

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use backplane::bus::EmbeddedBus;
+use backplane::lease::EmbeddedLeases;
 use edge::{Core, Outside};
 use gateway::{Config, Deps, Service};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -92,6 +93,7 @@ impl World {
         let outside = Outside {
             journal: log.clone(),
             bus: Arc::new(EmbeddedBus::default()),
+            leases: Arc::new(EmbeddedLeases::new()),
             presence: book.clone(),
             persistence: store.clone(),
             verifier: Arc::new(Verifier::new(&auth, keys, clock.clone())),
@@ -99,6 +101,7 @@ impl World {
             partitioning: Partitioning::new(2),
             zone: zone.clone(),
             clock,
+            health: runtime::health::Health::new(),
             metrics: metrics.service("gateway_edge"),
             role: "gateway",
         };

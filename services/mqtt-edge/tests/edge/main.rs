@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod connect;
+mod fence;
 mod idle;
 mod publish;
 mod rig;

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use auth::{Acl, Claims, KeyRing, Signer, Verifier};
 use backplane::bus::EmbeddedBus;
 use backplane::journal::{EmbeddedJournal, JournalConfig};
-use backplane::lease::EmbeddedLeases;
+use backplane::lease::{EmbeddedLeases, Leases};
 use backplane::presence::EmbeddedPresence;
 use edge::{Core, Outside};
 use jiff::tz::TimeZone;
@@ -22,6 +23,8 @@ use runtime::metrics::Metrics;
 use store::{Options, SqliteStore, Store};
 use tempfile::TempDir;
 use testkit::mqtt::{Mqtt, Options as Client, Refused};
+
+use crate::fence::Line;
 
 const PARTITIONS: u16 = 4;
 const RECALL_WINDOW: Duration = Duration::from_secs(120);
@@ -134,13 +137,27 @@ impl Rig {
         self.edge_with(|_| {}).await
     }
 
+    /// An edge whose way to the leases can be cut.
+    pub async fn edge_behind_a_line(&self) -> (Edge, Arc<Line>) {
+        let line = Arc::new(Line {
+            leases: self.leases.clone(),
+            cut: AtomicBool::new(false),
+        });
+        (self.edge_over(line.clone(), |_| {}).await, line)
+    }
+
     pub async fn edge_with(&self, configure: impl FnOnce(&mut Config)) -> Edge {
+        self.edge_over(self.leases.clone(), configure).await
+    }
+
+    async fn edge_over(&self, leases: Arc<dyn Leases>, configure: impl FnOnce(&mut Config)) -> Edge {
         let tasks = Tasks::new(Stop::new());
         let keys = Arc::new(KeyRing::build(&self.auth).unwrap());
         let metrics = Metrics::new();
         let outside = Outside {
             journal: self.journal.clone(),
             bus: self.bus.clone(),
+            leases,
             presence: self.presence.clone(),
             persistence: self.persistence.clone(),
             verifier: Arc::new(Verifier::new(&self.auth, keys, self.clock.clone())),
@@ -148,6 +165,7 @@ impl Rig {
             partitioning: Partitioning::new(PARTITIONS),
             zone: TimeZone::UTC,
             clock: self.clock.clone(),
+            health: runtime::health::Health::new(),
             metrics: metrics.service("core"),
             role: "mqtt-edge",
         };

@@ -99,14 +99,16 @@ impl World {
         let outside = Outside {
             journal: self.journal.clone(),
             bus: self.bus.clone(),
-            presence: Arc::new(EmbeddedPresence::new()),
+            leases: self.leases.clone(),
+presence: Arc::new(EmbeddedPresence::new()),
             persistence: self.store.clone(),
             verifier: Arc::new(Verifier::new(&auth, keys, self.clock.clone())),
             acl: Acl::new(&AclConfig::default()),
             partitioning: Partitioning::new(PARTITIONS),
             zone: TimeZone::UTC,
             clock: self.clock.clone(),
-            metrics: Metrics::new().service("edge"),
+            health: runtime::health::Health::new(),
+metrics: Metrics::new().service("edge"),
             role: "test",
         };
         let config = edge::Config {

@@ -32,6 +32,7 @@ const PARTITIONS: u16 = 4;
 pub struct World {
     pub journal: Arc<EmbeddedJournal>,
     pub bus: Arc<EmbeddedBus>,
+    leases: Arc<EmbeddedLeases>,
     pub presence: Arc<EmbeddedPresence>,
     pub persistence: Arc<Revocable>,
     pub clock: Clock,
@@ -92,7 +93,7 @@ impl World {
         let deps = routing::Deps {
             journal: journal.clone(),
             bus: bus.clone(),
-            leases,
+            leases: leases.clone(),
             persistence: persistence.clone(),
             partitioning,
             recall_window: 120_000,
@@ -112,6 +113,7 @@ impl World {
             auth,
             journal,
             bus,
+            leases,
             persistence,
             clock,
             _tasks: tasks,
@@ -140,6 +142,7 @@ impl World {
             Outside {
                 journal: self.journal.clone(),
                 bus: self.bus.clone(),
+                leases: self.leases.clone(),
                 presence: self.presence.clone(),
                 persistence: self.persistence.clone(),
                 verifier: Arc::new(Verifier::new(auth, keys, self.clock.clone())),
@@ -147,6 +150,7 @@ impl World {
                 partitioning: Partitioning::new(PARTITIONS),
                 zone: TimeZone::get("Asia/Shanghai").unwrap(),
                 clock: self.clock.clone(),
+                health: runtime::health::Health::new(),
                 metrics: metrics.service("edge"),
                 role: "stomp-edge",
             },

@@ -1,0 +1,179 @@
+//! Whether this edge may act for its clients.
+//!
+//! An edge holds the lease `edge/{id}`. While it is held, the sessions that are marked as connected here belong to this
+//! edge; once it has run out, persistence ends them (their wills, their expiry) and others may hold them. An edge that
+//! cannot renew (it is cut off, or was paused) notices by its own clock, before anybody else may act: it hands nothing
+//! out and takes nobody in. When it holds the lease again it asks, session by session, whether it still has them; when
+//! that takes too long it sends its clients away, so that they find an edge that is not cut off.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backplane::lease::{Lease, LeaseError, Leases};
+use runtime::health::Check;
+use runtime::lifecycle::Stop;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use crate::Core;
+use crate::mailbox::Mail;
+
+/// How long to wait before a lease that cannot be had is asked for again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The edge's own view of its lease.
+pub struct Standing {
+    began: Instant,
+    /// Milliseconds after `began` up to which the lease is held for certain; 0 = it is not.
+    until: AtomicU64,
+    joined: watch::Sender<bool>,
+    check: Check,
+}
+
+impl Standing {
+    pub(crate) fn new(check: Check) -> Self {
+        Self {
+            began: Instant::now(),
+            until: AtomicU64::new(0),
+            joined: watch::Sender::new(false),
+            check,
+        }
+    }
+
+    /// Whether the lease is held for certain at this moment.
+    pub fn is_good(&self) -> bool {
+        self.began.elapsed().as_millis() < u128::from(self.until.load(Ordering::Acquire))
+    }
+
+    /// Waits until the lease is held for the first time.
+    pub(crate) async fn joined(&self) {
+        let mut joined = self.joined.subscribe();
+        let _held = joined.wait_for(|joined| *joined).await;
+    }
+
+    /// Held for `ttl` from the moment before it was asked for: the granter's time began later.
+    fn extend(&self, asked: Instant, ttl: Duration) {
+        let until = asked.duration_since(self.began) + ttl;
+        let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        self.until.store(until, Ordering::Release);
+        self.check.ok();
+        self.joined.send_replace(true);
+    }
+
+    fn lose(&self, error: &LeaseError) {
+        self.until.store(0, Ordering::Release);
+        self.check.fail(error);
+    }
+}
+
+/// Keeps the lease until the hard stop, then gives it back.
+pub(crate) async fn keep(core: Arc<Core>, leases: Arc<dyn Leases>, stop: Stop) {
+    let mut keeper = Keeper {
+        name: rpc::persistence::edge_lease(&core.id),
+        ttl: core.config.lease.get(),
+        core,
+        leases,
+        held: None,
+        away_since: None,
+        sent_away: false,
+    };
+    loop {
+        let pause = keeper.turn().await;
+        tokio::select! {
+            () = stop.hard().cancelled() => break,
+            () = sleep(pause) => {}
+        }
+    }
+    keeper.give_back().await;
+}
+
+struct Keeper {
+    core: Arc<Core>,
+    leases: Arc<dyn Leases>,
+    name: String,
+    ttl: Duration,
+    held: Option<Lease>,
+    /// Since when the lease has not been held.
+    away_since: Option<Instant>,
+    sent_away: bool,
+}
+
+impl Keeper {
+    /// Asks for the lease; says when to ask again.
+    async fn turn(&mut self) -> Duration {
+        let asked = Instant::now();
+        match self.ask().await {
+            Ok(lease) => {
+                let same = self.held.as_ref().is_none_or(|held| held.epoch == lease.epoch);
+                let returned = self.away_since.take().is_some() || !same || self.has_lapsed(asked);
+                self.held = Some(lease);
+                self.core.standing.extend(asked, self.ttl);
+                if returned {
+                    info!(edge = %self.core.id, "the edge holds its lease again");
+                    self.core.tell_all(|| Mail::Verify);
+                }
+                self.sent_away = false;
+                self.ttl / 3
+            }
+            Err(error) => {
+                self.missed(&error);
+                PAUSE
+            }
+        }
+    }
+
+    /// Joined before, and between two renewals the lease ran out by our clock: this process was paused.
+    fn has_lapsed(&self, asked: Instant) -> bool {
+        let standing = &self.core.standing;
+        let until = Duration::from_millis(standing.until.load(Ordering::Acquire));
+        self.held.is_some() && asked.duration_since(standing.began) >= until
+    }
+
+    async fn ask(&self) -> Result<Lease, LeaseError> {
+        let asking = async {
+            match &self.held {
+                Some(lease) => self.leases.renew(lease, self.ttl).await.map(|()| lease.clone()),
+                None => self.leases.acquire(&self.name, &self.core.id, self.ttl).await,
+            }
+        };
+        let limit = self.ttl / 3;
+        timeout(limit, asking)
+            .await
+            .unwrap_or_else(|_| Err(LeaseError::Unavailable(format!("no answer within {limit:?}"))))
+    }
+
+    fn missed(&mut self, error: &LeaseError) {
+        let standing = &self.core.standing;
+        if !matches!(error, LeaseError::Unavailable(_)) {
+            self.held = None;
+            standing.lose(error);
+        }
+        if standing.is_good() {
+            return;
+        }
+        standing.check.fail(error);
+        if !*standing.joined.borrow() {
+            return;
+        }
+        let since = *self.away_since.get_or_insert_with(|| {
+            warn!(edge = %self.core.id, %error, "the edge has lost its lease; it hands nothing out until it has it again");
+            Instant::now()
+        });
+        if since.elapsed() >= self.core.config.fence_after.get() && !self.sent_away {
+            warn!(edge = %self.core.id, "the edge is cut off; its clients are sent to others");
+            self.sent_away = true;
+            self.core.tell_all(|| Mail::Leave);
+        }
+    }
+
+    async fn give_back(&self) {
+        if let Some(lease) = &self.held {
+            let released = timeout(PAUSE, self.leases.release(lease)).await;
+            if !matches!(released, Ok(Ok(()))) {
+                info!(edge = %self.core.id, "the lease of the edge is left to run out");
+            }
+        }
+    }
+}
