@@ -2,7 +2,7 @@ use bytes::Bytes;
 use model::{OrgId, PartitionId, Position, TopicFilter, TopicName};
 
 /// What a session missed, a page at a time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BacklogRequest {
     /// The tenant.
     pub org: OrgId,
@@ -28,7 +28,7 @@ pub struct BacklogLane {
 }
 
 /// A part of what a session receives.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BacklogFilter {
     /// The topics.
     pub filter: TopicFilter,
@@ -51,7 +51,7 @@ pub struct BacklogEntry {
 }
 
 /// A page.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BacklogPage {
     /// In order within each partition.
     pub entries: Vec<BacklogEntry>,

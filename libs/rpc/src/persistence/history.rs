@@ -2,7 +2,7 @@ use bytes::Bytes;
 use model::{OrgId, Position, ReceiptKind, TopicName};
 
 /// A page of a topic's history.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryRequest {
     /// The tenant.
     pub org: OrgId,
@@ -54,7 +54,7 @@ pub struct HistoryEntry {
 }
 
 /// The page.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryPage {
     /// Ascending by position, whatever the range.
     pub entries: Vec<HistoryEntry>,

@@ -53,7 +53,7 @@ pub struct Desk {
 }
 
 /// A visitor comes to a desk.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenThread {
     /// The tenant.
     pub org: OrgId,
@@ -104,7 +104,7 @@ pub struct OpenedThread {
 }
 
 /// Which threads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThreadsRequest {
     /// The tenant.
     pub org: OrgId,
@@ -119,7 +119,7 @@ pub struct ThreadsRequest {
 }
 
 /// A page of threads.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ThreadPage {
     /// The most recently active first.
     pub threads: Vec<ThreadCard>,

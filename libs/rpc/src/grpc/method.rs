@@ -1,0 +1,110 @@
+use std::fmt;
+
+use prometheus_client::encoding::EncodeLabelValue;
+
+use super::pb::persistence_server::SERVICE_NAME as PERSISTENCE;
+use super::pb::receipts_server::SERVICE_NAME as RECEIPTS;
+
+/// A service that is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Service {
+    Persistence,
+    Receipts,
+}
+
+impl Service {
+    /// As the configuration, the logs and the errors have it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Service::Persistence => "persistence",
+            Service::Receipts => "receipts",
+        }
+    }
+
+    /// As gRPC has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Service::Persistence => PERSISTENCE,
+            Service::Receipts => RECEIPTS,
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Whether a call may be made again, when it is not known what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It reads, or doing it twice is the same as doing it once.
+    Always,
+    /// Only when it surely was not done.
+    IfNotDone,
+}
+
+/// Every call. docs/adr/0011-grpc.md says why each may be repeated or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Method {
+    OpenSession,
+    SaveSessions,
+    CloseSession,
+    Backlog,
+    Retained,
+    FindSent,
+    FindInTopic,
+    LastBefore,
+    History,
+    Membership,
+    MemberTopics,
+    Desk,
+    OpenThread,
+    Announced,
+    Threads,
+    Visitor,
+    Explain,
+    Unread,
+    Recount,
+}
+
+impl Method {
+    /// Where it is served.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Method::OpenSession => "/longwire.rpc.v1.Persistence/OpenSession",
+            Method::SaveSessions => "/longwire.rpc.v1.Persistence/SaveSessions",
+            Method::CloseSession => "/longwire.rpc.v1.Persistence/CloseSession",
+            Method::Backlog => "/longwire.rpc.v1.Persistence/Backlog",
+            Method::Retained => "/longwire.rpc.v1.Persistence/Retained",
+            Method::FindSent => "/longwire.rpc.v1.Persistence/FindSent",
+            Method::FindInTopic => "/longwire.rpc.v1.Persistence/FindInTopic",
+            Method::LastBefore => "/longwire.rpc.v1.Persistence/LastBefore",
+            Method::History => "/longwire.rpc.v1.Persistence/History",
+            Method::Membership => "/longwire.rpc.v1.Persistence/Membership",
+            Method::MemberTopics => "/longwire.rpc.v1.Persistence/MemberTopics",
+            Method::Desk => "/longwire.rpc.v1.Persistence/Desk",
+            Method::OpenThread => "/longwire.rpc.v1.Persistence/OpenThread",
+            Method::Announced => "/longwire.rpc.v1.Persistence/Announced",
+            Method::Threads => "/longwire.rpc.v1.Persistence/Threads",
+            Method::Visitor => "/longwire.rpc.v1.Persistence/Visitor",
+            Method::Explain => "/longwire.rpc.v1.Persistence/Explain",
+            Method::Unread => "/longwire.rpc.v1.Receipts/Unread",
+            Method::Recount => "/longwire.rpc.v1.Receipts/Recount",
+        }
+    }
+
+    /// Whether it may be repeated, whatever its argument.
+    pub(crate) fn repeat(self) -> Repeat {
+        match self {
+            // The second opening would take the first one for a connection that was there before: present though nothing
+            // is stored, its will published, and the edge that had the session forgotten.
+            Method::OpenSession
+            // Without a uid each makes a new visitor.
+            | Method::OpenThread
+            | Method::Visitor => Repeat::IfNotDone,
+            _ => Repeat::Always,
+        }
+    }
+}

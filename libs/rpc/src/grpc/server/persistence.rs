@@ -1,0 +1,160 @@
+use tonic::{Request, async_trait};
+
+use super::{Answer, Served, told};
+use crate::grpc::method::Method;
+use crate::grpc::pb;
+use crate::grpc::pb::persistence_server::Persistence as Calls;
+use crate::grpc::wire::{Findings, given, read};
+use crate::persistence::Persistence;
+
+#[async_trait]
+impl Calls for Served<dyn Persistence> {
+    async fn open_session(&self, request: Request<pb::OpenSessionRequest>) -> Answer<pb::OpenedSession> {
+        self.answer(Method::OpenSession, request, |service, open| async move {
+            service.open_session(read(open)?).await.map(told)
+        })
+        .await
+    }
+
+    async fn save_sessions(
+        &self,
+        request: Request<pb::SaveSessionsRequest>,
+    ) -> Answer<pb::SaveSessionsAnswer> {
+        self.answer(Method::SaveSessions, request, |service, save| async move {
+            let taken = service.save_sessions(read(save.saves)?).await?;
+            Ok(pb::SaveSessionsAnswer { taken })
+        })
+        .await
+    }
+
+    async fn close_session(&self, request: Request<pb::CloseSessionRequest>) -> Answer<pb::Done> {
+        self.answer(Method::CloseSession, request, |service, close| async move {
+            service.close_session(read(close)?).await?;
+            Ok(pb::Done {})
+        })
+        .await
+    }
+
+    async fn backlog(&self, request: Request<pb::BacklogRequest>) -> Answer<pb::BacklogPage> {
+        self.answer(Method::Backlog, request, |service, asked| async move {
+            service.backlog(read(asked)?).await.map(told)
+        })
+        .await
+    }
+
+    async fn retained(&self, request: Request<pb::RetainedRequest>) -> Answer<pb::RetainedAnswer> {
+        self.answer(Method::Retained, request, |service, asked| async move {
+            let (org, filter) = (read(asked.org)?, read(asked.filter)?);
+            let retained = service.retained(&org, &filter, read(asked.upto)?).await?;
+            Ok(pb::RetainedAnswer {
+                retained: told(retained),
+            })
+        })
+        .await
+    }
+
+    async fn find_sent(&self, request: Request<pb::FindSentRequest>) -> Answer<pb::FoundAnswer> {
+        self.answer(Method::FindSent, request, |service, asked| async move {
+            let found = service.find_sent(&read(asked.org)?, read(asked.keys)?).await?;
+            Ok(told(Findings(found)))
+        })
+        .await
+    }
+
+    async fn find_in_topic(&self, request: Request<pb::FindInTopicRequest>) -> Answer<pb::FoundAnswer> {
+        self.answer(Method::FindInTopic, request, |service, asked| async move {
+            let (org, topic) = (read(asked.org)?, read(asked.topic)?);
+            let found = service.find_in_topic(&org, &topic, read(asked.uids)?).await?;
+            Ok(told(Findings(found)))
+        })
+        .await
+    }
+
+    async fn last_before(&self, request: Request<pb::LastBeforeRequest>) -> Answer<pb::LastBeforeAnswer> {
+        self.answer(Method::LastBefore, request, |service, asked| async move {
+            let (org, topic) = (read(asked.org)?, read(asked.topic)?);
+            let position = service.last_before(&org, &topic, read(asked.before)?).await?;
+            Ok(pb::LastBeforeAnswer {
+                position: told(position),
+            })
+        })
+        .await
+    }
+
+    async fn history(&self, request: Request<pb::HistoryRequest>) -> Answer<pb::HistoryPage> {
+        self.answer(Method::History, request, |service, asked| async move {
+            service.history(read(asked)?).await.map(told)
+        })
+        .await
+    }
+
+    async fn membership(&self, request: Request<pb::TopicRequest>) -> Answer<pb::MembershipAnswer> {
+        self.answer(Method::Membership, request, |service, asked| async move {
+            let (org, topic) = (read(asked.org)?, read(asked.topic)?);
+            service.membership(&org, &topic).await.map(told)
+        })
+        .await
+    }
+
+    async fn member_topics(
+        &self,
+        request: Request<pb::MemberTopicsRequest>,
+    ) -> Answer<pb::MemberTopicsAnswer> {
+        self.answer(Method::MemberTopics, request, |service, asked| async move {
+            let topics = service
+                .member_topics(&read(asked.org)?, read(asked.identities)?)
+                .await?;
+            Ok(pb::MemberTopicsAnswer { topics: told(topics) })
+        })
+        .await
+    }
+
+    async fn desk(&self, request: Request<pb::DeskRequest>) -> Answer<pb::DeskAnswer> {
+        self.answer(Method::Desk, request, |service, asked| async move {
+            let (org, uid) = (read(asked.org)?, read(asked.uid)?);
+            service.desk(&org, &uid).await.map(told)
+        })
+        .await
+    }
+
+    async fn open_thread(&self, request: Request<pb::OpenThreadRequest>) -> Answer<pb::OpenedThread> {
+        self.answer(Method::OpenThread, request, |service, open| async move {
+            service.open_thread(read(open)?).await.map(told)
+        })
+        .await
+    }
+
+    async fn announced(&self, request: Request<pb::AnnouncedRequest>) -> Answer<pb::Done> {
+        self.answer(Method::Announced, request, |service, asked| async move {
+            let (org, topic) = (read(asked.org)?, read(asked.topic)?);
+            service.announced(&org, &topic, read(asked.users)?).await?;
+            Ok(pb::Done {})
+        })
+        .await
+    }
+
+    async fn threads(&self, request: Request<pb::ThreadsRequest>) -> Answer<pb::ThreadPage> {
+        self.answer(Method::Threads, request, |service, asked| async move {
+            service.threads(read(asked)?).await.map(told)
+        })
+        .await
+    }
+
+    async fn visitor(&self, request: Request<pb::VisitorRequest>) -> Answer<pb::UserCard> {
+        self.answer(Method::Visitor, request, |service, asked| async move {
+            let card = given("the card of a visitor", asked.card)?;
+            service.visitor(&read(asked.org)?, card).await.map(told)
+        })
+        .await
+    }
+
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Answer<pb::ExplainAnswer> {
+        self.answer(Method::Explain, request, |service, asked| async move {
+            let explained = service.explain(read(asked)?).await?;
+            Ok(pb::ExplainAnswer {
+                explained: told(explained),
+            })
+        })
+        .await
+    }
+}
