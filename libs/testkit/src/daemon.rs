@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,8 +24,6 @@ pub(crate) struct Recipe {
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) owner: Option<Owner>,
-    /// Standard output is for the caller, not for the log.
-    pub(crate) piped: bool,
     /// No variable of this process that begins so is handed on.
     pub(crate) hide: Option<&'static str>,
 }
@@ -38,7 +36,6 @@ impl Recipe {
             args: Vec::new(),
             env: Vec::new(),
             owner: None,
-            piped: false,
             hide: None,
         }
     }
@@ -68,7 +65,7 @@ impl Recipe {
 /// test is failing.
 #[derive(Debug)]
 pub struct Daemon {
-    recipe: Recipe,
+    recipe: Mutex<Recipe>,
     child: Mutex<Option<Child>>,
     log: NamedTempFile,
 }
@@ -78,39 +75,43 @@ impl Daemon {
     pub(crate) fn new(recipe: Recipe) -> Self {
         let log = tempfile::Builder::new().prefix("longwire-log-").tempfile();
         Self {
-            recipe,
+            recipe: Mutex::new(recipe),
             child: Mutex::new(None),
             log: log.expect("making a log file"),
         }
     }
 
-    /// Starts it, again too. The standard output when its recipe keeps it apart.
-    pub(crate) fn launch(&self) -> Option<ChildStdout> {
+    /// Starts it, again too, without waiting until it is ready.
+    ///
+    /// # Panics
+    /// When it cannot be started, or still runs.
+    pub fn launch(&self) {
         let append = std::fs::OpenOptions::new()
             .append(true)
             .open(self.log.path())
             .expect("opening the log");
-        let recipe = &self.recipe;
+        let recipe = lock(&self.recipe).clone();
+        assert!(
+            !self.is_running(),
+            "{} was started while it still runs",
+            recipe.name
+        );
         let mut command = recipe.command();
         command.stderr(append.try_clone().expect("one more handle of the log"));
-        match recipe.piped {
-            true => command.stdout(Stdio::piped()),
-            false => command.stdout(append),
-        };
-        let mut child = spawn::spawn(command)
+        command.stdout(append);
+        let child = spawn::spawn(command)
             .unwrap_or_else(|error| panic!("starting {} with `setpriv` (util-linux): {error}", recipe.name));
-        let stdout = child.stdout.take();
-        let before = lock(&self.child).replace(child);
-        if let Some(mut before) = before {
-            let ended = before.try_wait().expect("asking for a child");
-            assert!(ended.is_some(), "{} was started while it still runs", recipe.name);
-        }
-        stdout
+        *lock(&self.child) = Some(child);
     }
 
     /// What it is called in messages.
-    pub fn name(&self) -> &str {
-        &self.recipe.name
+    pub fn name(&self) -> String {
+        lock(&self.recipe).name.clone()
+    }
+
+    /// Changes what its next start is given.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Recipe)) {
+        change(&mut lock(&self.recipe));
     }
 
     /// Its process id.

@@ -1,7 +1,8 @@
 //! Real servers and scripted clients for tests.
 //!
 //! - [`Longwire`]: the built binary as a child process, on free ports and a data folder of its own; killed, stopped,
-//!   restarted at the same place; its log is shown when the test fails;
+//!   restarted at the same place; its log is shown when the test fails. With `LONGWIRE_TEST_SHAPE=cluster`, a cluster;
+//! - [`cluster::Cluster`]: every role as processes, on real servers, behind a balancer; each to be broken by itself;
 //! - [`nats`], [`redis`], [`postgres`]: the servers that a cluster stands on, shared by tests or one's own to break;
 //! - [`mqtt`], [`stomp`], [`http`]: clients that do one step when told to, and read nothing when not told to;
 //! - [`proxy`]: a bad network between any two of them;
@@ -21,6 +22,7 @@
 
 mod binary;
 pub mod chat;
+pub mod cluster;
 pub mod daemon;
 mod data;
 mod find;
@@ -43,5 +45,5 @@ mod wait;
 
 pub use binary::{binary, target_dir, workspace};
 pub use data::DataDir;
-pub use server::{Builder, Endpoints, Longwire, TokenSpec, cli, run};
+pub use server::{Builder, Endpoints, Longwire, TokenSpec, cli, is_cluster, only_in_one_process, run};
 pub use wait::{DEADLINE, eventually, within};

@@ -1,5 +1,7 @@
 //! Real nats-servers, and namespaces in one that tests share.
 
+mod cluster;
+
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -11,7 +13,8 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, Recipe};
 use crate::shared::Shared;
-use crate::{DataDir, eventually, find, http, ports};
+use crate::{DataDir, find, http, ports};
+pub use cluster::NatsCluster;
 
 /// The URL of a running server to use instead of starting one.
 pub(crate) const URL: &str = "LONGWIRE_TEST_NATS";
@@ -51,7 +54,9 @@ impl Default for Options {
 struct Member {
     name: String,
     listen: u16,
-    routes: Vec<String>,
+    routes: Vec<SocketAddr>,
+    /// Its own address is told to nobody: every route is one of those above.
+    hidden: bool,
 }
 
 /// A nats-server with JetStream, killed when dropped.
@@ -170,116 +175,25 @@ fn configuration(
         text += &format!("  max_file_store: {max}\n");
     }
     text += "}\n";
-    if let Some(Member { listen, routes, .. }) = member {
-        let routes = routes.join(", ");
-        text += &format!(
-            "cluster {{\n  name: longwire\n  listen: \"127.0.0.1:{listen}\"\n  routes: [{routes}]\n}}\n"
-        );
+    if let Some(member) = member {
+        text += &member.configuration();
     }
     text + &options.config
 }
 
-/// Several servers that replicate among themselves.
-#[derive(Debug)]
-pub struct NatsCluster {
-    nodes: Vec<NatsServer>,
-    _routes: Vec<ports::Claim>,
-}
-
-impl Deref for NatsCluster {
-    type Target = [NatsServer];
-    fn deref(&self) -> &[NatsServer] {
-        &self.nodes
-    }
-}
-
-impl NatsCluster {
-    /// So many servers (3 tolerate the loss of one), ready, with a leader.
-    pub async fn start(size: usize) -> Self {
-        Self::start_with(vec![Options::default(); size]).await
-    }
-
-    /// A server for each of these.
-    pub async fn start_with(options: Vec<Options>) -> Self {
-        let claims: Vec<_> = options.iter().map(|_| ports::claim()).collect();
-        let routes: Vec<_> = claims
-            .iter()
-            .map(|claim| format!("\"nats://{}\"", claim.at()))
-            .collect();
-        let nodes = options.into_iter().enumerate().map(|(n, options)| {
-            let others = routes.iter().enumerate().filter(|(other, _)| *other != n);
-            let member = Member {
-                name: format!("nats-{}", n + 1),
-                listen: claims[n].port,
-                routes: others.map(|(_, route)| route.clone()).collect(),
-            };
-            NatsServer::launch(options, Some(&member))
-        });
-        let cluster = Self {
-            nodes: nodes.collect(),
-            _routes: claims,
-        };
-        cluster.is_ready().await;
-        cluster
-    }
-
-    /// Waits until every server is ready and all know each other and one leader.
-    pub async fn is_ready(&self) {
-        for node in &self.nodes {
-            node.is_ready().await;
+impl Member {
+    fn configuration(&self) -> String {
+        let routes: Vec<_> = self.routes.iter().map(|at| format!("\"nats://{at}\"")).collect();
+        let (listen, routes) = (self.listen, routes.join(", "));
+        // Clients keep to the servers they were told.
+        let mut text = format!(
+            "cluster {{\n  name: longwire\n  listen: \"127.0.0.1:{listen}\"\n  routes: [{routes}]\n  no_advertise: true\n"
+        );
+        if self.hidden {
+            // A port where nobody is.
+            text += "  advertise: \"127.0.0.1:1\"\n";
         }
-        eventually("the servers have a leader", START, async || {
-            for node in &self.nodes {
-                let jsz = node.monitor("/jsz").await?;
-                let meta = &jsz["meta_cluster"];
-                let whole = meta["cluster_size"] == self.nodes.len();
-                (whole && meta["leader"].is_string()).then_some(())?;
-            }
-            Some(())
-        })
-        .await;
-    }
-
-    /// Where clients connect, each server.
-    pub fn urls(&self) -> Vec<String> {
-        self.nodes.iter().map(NatsServer::url).collect()
-    }
-
-    /// Where each is monitored.
-    pub fn monitor_urls(&self) -> Vec<String> {
-        self.nodes.iter().map(NatsServer::monitor_url).collect()
-    }
-
-    /// Which server leads this stream, as those that answer say.
-    pub async fn leader_of(&self, stream: &str) -> Option<usize> {
-        for node in &self.nodes {
-            let Some(jsz) = node.monitor("/jsz?accounts=true&streams=true").await else {
-                continue;
-            };
-            let accounts = jsz["account_details"].as_array().into_iter().flatten();
-            let mut streams = accounts.flat_map(|a| a["stream_detail"].as_array().into_iter().flatten());
-            let found = streams.find(|detail| detail["name"] == stream);
-            if let Some(leader) = found.and_then(|detail| detail["cluster"]["leader"].as_str()) {
-                return self.index(leader);
-            }
-        }
-        None
-    }
-
-    /// Which server leads the cluster itself, as those that answer say.
-    pub async fn meta_leader(&self) -> Option<usize> {
-        for node in &self.nodes {
-            if let Some(jsz) = node.monitor("/jsz").await
-                && let Some(leader) = jsz["meta_cluster"]["leader"].as_str()
-            {
-                return self.index(leader);
-            }
-        }
-        None
-    }
-
-    fn index(&self, name: &str) -> Option<usize> {
-        self.nodes.iter().position(|node| node.name() == name)
+        text + "}\n"
     }
 }
 
@@ -341,19 +255,6 @@ mod tests {
         assert_ne!(server.pid(), pid);
         let varz = server.monitor("/varz").await.expect("it is monitored");
         assert_eq!(varz["jetstream"]["config"]["sync_always"], true, "{varz}");
-    }
-
-    #[tokio::test]
-    async fn three_servers_have_one_leader_and_another_when_it_dies() {
-        let cluster = NatsCluster::start(3).await;
-        let first = cluster.meta_leader().await.expect("there is one");
-        cluster[first].kill().await;
-        let second = eventually("another leads", START, async || {
-            cluster.meta_leader().await.filter(|leader| *leader != first)
-        });
-        second.await;
-        cluster[first].restart().await;
-        cluster.is_ready().await;
     }
 
     #[tokio::test]

@@ -1,27 +1,30 @@
-//! The built binary as a child process.
+//! The server under test: everything in one process, or a cluster of processes, whichever is asked for.
 
-use std::io::{BufRead, BufReader, Read};
+mod one;
+mod setup;
+mod token;
+
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tempfile::NamedTempFile;
 
+use crate::DataDir;
+use crate::cluster::Cluster;
 use crate::process::{self, Signal};
-use crate::{DataDir, binary, eventually, ports, within};
+use one::One;
+pub(crate) use setup::Setup;
+pub use setup::{cli, run};
+pub use token::TokenSpec;
 
-/// From the start of the process to its ready line.
-const START: Duration = Duration::from_secs(30);
-const LISTENERS: [&str; 4] = [
-    "LONGWIRE_MQTT__TCP_LISTEN",
-    "LONGWIRE_MQTT__WS_LISTEN",
-    "LONGWIRE_HTTP__LISTEN",
-    "LONGWIRE_OPS__LISTEN",
-];
+/// Which shape [`Longwire`] has: `one` (the default) or `cluster`.
+const SHAPE: &str = "LONGWIRE_TEST_SHAPE";
+/// Fewer than the default: each is a stream to make.
+const PARTITIONS: u16 = 4;
 
-/// Where a running server listens: its ready line.
+/// Where a running server listens.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Endpoints {
     /// MQTT over TCP.
@@ -30,10 +33,28 @@ pub struct Endpoints {
     pub ws: SocketAddr,
     /// HTTP and STOMP.
     pub http: SocketAddr,
-    /// Operations.
+    /// Operations: the process's, or the balancer's statistics.
     pub ops: SocketAddr,
-    /// The process.
-    pub pid: u32,
+}
+
+/// Whether the server under test is a cluster of processes.
+///
+/// # Panics
+/// When `LONGWIRE_TEST_SHAPE` names no shape.
+pub fn is_cluster() -> bool {
+    match std::env::var(SHAPE).as_deref() {
+        Ok("cluster") => true,
+        Ok("one") | Err(_) => false,
+        Ok(other) => panic!("{SHAPE} is `{other}`, and must be `one` or `cluster`"),
+    }
+}
+
+/// Whether a test is to be left out because it is about what only one process has; says so.
+pub fn only_in_one_process(why: &str) -> bool {
+    if is_cluster() {
+        eprintln!("left out of a cluster: {why}");
+    }
+    is_cluster()
 }
 
 /// How to start a server; see [`Longwire::builder`].
@@ -68,14 +89,14 @@ impl Builder {
         self
     }
 
-    /// A further argument of `longwire all`.
+    /// A further argument of `longwire all`, for [`Builder::start_and_fail`].
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
         self
     }
 
-    /// Ports that nobody else takes while the server is down, for [`Longwire::restart`].
+    /// Ports that nobody else takes while the server is down, for [`Longwire::restart`]. A cluster always has such.
     #[must_use]
     pub fn at_fixed_ports(mut self) -> Self {
         self.same_ports = true;
@@ -87,112 +108,64 @@ impl Builder {
     /// # Panics
     /// When it ends, or is not ready in time; its log is shown.
     pub async fn start(self) -> Longwire {
-        let data = self.data.clone().unwrap_or_default();
-        let mut command = Setup::new(&self, data);
-        if self.same_ports {
-            command.claim_ports();
-        }
-        Longwire::spawn(command).await
+        let shape = match is_cluster() {
+            true => Shape::Cluster(Box::new(self.cluster().await)),
+            false => {
+                let same_ports = self.same_ports;
+                Shape::One(Box::new(One::start(self.setup(), same_ports).await))
+            }
+        };
+        Longwire { shape }
     }
 
-    /// Starts it, expecting that it ends by itself.
+    /// Two of every edge behind the balancer, so that clients meet a cluster; one of those that are only spoken to.
+    async fn cluster(self) -> Cluster {
+        let mut builder = Cluster::builder()
+            .shared_servers()
+            .partitions(PARTITIONS)
+            .replicas(1)
+            .role("mqtt-edge", 2)
+            .role("stomp-edge", 2);
+        if let Some(data) = self.data {
+            builder = builder.data(data);
+        }
+        if let Some(toml) = &self.config {
+            builder = builder.config(toml);
+        }
+        for (name, value) in &self.env {
+            builder = builder.env(name, value);
+        }
+        builder.start().await
+    }
+
+    /// Starts `longwire all`, expecting that it ends by itself.
     ///
     /// # Panics
     /// When it does not end in time.
     pub async fn start_and_fail(self) -> Output {
-        let data = self.data.clone().unwrap_or_default();
-        let setup = Setup::new(&self, data);
-        run(setup.command("all")).await
+        let args = self.args.clone();
+        let mut command = self.setup().command("all");
+        command.args(args);
+        run(command).await
+    }
+
+    fn setup(self) -> Setup {
+        let mut env = one::listeners();
+        env.extend(self.env);
+        Setup::new(self.config.as_deref(), env, self.data.unwrap_or_default())
     }
 }
 
-/// A command of the binary, without any setting of this machine.
-pub fn cli() -> Command {
-    let mut command = Command::new(binary());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LONGWIRE_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
-/// Runs a command to its end and collects what it prints.
-///
-/// # Panics
-/// When it cannot be started or does not end within the deadline (it is killed then).
-pub async fn run(command: Command) -> Output {
-    let mut command = tokio::process::Command::from(command);
-    command.kill_on_drop(true).stdin(Stdio::null());
-    let what = format!("{command:?} to end");
-    within(&what, START, command.output())
-        .await
-        .expect("starting a command")
-}
-
-/// Everything a start needs; a restart needs the same again.
 #[derive(Debug)]
-struct Setup {
-    data: Arc<DataDir>,
-    config: Option<NamedTempFile>,
-    env: Vec<(String, String)>,
-    args: Vec<String>,
-    claims: Vec<ports::Claim>,
+enum Shape {
+    One(Box<One>),
+    Cluster(Box<Cluster>),
 }
 
-impl Setup {
-    fn new(builder: &Builder, data: Arc<DataDir>) -> Self {
-        let config = builder.config.as_ref().map(|toml| {
-            let file = tempfile::Builder::new().suffix(".toml").tempfile();
-            let file = file.expect("making a configuration file");
-            std::fs::write(file.path(), toml).expect("writing a configuration file");
-            file
-        });
-        let mut env: Vec<_> = LISTENERS
-            .iter()
-            .map(|name| ((*name).to_owned(), "127.0.0.1:0".to_owned()))
-            .collect();
-        env.extend(builder.env.iter().cloned());
-        Self {
-            data,
-            config,
-            env,
-            args: builder.args.clone(),
-            claims: Vec::new(),
-        }
-    }
-
-    fn claim_ports(&mut self) {
-        for name in LISTENERS {
-            let claim = ports::claim();
-            self.env
-                .push((name.to_owned(), format!("127.0.0.1:{}", claim.port)));
-            self.claims.push(claim);
-        }
-    }
-
-    /// A command of the binary with this server's data, file and environment, and no other setting of this machine.
-    fn command(&self, subcommand: &str) -> Command {
-        let mut command = cli();
-        command.arg(subcommand).arg("--data").arg(self.data.path());
-        if let Some(file) = &self.config {
-            command.arg("--config").arg(file.path());
-        }
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        if subcommand == "all" {
-            command.args(&self.args);
-        }
-        command
-    }
-}
-
-/// A running server. Dropping it kills it; when the test is failing, its log is printed.
+/// A running server, of either shape. Dropping it kills it; when the test is failing, its log is printed.
 #[derive(Debug)]
 pub struct Longwire {
-    setup: Setup,
-    child: Child,
-    endpoints: Endpoints,
-    log: NamedTempFile,
+    shape: Shape,
 }
 
 impl Longwire {
@@ -212,77 +185,89 @@ impl Longwire {
         Self::builder().start().await
     }
 
-    async fn spawn(setup: Setup) -> Self {
-        let log = tempfile::Builder::new().prefix("longwire-log-").tempfile();
-        let log = log.expect("making a log file");
-        let (child, endpoints) = launch(&setup, &log).await;
-        Self {
-            setup,
-            child,
-            endpoints,
-            log,
-        }
-    }
-
     /// Where it listens.
     pub fn at(&self) -> &Endpoints {
-        &self.endpoints
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.shape {
+            Shape::One(one) => one.at(),
+            Shape::Cluster(cluster) => cluster.at(),
+        }
     }
 
     /// Its data folder.
     pub fn data(&self) -> &DataDir {
-        &self.setup.data
+        match &self.shape {
+            Shape::One(one) => one.setup().data(),
+            Shape::Cluster(cluster) => cluster.data(),
+        }
     }
 
-    /// Its resident memory in bytes, mapped files not counted.
+    /// Its processes that run.
+    fn pids(&self) -> Vec<u32> {
+        match &self.shape {
+            Shape::One(one) => vec![one.pid()],
+            Shape::Cluster(cluster) => {
+                let running = cluster.replicas().filter(|replica| replica.is_running());
+                running.map(|replica| replica.pid()).collect()
+            }
+        }
+    }
+
+    /// Its resident memory in bytes, mapped files not counted: of all its processes.
     pub fn rss(&self) -> u64 {
-        process::rss(self.pid())
+        self.pids().into_iter().map(process::rss).sum()
     }
 
     /// Another command of the same binary with the same data and configuration.
     pub fn command(&self, subcommand: &str) -> Command {
-        self.setup.command(subcommand)
+        match &self.shape {
+            Shape::One(one) => one.setup().command(subcommand),
+            Shape::Cluster(cluster) => cluster.command(subcommand),
+        }
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal, every process of it.
     pub fn signal(&self, signal: Signal) {
-        process::signal(self.pid(), signal);
+        for pid in self.pids() {
+            process::signal(pid, signal);
+        }
     }
 
-    /// Whether it still runs.
+    /// Whether it still runs, every process of it.
     ///
     /// # Panics
     /// When the operating system does not tell.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("asking for a child").is_none()
+        match &mut self.shape {
+            Shape::One(one) => one.is_running(),
+            Shape::Cluster(cluster) => cluster.replicas().all(|replica| replica.is_running()),
+        }
     }
 
-    /// Kills it as a power cut would, as far as one process goes, and waits until it is gone.
+    /// Kills it as a power cut would, as far as processes go, and waits until it is gone.
     ///
     /// # Panics
     /// When it was gone already.
     pub async fn kill(&mut self) {
-        assert!(self.is_running(), "the server ended before it was killed");
-        self.signal(Signal::KILL);
-        self.ended(Duration::from_secs(10)).await;
+        match &mut self.shape {
+            Shape::One(one) => one.kill().await,
+            Shape::Cluster(cluster) => cluster.kill().await,
+        }
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself: how, or how the first process did that did not do well.
     ///
     /// # Panics
     /// When it does not within `deadline`.
     pub async fn ended(&mut self, deadline: Duration) -> ExitStatus {
-        let child = std::sync::Mutex::new(&mut self.child);
-        eventually("the server has ended", deadline, async || {
-            let mut child = child.lock().expect("nobody panics with it");
-            child.try_wait().expect("asking for a child")
-        })
-        .await
+        match &mut self.shape {
+            Shape::One(one) => one.ended(deadline).await,
+            Shape::Cluster(cluster) => {
+                let ends = cluster.replicas().map(|replica| replica.ended(deadline));
+                let ends = futures::future::join_all(ends).await;
+                let worst = ends.iter().find(|status| !status.success());
+                *worst.or(ends.first()).expect("a cluster has replicas")
+            }
+        }
     }
 
     /// Starts it again on the same data, with the same configuration, and at the same ports if it was
@@ -291,19 +276,21 @@ impl Longwire {
     /// # Panics
     /// When it still runs, or is not ready in time.
     pub async fn restart(&mut self) {
-        assert!(!self.is_running(), "the server still runs");
-        (self.child, self.endpoints) = launch(&self.setup, &self.log).await;
+        match &mut self.shape {
+            Shape::One(one) => one.restart().await,
+            Shape::Cluster(cluster) => cluster.restart().await,
+        }
     }
 
-    /// Everything it has logged, of all its lives.
+    /// Everything it has logged, of all its lives and processes.
     ///
     /// # Panics
     /// When the log cannot be read.
     pub fn log(&self) -> String {
-        let mut text = Vec::new();
-        let mut file = self.log.reopen().expect("opening the log");
-        file.read_to_end(&mut text).expect("reading the log");
-        String::from_utf8_lossy(&text).into_owned()
+        match &self.shape {
+            Shape::One(one) => one.log(),
+            Shape::Cluster(cluster) => cluster.replicas().map(|replica| replica.log()).collect(),
+        }
     }
 
     /// Fails when the server has panicked or is gone.
@@ -318,143 +305,6 @@ impl Longwire {
 
     /// A token that its own command line signs.
     pub async fn token(&self, spec: &TokenSpec<'_>) -> String {
-        let output = run(spec.command(self.command("token"))).await;
-        assert!(
-            output.status.success(),
-            "signing a token: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-}
-
-impl Drop for Longwire {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- log of the server ---\n{}--- end of the log ---", self.log());
-        }
-    }
-}
-
-async fn launch(setup: &Setup, log: &NamedTempFile) -> (Child, Endpoints) {
-    let append = std::fs::OpenOptions::new()
-        .append(true)
-        .open(log.path())
-        .expect("opening the log");
-    let mut child = setup
-        .command("all")
-        .env("LONGWIRE_READY_JSON", "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(append)
-        .spawn()
-        .expect("starting the server");
-    let stdout = child.stdout.take().expect("it is piped");
-    match ready(stdout).await {
-        Ok(endpoints) => (child, endpoints),
-        Err(reason) => {
-            let _gone = child.kill();
-            let status = child.wait().expect("it was started");
-            let log = std::fs::read_to_string(log.path()).unwrap_or_default();
-            panic!("the server did not become ready: {reason}, {status}\n{log}");
-        }
-    }
-}
-
-/// The first line of standard output that is JSON. The rest is read and dropped, so that the server never waits for it.
-async fn ready(stdout: impl Read + Send + 'static) -> Result<Endpoints, String> {
-    let (send, receive) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let mut send = Some(send);
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if let Some(waiting) = send.take_if(|_| line.starts_with('{')) {
-                let read =
-                    serde_json::from_str(&line).map_err(|error| format!("bad ready line {line}: {error}"));
-                // Nobody waits any more when the deadline has passed.
-                let _late = waiting.send(read);
-            }
-        }
-    });
-    match tokio::time::timeout(START, receive).await {
-        Ok(Ok(endpoints)) => endpoints,
-        Ok(Err(_)) => Err("it closed its output without a ready line".to_owned()),
-        Err(_) => Err(format!("no ready line within {START:?}")),
-    }
-}
-
-/// What `longwire token` is asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TokenSpec<'a> {
-    /// `--uid`
-    pub uid: &'a str,
-    /// `--org`
-    pub org: Option<&'a str>,
-    /// `--role`
-    pub role: Option<&'a str>,
-    /// `--alias`, each
-    pub aliases: &'a [&'a str],
-    /// `--nickname`
-    pub nickname: Option<&'a str>,
-    /// `--ttl`
-    pub ttl: Option<&'a str>,
-}
-
-impl<'a> TokenSpec<'a> {
-    /// An agent who answers for a desk.
-    pub fn agent(uid: &'a str, aliases: &'a [&'a str]) -> Self {
-        Self {
-            uid,
-            role: Some("agent"),
-            aliases,
-            ..Self::default()
-        }
-    }
-
-    /// A visitor.
-    pub fn visitor(uid: &'a str) -> Self {
-        Self {
-            uid,
-            role: Some("visitor"),
-            ..Self::default()
-        }
-    }
-
-    /// In another organisation.
-    #[must_use]
-    pub fn org(self, org: &'a str) -> Self {
-        Self {
-            org: Some(org),
-            ..self
-        }
-    }
-
-    /// With another life time.
-    #[must_use]
-    pub fn ttl(self, ttl: &'a str) -> Self {
-        Self {
-            ttl: Some(ttl),
-            ..self
-        }
-    }
-
-    fn command(&self, mut command: Command) -> Command {
-        command.args(["--uid", self.uid]);
-        for (name, value) in [
-            ("--org", self.org),
-            ("--role", self.role),
-            ("--nickname", self.nickname),
-            ("--ttl", self.ttl),
-        ] {
-            if let Some(value) = value {
-                command.args([name, value]);
-            }
-        }
-        for alias in self.aliases {
-            command.args(["--alias", alias]);
-        }
-        command
+        spec.sign(self.command("token")).await
     }
 }

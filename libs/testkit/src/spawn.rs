@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::OnceLock;
@@ -47,9 +48,11 @@ impl Owner {
 
 /// A command whose process the kernel kills when this process ends, even by SIGKILL.
 ///
-/// `setpriv` becomes the program, so that the child's id is the program's.
+/// `setpriv` becomes the program, so that the child's id is the program's. It is in a group of its own: an interrupt at
+/// the terminal is for us.
 pub(crate) fn tied(program: impl AsRef<OsStr>, owner: Option<Owner>) -> Command {
     let mut command = Command::new("setpriv");
+    command.process_group(0);
     if let Some(Owner { uid, gid }) = owner {
         command
             .arg(format!("--reuid={uid}"))
