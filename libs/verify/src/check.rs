@@ -1,0 +1,156 @@
+//! The judge: a record in, findings out. No clock, no network, so that every kind of damage can be made up and must be found.
+
+mod counters;
+mod figures;
+mod histories;
+mod observers;
+mod receipts;
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::key::Key;
+use crate::record::{Record, Sent, Topic};
+use crate::verdict::{Evidence, Finding, Invariant, Verdict};
+
+pub(crate) use figures::figures;
+
+/// How many findings of one invariant are shown.
+const SHOWN: usize = 10;
+
+/// Judges a record. The figures that only the run knows are left as they are by default.
+pub fn check(record: &Record) -> Verdict {
+    let index = Index::new(record);
+    let mut found = Findings::default();
+    histories::check(&index, &mut found);
+    observers::check(&index, &mut found);
+    receipts::check(&index, &mut found);
+    counters::check(&index, &mut found);
+    let mut unproven = record.unproven.clone();
+    let away = record
+        .observers
+        .iter()
+        .filter_map(|o| Some((&o.name, o.away.as_ref()?)));
+    unproven.extend(away.map(|(name, why)| format!("{name} was not connected at the end: {why}")));
+    Verdict {
+        holds: found.list.is_empty() && unproven.is_empty(),
+        findings: found.list,
+        broken: found.counts.into_iter().collect(),
+        unproven,
+        figures: figures(record),
+        run: record.names.run().to_owned(),
+        seed: 0,
+    }
+}
+
+/// Findings as they come.
+#[derive(Debug, Default)]
+struct Findings {
+    list: Vec<Finding>,
+    counts: BTreeMap<Invariant, u64>,
+}
+
+impl Findings {
+    fn add(&mut self, invariant: Invariant, what: impl Into<String>, evidence: Evidence) {
+        self.push(invariant, what.into(), evidence, false);
+    }
+
+    /// Of something that is not there yet.
+    fn missing(&mut self, invariant: Invariant, what: impl Into<String>, evidence: Evidence) {
+        self.push(invariant, what.into(), evidence, true);
+    }
+
+    fn push(&mut self, invariant: Invariant, what: String, evidence: Evidence, may_heal: bool) {
+        let count = self.counts.entry(invariant).or_default();
+        *count += 1;
+        // What does not heal must be kept: it says that waiting is of no use.
+        let room = *count <= SHOWN as u64;
+        if room || (!may_heal && self.list.iter().all(|f| f.may_heal)) {
+            self.list.push(Finding {
+                invariant,
+                what,
+                evidence,
+                may_heal,
+            });
+        }
+    }
+}
+
+/// The record with what is asked of it often.
+struct Index<'a> {
+    record: &'a Record,
+    /// By topic: where each message stands in the first history.
+    places: Vec<HashMap<Key, usize>>,
+}
+
+impl<'a> Index<'a> {
+    fn new(record: &'a Record) -> Self {
+        let places = |topic: &Topic| {
+            let first = topic.histories.first();
+            let messages = first
+                .into_iter()
+                .flat_map(|history| history.messages.iter().enumerate());
+            // The first place counts; further ones are findings of their own.
+            let mut places = HashMap::new();
+            for (place, message) in messages {
+                places.entry(message.key).or_insert(place);
+            }
+            places
+        };
+        let places = record.topics.iter().map(places).collect();
+        Self { record, places }
+    }
+
+    fn sent(&self, key: Key) -> Option<&'a Sent> {
+        if let Some((writer, seq)) = key.as_text() {
+            return self.record.writers.get(writer)?.texts.get(seq);
+        }
+        let (writer, seq) = key.as_read()?;
+        self.record
+            .writers
+            .get(writer)?
+            .reads
+            .get(seq)
+            .map(|(sent, _)| sent)
+    }
+
+    /// What is known of a message in a topic.
+    fn evidence(&self, topic: usize, key: Key, positions: &[u64]) -> Evidence {
+        let sent = self.sent(key);
+        let acked = sent.and_then(|sent| sent.acked);
+        Evidence {
+            uid: Some(self.record.names.uid(key)),
+            topic: self.record.topics.get(topic).map(|t| t.name.clone()),
+            positions: positions.iter().map(u64::to_string).collect(),
+            observer: None,
+            sent_ms: sent.map(|sent| sent.at),
+            acknowledged_ms: acked.map(|acked| acked.at),
+            acknowledged_by: acked.map(|acked| acked.by.name()),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Where it was seen: the first four.
+    fn seen(&self, topic: usize, key: Key) -> Vec<String> {
+        let mut seen = Vec::new();
+        for observer in &self.record.observers {
+            let heard = observer.heard.iter().filter(|(t, _)| *t == topic);
+            let of_key = heard
+                .flat_map(|(_, deliveries)| deliveries)
+                .find(|d| d.key == key);
+            let Some(first) = of_key else { continue };
+            seen.push(format!(
+                "{} at {} (position {})",
+                observer.name,
+                crate::verdict::seconds(first.at),
+                first.position
+            ));
+            if seen.len() == 4 {
+                break;
+            }
+        }
+        seen
+    }
+}
+
+#[cfg(test)]
+mod tests;

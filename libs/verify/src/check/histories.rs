@@ -1,0 +1,145 @@
+//! I1, I2, I3 and I7 as far as history tells: there once, as it was sent, where the acknowledgement said, in one order.
+
+use std::collections::HashMap;
+
+use super::{Findings, Index};
+use crate::key::Key;
+use crate::record::{History, Sent};
+use crate::verdict::Invariant::{I1, I2, I3, I7};
+
+pub(super) fn check(index: &Index<'_>, found: &mut Findings) {
+    for (writer, w) in index.record.writers.iter().enumerate() {
+        for (seq, sent) in w.texts.iter().enumerate() {
+            one_message(index, found, w.topic, Key::text(writer, seq), sent);
+        }
+    }
+    for (topic, t) in index.record.topics.iter().enumerate() {
+        for history in &t.histories {
+            one_history(index, found, topic, history);
+        }
+        let mut histories = t.histories.iter();
+        if let Some(first) = histories.next() {
+            histories.for_each(|other| agree(index, found, topic, first, other));
+        }
+    }
+}
+
+/// A message that was sent: is it where it must be?
+fn one_message(index: &Index<'_>, found: &mut Findings, topic: usize, key: Key, sent: &Sent) {
+    let history = index.record.topics[topic].histories.first();
+    let Some(history) = history else { return };
+    let place = index.places[topic].get(&key);
+    let stored = place.map(|place| &history.messages[*place]);
+    match (stored, &sent.acked) {
+        (None, Some(_)) => {
+            let mut evidence = index.evidence(topic, key, &[]);
+            evidence.seen = index.seen(topic, key);
+            found.missing(I1, "acknowledged, and not in history", evidence);
+        }
+        (Some(stored), Some(acked)) if acked.position != 0 && acked.position != stored.position => {
+            let evidence = index.evidence(topic, key, &[acked.position, stored.position]);
+            found.add(
+                I3,
+                "acknowledged at another position than it has in history",
+                evidence,
+            );
+        }
+        (Some(stored), None) => {
+            if let Some(why) = &sent.refused {
+                let evidence = index.evidence(topic, key, &[stored.position]);
+                found.add(I7, format!("refused ({why}), and stored all the same"), evidence);
+            }
+        }
+        _ => {}
+    }
+    if let (None, Some(why)) = (stored, &sent.refused)
+        && sent.tries > 1
+        && why.contains("conflict")
+    {
+        let evidence = index.evidence(topic, key, &[]);
+        found.add(
+            I7,
+            format!("sent again unchanged, refused ({why}) and not stored"),
+            evidence,
+        );
+    }
+}
+
+/// A history in itself.
+fn one_history(index: &Index<'_>, found: &mut Findings, topic: usize, history: &History) {
+    let mut first: HashMap<Key, u64> = HashMap::with_capacity(history.messages.len());
+    let mut last = None;
+    for stored in &history.messages {
+        let evidence = |positions: &[u64]| index.evidence(topic, stored.key, positions);
+        if let Some(earlier) = first.get(&stored.key) {
+            let acked = index.sent(stored.key).is_none_or(|sent| sent.acked.is_some());
+            let invariant = if acked { I2 } else { I7 };
+            found.add(
+                invariant,
+                "twice in history",
+                evidence(&[*earlier, stored.position]),
+            );
+        } else {
+            first.insert(stored.key, stored.position);
+        }
+        if let Some(last) = last.filter(|last| *last >= stored.position) {
+            let (invariant, what) = if last == stored.position {
+                (I2, "two messages of history have one position")
+            } else {
+                (I3, "history is not in the order of its positions")
+            };
+            found.add(invariant, what, evidence(&[last, stored.position]));
+        }
+        last = Some(stored.position);
+        if !stored.intact {
+            found.add(
+                I1,
+                "in history with another content or author than it was sent with",
+                evidence(&[stored.position]),
+            );
+        }
+        if stored.key.as_text().is_some() && index.sent(stored.key).is_none() {
+            found.add(I7, "in history, and nobody sent it", evidence(&[stored.position]));
+        }
+    }
+}
+
+/// Two readers of one history: the same messages of ours at the same places.
+fn agree(index: &Index<'_>, found: &mut Findings, topic: usize, first: &History, other: &History) {
+    let mut theirs: HashMap<Key, u64> = HashMap::with_capacity(other.messages.len());
+    for stored in &other.messages {
+        // Copies are findings of their own.
+        theirs.entry(stored.key).or_insert(stored.position);
+    }
+    let is_first = |place: usize, key: &Key| index.places[topic].get(key) == Some(&place);
+    for (_, stored) in first
+        .messages
+        .iter()
+        .enumerate()
+        .filter(|(place, m)| is_first(*place, &m.key))
+    {
+        match theirs.get(&stored.key) {
+            Some(position) if *position != stored.position => found.add(
+                I3,
+                "at two positions, depending on who reads the history",
+                index.evidence(topic, stored.key, &[stored.position, *position]),
+            ),
+            // Of others' messages a visitor may not see all.
+            None if stored.key.as_text().is_some() => found.missing(
+                I1,
+                "in the history that an agent reads, and not in the visitor's",
+                index.evidence(topic, stored.key, &[stored.position]),
+            ),
+            _ => {}
+        }
+    }
+    for stored in &other.messages {
+        if !index.places[topic].contains_key(&stored.key) {
+            found.missing(
+                I1,
+                "in the history that the visitor reads, and not in the agent's",
+                index.evidence(topic, stored.key, &[stored.position]),
+            );
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! What every client has in common: what it wrote and heard, what it still owes, and how it comes back.
+
+pub(crate) mod link;
+pub(crate) mod mqtt;
+mod outbox;
+pub(crate) mod poll;
+pub(crate) mod stomp;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::envelope::{Draft, Heard, Thread, text};
+use crate::http::{self, Answer};
+use crate::key::{Key, Names};
+use crate::plan::Plan;
+use crate::record::{AckKind, Delivery, Observer, Writer};
+use crate::target::{Target, any};
+use crate::token::Token;
+
+pub(crate) use outbox::{Item, Outbox};
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Everybody connects; nothing is written.
+    Gathering,
+    /// Writing.
+    Writing,
+    /// Nothing new; what is owed is sent, and who is away comes back.
+    Settling,
+    /// Everybody goes.
+    Done,
+}
+
+/// A user of the installation.
+#[derive(Debug, Clone)]
+pub(crate) struct User {
+    pub(crate) token: Token,
+    /// The conversations it takes part in, by index.
+    pub(crate) topics: Vec<usize>,
+}
+
+impl User {
+    /// Whether it acts under this uid.
+    pub(crate) fn is(&self, uid: &str) -> bool {
+        self.token.sub == uid || self.token.aliases.iter().any(|alias| alias == uid)
+    }
+}
+
+/// A conversation.
+#[derive(Debug, Clone)]
+pub(crate) struct Conversation {
+    pub(crate) thread: Thread,
+    /// The uid that the agent acts under in it.
+    pub(crate) desk: String,
+    pub(crate) agent: usize,
+    pub(crate) visitor: usize,
+}
+
+/// What all clients of a run know.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) plan: Plan,
+    pub(crate) target: Target,
+    pub(crate) run: String,
+    pub(crate) started: Instant,
+    /// The same moment, Unix ms.
+    pub(crate) epoch: u64,
+    pub(crate) users: Vec<User>,
+    pub(crate) conversations: Vec<Conversation>,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) counts: Counts,
+}
+
+/// Counters of a running run.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) sent: AtomicU64,
+    pub(crate) acknowledged: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) reconnects: AtomicU64,
+}
+
+impl Shared {
+    /// Milliseconds since the run began.
+    pub(crate) fn now(&self) -> u32 {
+        u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What is kept of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// By index of all writers.
+    pub(crate) writers: Vec<(usize, Writer)>,
+    pub(crate) observer: Observer,
+    pub(crate) names: Names,
+    /// Whether it is connected and attached.
+    pub(crate) connected: bool,
+    /// Whether it ever was.
+    pub(crate) ready: bool,
+    /// Why it is not connected.
+    pub(crate) trouble: String,
+    /// When it lost its connection, if it did not go of itself.
+    pub(crate) lost: Option<Instant>,
+    /// The longest time until it was back, in ms.
+    pub(crate) longest: u32,
+    /// Texts heard, by writer.
+    pub(crate) bits: Vec<Vec<u64>>,
+    /// What it owes.
+    pub(crate) owed: usize,
+}
+
+impl Ledger {
+    /// Whether it has heard a text.
+    pub(crate) fn has(&self, writer: usize, seq: usize) -> bool {
+        let word = self.bits.get(writer).and_then(|bits| bits.get(seq / 64));
+        word.is_some_and(|word| word >> (seq % 64) & 1 == 1)
+    }
+
+    /// Notes a text; whether it is new.
+    fn note(&mut self, writer: usize, seq: usize) -> bool {
+        if self.has(writer, seq) {
+            return false;
+        }
+        if self.bits.len() <= writer {
+            self.bits.resize(writer + 1, Vec::new());
+        }
+        let bits = &mut self.bits[writer];
+        if bits.len() <= seq / 64 {
+            bits.resize(seq / 64 + 1, 0);
+        }
+        bits[seq / 64] |= 1 << (seq % 64);
+        true
+    }
+}
+
+/// How a life ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client goes away for a while.
+    Away(Duration),
+    /// The connection is lost, or could not be made.
+    Broken(String),
+    /// The run is over.
+    Done,
+}
+
+/// A client of either protocol: one connection at a time.
+pub(crate) trait Protocol {
+    /// Connects and lives until the connection ends.
+    async fn life(&mut self, part: &mut Part) -> End;
+    /// Takes back what it left on the server, as far as it can.
+    async fn clean_up(&mut self, _part: &mut Part) {}
+}
+
+/// One client's share of the run.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) shared: Arc<Shared>,
+    /// The user, by index.
+    pub(crate) user: usize,
+    pub(crate) ledger: Arc<Mutex<Ledger>>,
+    pub(crate) outbox: Outbox,
+    pub(crate) rng: StdRng,
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// On average: how often it goes away, for how long.
+    pub(crate) absence: (Duration, Duration),
+    life: u32,
+}
+
+impl Part {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        index: usize,
+        user: usize,
+        ledger: Arc<Mutex<Ledger>>,
+        absence: (Duration, Duration),
+    ) -> Self {
+        let outbox = Outbox::new(shared, &ledger.lock());
+        Self {
+            shared: shared.clone(),
+            user,
+            ledger,
+            outbox,
+            rng: StdRng::seed_from_u64(
+                shared
+                    .plan
+                    .seed
+                    .wrapping_mul(1_000_003)
+                    .wrapping_add(index as u64),
+            ),
+            phase: shared.phase.subscribe(),
+            absence,
+            life: 0,
+        }
+    }
+
+    /// Lives again and again until the run is over.
+    pub(crate) async fn live(mut self, mut protocol: impl Protocol) {
+        let mut failures = 0;
+        loop {
+            let end = protocol.life(&mut self).await;
+            let was_connected = self.disconnected(&end);
+            match end {
+                End::Done => break,
+                End::Away(time) => self.wait(time, false).await,
+                End::Broken(_) => {
+                    failures = if was_connected { 0 } else { failures + 1 };
+                    let most = 100 << failures.min(5);
+                    let pause = self.rng.random_range(most / 2..=most);
+                    self.wait(Duration::from_millis(pause), true).await;
+                }
+            }
+            if self.phase() == Phase::Done {
+                break;
+            }
+        }
+        protocol.clean_up(&mut self).await;
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    pub(crate) fn token(&self) -> &Token {
+        &self.shared.users[self.user].token
+    }
+
+    /// A new connection is there; from now on deliveries are its.
+    pub(crate) fn born(&mut self) {
+        let mut ledger = self.ledger.lock();
+        self.life = ledger.observer.lives.len() as u32;
+        let now = self.shared.now();
+        ledger.observer.lives.push(now);
+    }
+
+    /// It is attached: everything from now on is sure to come.
+    pub(crate) fn connected(&mut self) {
+        let mut ledger = self.ledger.lock();
+        (ledger.connected, ledger.ready) = (true, true);
+        ledger.trouble.clear();
+        if let Some(lost) = ledger.lost.take() {
+            let pause = lost.elapsed().as_millis() as u32;
+            ledger.longest = ledger.longest.max(pause);
+            self.shared.counts.reconnects.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Whether it had been connected.
+    fn disconnected(&mut self, end: &End) -> bool {
+        self.outbox.land();
+        let mut ledger = self.ledger.lock();
+        if let End::Broken(why) = end {
+            ledger.trouble.clone_from(why);
+            ledger.lost.get_or_insert_with(Instant::now);
+        }
+        // Who goes at the end was there.
+        if matches!(end, End::Done) {
+            return true;
+        }
+        std::mem::take(&mut ledger.connected)
+    }
+
+    /// Waits, not longer than the phase lasts. A page whose socket is down sends over HTTP meanwhile.
+    async fn wait(&mut self, time: Duration, fall_back: bool) {
+        let end = Instant::now() + time;
+        let phase = self.phase();
+        if fall_back && phase != Phase::Gathering {
+            let _late = tokio::time::timeout_at(end, self.fall_back()).await;
+            self.outbox.land();
+        }
+        if phase == Phase::Settling {
+            // There is no other phase to wait for but the end.
+            tokio::time::sleep_until(end).await;
+        } else {
+            let _early = tokio::time::timeout_at(end, self.phase.wait_for(|now| *now != phase)).await;
+        }
+    }
+
+    /// Sends what is owed over HTTP until that fails too.
+    async fn fall_back(&mut self) {
+        while self.outbox.waiting().is_some() {
+            if !self.send_by_http().await {
+                return;
+            }
+        }
+    }
+
+    /// Sends the next message over HTTP; whether there was an answer to go on after.
+    pub(crate) async fn send_by_http(&mut self) -> bool {
+        let Some(item) = self.outbox.waiting() else {
+            return true;
+        };
+        let path = if self.token().is_agent {
+            "/api/v1/message/rest/send"
+        } else {
+            "/visitor/api/v1/message/send"
+        };
+        let body = serde_json::json!({ "json": self.draft(&item).json().to_string(), "client": "WEB" });
+        let at = any(&self.shared.target.http, &mut self.rng)
+            .expect("there is one")
+            .clone();
+        self.took_off(item.key);
+        let token = self.token().text.clone();
+        let answer = http::post(&self.shared.target, &at, path, Some(&token), &body).await;
+        match answer {
+            Answer::Data(data) => {
+                let stored = data.as_str().and_then(|text| Heard::json(text.as_bytes()));
+                let position = stored.map_or(0, |stored| stored.position);
+                self.acked(item.key, AckKind::Http, position);
+                true
+            }
+            Answer::Status(status @ (408 | 429 | 500..), why) => {
+                self.outbox.later(item.key, Duration::from_millis(300));
+                self.ledger.lock().trouble = format!("HTTP {status}: {why}");
+                false
+            }
+            Answer::Status(409, why) => {
+                self.refused(item.key, &format!("conflict: {why}"));
+                true
+            }
+            Answer::Status(status, why) => {
+                self.refused(item.key, &format!("HTTP {status}: {why}"));
+                true
+            }
+            Answer::Silence(why) => {
+                self.outbox.later(item.key, Duration::from_millis(200));
+                self.ledger.lock().trouble = why;
+                false
+            }
+        }
+    }
+
+    /// The message that an item is, the same each time.
+    pub(crate) fn draft(&self, item: &Item) -> Draft<'_> {
+        let conversation = &self.shared.conversations[item.topic];
+        let user = &self.shared.users[self.user];
+        let uid = item.key.uid(&self.shared.run).expect("it is ours");
+        let (kind, content) = match item.read {
+            Some(of) => ("READ", of.uid(&self.shared.run).expect("ours are read only")),
+            None => ("TEXT", text(&uid, self.shared.plan.size)),
+        };
+        Draft {
+            uid,
+            kind,
+            content,
+            written: self.shared.epoch + u64::from(item.at),
+            thread: &conversation.thread,
+            author: if user.token.is_agent {
+                &conversation.desk
+            } else {
+                &user.token.sub
+            },
+            by_agent: user.token.is_agent,
+            org: &user.token.org,
+        }
+    }
+
+    /// Writes what is due.
+    pub(crate) fn write_due(&mut self) {
+        if self.phase() == Phase::Writing {
+            let mut ledger = self.ledger.lock();
+            let written = self.outbox.write_due(&self.shared, &mut ledger, &mut self.rng);
+            self.shared.counts.sent.fetch_add(written, Relaxed);
+        }
+    }
+
+    /// An item is on its way.
+    pub(crate) fn took_off(&mut self, key: Key) {
+        self.outbox.took_off(key);
+        with_sent(&mut self.ledger.lock(), key, |sent| {
+            sent.tries = sent.tries.saturating_add(1)
+        });
+    }
+
+    pub(crate) fn acked(&mut self, key: Key, by: AckKind, position: u64) {
+        let at = self.shared.now();
+        let mut ledger = self.ledger.lock();
+        let mut new = false;
+        with_sent(&mut ledger, key, |sent| {
+            new = sent.acked.is_none();
+            sent.acked
+                .get_or_insert(crate::record::Acked { at, position, by });
+        });
+        if new && key.as_text().is_some() {
+            self.shared.counts.acknowledged.fetch_add(1, Relaxed);
+        }
+        self.outbox.settle(key);
+        ledger.owed = self.outbox.len();
+    }
+
+    pub(crate) fn refused(&mut self, key: Key, why: &str) {
+        let mut ledger = self.ledger.lock();
+        with_sent(&mut ledger, key, |sent| sent.refused = Some(why.to_owned()));
+        self.outbox.settle(key);
+        ledger.owed = self.outbox.len();
+    }
+
+    /// A message came.
+    pub(crate) fn heard(&mut self, heard: &Heard, marked: bool) {
+        let at = self.shared.now();
+        let mut ledger = self.ledger.lock();
+        let ledger = &mut *ledger;
+        let conversations = &self.shared.conversations;
+        let topic = ledger
+            .observer
+            .heard
+            .iter()
+            .position(|(topic, _)| conversations[*topic].thread.topic == heard.topic);
+        let key = ledger.names.key(&heard.uid);
+        if heard.status == "ERROR" {
+            // 3.1.1 and pages have no other way to be told: what was acknowledged was refused all the same.
+            with_sent(ledger, key, |sent| {
+                sent.acked = None;
+                sent.refused = Some(format!("conflict: {}", heard.content));
+            });
+            self.outbox.settle(key);
+            return;
+        }
+        let Some(slot) = topic else { return };
+        match model::MessageKind::of(&heard.kind) {
+            model::MessageKind::Receipt(model::ReceiptKind::Read) => {
+                let of = ledger.names.key(&heard.content);
+                ledger.observer.told_read.push(of);
+            }
+            model::MessageKind::Receipt(_) | model::MessageKind::Transient => {}
+            _ => {
+                let (topic, deliveries) = &mut ledger.observer.heard[slot];
+                let topic = *topic;
+                deliveries.push(Delivery {
+                    key,
+                    position: heard.position,
+                    prev: heard.prev,
+                    life: self.life,
+                    at,
+                    marked,
+                });
+                self.shared.counts.delivered.fetch_add(1, Relaxed);
+                let Some((writer, seq)) = key.as_text() else {
+                    return;
+                };
+                if ledger.note(writer, seq) {
+                    let own = self.shared.users[self.user].is(&heard.author);
+                    let reads = !own && self.rng.random_bool(self.shared.plan.reads);
+                    if reads && self.phase() <= Phase::Writing {
+                        self.outbox.read(&self.shared, ledger, topic, key);
+                    }
+                }
+                if self.outbox.is_owed_without_ack(key) {
+                    self.shared.counts.acknowledged.fetch_add(1, Relaxed);
+                    with_sent(ledger, key, |sent| {
+                        let position = heard.position;
+                        sent.acked.get_or_insert(crate::record::Acked {
+                            at,
+                            position,
+                            by: AckKind::Echo,
+                        });
+                    });
+                    self.outbox.settle(key);
+                    ledger.owed = self.outbox.len();
+                }
+            }
+        }
+    }
+
+    /// When it goes away next.
+    pub(crate) fn next_absence(&mut self) -> Instant {
+        let every = self.absence.0.as_secs_f64() * self.rng.random_range(0.5..1.5);
+        Instant::now() + Duration::from_secs_f64(every)
+    }
+
+    /// For how long.
+    pub(crate) fn absence(&mut self) -> Duration {
+        Duration::from_secs_f64(self.absence.1.as_secs_f64() * self.rng.random_range(0.5..1.5))
+    }
+}
+
+fn with_sent(ledger: &mut Ledger, key: Key, change: impl FnOnce(&mut crate::record::Sent)) {
+    let (Some((writer, seq)), text) = (key.as_text().or(key.as_read()), key.as_text().is_some()) else {
+        return;
+    };
+    let Some((_, writer)) = ledger.writers.iter_mut().find(|(index, _)| *index == writer) else {
+        return;
+    };
+    let sent = if text {
+        writer.texts.get_mut(seq)
+    } else {
+        writer.reads.get_mut(seq).map(|(sent, _)| sent)
+    };
+    if let Some(sent) = sent {
+        change(sent);
+    }
+}
