@@ -5,6 +5,7 @@
 //! ```
 
 mod embedded;
+mod jetstream;
 #[cfg(feature = "suite")]
 pub mod suite;
 
@@ -14,6 +15,7 @@ use model::{FrameSeq, PartitionId};
 use thiserror::Error;
 
 pub use embedded::{EmbeddedJournal, JournalConfig, JournalStats, OpenError};
+pub use jetstream::{JetStreamJournal, JetStreamStats};
 
 /// Identity of a frame within its writer, so that a retried append is stored once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -68,6 +70,12 @@ pub enum JournalError {
         /// What does not fit.
         what: String,
     },
+    /// The log was deleted and created anew while it was open: its positions mean other frames. The process must start again.
+    #[error("the journal of partition {partition} was created anew")]
+    Recreated {
+        /// The partition where it was noticed.
+        partition: PartitionId,
+    },
     /// The journal has been closed.
     #[error("the journal is closed")]
     Closed,
@@ -98,7 +106,8 @@ pub trait Journal: Send + Sync + 'static {
         frame: Bytes,
     ) -> Result<FrameSeq, JournalError>;
 
-    /// Reads every frame after `after`, in order, without holes, and then waits for more. Sees only durable frames.
+    /// Reads every frame after `after`, in order, without holes, and then waits for more. Sees only durable frames. Nobody can have
+    /// read beyond the end: a journal may refuse such a cursor as [`JournalError::Corrupt`], as its log has lost frames.
     async fn read(&self, partition: PartitionId, after: FrameSeq) -> Result<Box<dyn Reader>, JournalError>;
 
     /// The last durable frame of a partition; 0 when it is empty and has always been.

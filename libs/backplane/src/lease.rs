@@ -1,6 +1,8 @@
 //! One holder per name, with an epoch that grows at each change of holder: the fence for everything a holder does.
 
 mod embedded;
+mod kv;
+pub mod share;
 #[cfg(feature = "suite")]
 pub mod suite;
 
@@ -10,6 +12,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 pub use embedded::EmbeddedLeases;
+pub use kv::KvLeases;
 
 /// Why a lease could not be had or kept.
 #[derive(Debug, Error)]
@@ -42,13 +45,19 @@ pub struct Lease {
 }
 
 /// Grants leases.
+///
+/// A holder cannot see its lease end while it cannot reach the store. It counts for itself: the lease ends `ttl` after the moment
+/// *before* it asked for it or last renewed it, by its own monotonic clock. The store counts from when it was asked, which is later, so
+/// nobody else has the lease before the holder knows that it has ended. A process that was paused may wake up after the end and act before it
+/// looks at the clock: what it does then carries the old epoch, and is refused by whoever has seen a newer one.
 #[async_trait]
 pub trait Leases: Send + Sync + 'static {
     /// Takes a lease that is free or has run out, for `ttl`. Whoever holds it already gets it again with its epoch,
     /// for `ttl` from now. A holder whose lease ran out or was released gets a higher epoch, even if nobody held it meanwhile.
     async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Lease, LeaseError>;
 
-    /// Keeps it for `ttl` from now; [`LeaseError::Lost`] when it has run out, even if it is free.
+    /// Keeps it for `ttl` from now; [`LeaseError::Lost`] when it has run out, even if it is free. Of a lease that this object granted it
+    /// never returns later than its end: it may try again until then, and says `Lost` then.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), LeaseError>;
 
     /// Gives it back at once. A lease that was lost is not disturbed.

@@ -1,6 +1,5 @@
 //! The bus of one process: a table of subjects, and a bounded queue for each who listens.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,27 +7,10 @@ use ahash::AHashMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
+use super::queue::{BusLimits, Queue};
 use super::{Bus, BusError, BusMessage, Reply, Request, Server, Subscription};
-
-/// How much one subscription or server may hold before it loses messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BusLimits {
-    /// Messages that wait. Default 65,536.
-    pub messages: usize,
-    /// Bytes of payload that wait. One message is taken whatever its size. Default 64 MiB.
-    pub bytes: usize,
-}
-
-impl Default for BusLimits {
-    fn default() -> Self {
-        Self {
-            messages: 64 << 10,
-            bytes: 64 << 20,
-        }
-    }
-}
 
 /// [`Bus`] within one process. Dropping it closes every subscription and server, once they have taken what waits.
 pub struct EmbeddedBus {
@@ -59,7 +41,6 @@ struct Subjects(RwLock<AHashMap<Arc<str>, Listeners>>);
 #[derive(Default)]
 struct Listeners {
     subscribers: Vec<Arc<Queue<BusMessage>>>,
-    /// The last one answers.
     servers: Vec<Arc<Queue<Request>>>,
 }
 
@@ -163,86 +144,24 @@ impl Bus for EmbeddedBus {
 impl EmbeddedBus {
     fn ask(&self, subject: &str, payload: Bytes, answer: oneshot::Sender<Bytes>) -> Result<(), BusError> {
         let table = self.subjects.0.read();
-        let server = table
-            .get(subject)
-            .and_then(|listeners| listeners.servers.last())
-            .ok_or_else(|| BusError::NoResponder(subject.to_owned()))?;
-        let size = payload.len();
-        let reply = Reply::new(move |bytes| {
-            // The asker may have given up; then nobody needs the answer.
-            let _ = answer.send(bytes);
-        });
-        server.push(Request { payload, reply }, size);
+        let servers = table.get(subject).map_or(&[][..], |listeners| &listeners.servers);
+        if servers.is_empty() {
+            return Err(BusError::NoResponder(subject.to_owned()));
+        }
+        let answer = Arc::new(Mutex::new(Some(answer)));
+        for server in servers {
+            let answer = answer.clone();
+            let reply = Reply::new(move |bytes| {
+                // The first answer counts, and the asker may have given up.
+                if let Some(answer) = answer.lock().take() {
+                    let _ = answer.send(bytes);
+                }
+            });
+            let payload = payload.clone();
+            let size = payload.len();
+            server.push(Request { payload, reply }, size);
+        }
         Ok(())
-    }
-}
-
-/// A bounded queue with one taker. Full, it refuses what comes rather than what waits, so that what waits keeps its order.
-struct Queue<T> {
-    waiting: Mutex<Waiting<T>>,
-    wake: Notify,
-    lost: AtomicU64,
-    limits: BusLimits,
-}
-
-struct Waiting<T> {
-    items: Vec<T>,
-    bytes: usize,
-    closed: bool,
-}
-
-impl<T> Queue<T> {
-    fn new(limits: BusLimits) -> Self {
-        Self {
-            waiting: Mutex::new(Waiting {
-                items: Vec::new(),
-                bytes: 0,
-                closed: false,
-            }),
-            wake: Notify::new(),
-            lost: AtomicU64::new(0),
-            limits,
-        }
-    }
-
-    fn push(&self, item: T, bytes: usize) {
-        let mut waiting = self.waiting.lock();
-        let first = waiting.items.is_empty();
-        let full = waiting.items.len() >= self.limits.messages || waiting.bytes + bytes > self.limits.bytes;
-        if full && !first {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        waiting.bytes += bytes;
-        waiting.items.push(item);
-        drop(waiting);
-        // Only the first needs to wake the taker: it takes everything that has come until then.
-        if first {
-            self.wake.notify_one();
-        }
-    }
-
-    fn close(&self) {
-        self.waiting.lock().closed = true;
-        self.wake.notify_one();
-    }
-
-    /// Everything that waits, at least one; `None` when closed and empty. Cancel safe: nothing is taken before the
-    /// moment of return.
-    async fn take(&self) -> Option<Vec<T>> {
-        loop {
-            {
-                let mut waiting = self.waiting.lock();
-                if !waiting.items.is_empty() {
-                    waiting.bytes = 0;
-                    return Some(std::mem::take(&mut waiting.items));
-                }
-                if waiting.closed {
-                    return None;
-                }
-            }
-            self.wake.notified().await;
-        }
     }
 }
 
@@ -259,7 +178,7 @@ impl Subscription for EmbeddedSubscription {
     }
 
     fn lost(&self) -> u64 {
-        self.queue.lost.load(Ordering::Relaxed)
+        self.queue.lost()
     }
 }
 

@@ -158,6 +158,9 @@ pub async fn a_reader_waits_for_what_is_not_there_yet(journal: Arc<dyn Journal>)
 /// [`Journal::read`]: every frame, in order, without holes, for everyone.
 pub async fn every_reader_sees_every_frame_while_it_is_appended(journal: Arc<dyn Journal>) {
     const FRAMES: u64 = 300;
+    for i in 0..100 {
+        append(&*journal, P, i, &i.to_string()).await;
+    }
     let mut readers = Vec::new();
     for after in [0, 0, 0, 100] {
         let mut reader = journal.read(P, FrameSeq(after)).await.unwrap();
@@ -165,7 +168,7 @@ pub async fn every_reader_sees_every_frame_while_it_is_appended(journal: Arc<dyn
             take(&mut reader, (FRAMES - after) as usize).await
         }));
     }
-    for i in 0..FRAMES {
+    for i in 100..FRAMES {
         append(&*journal, P, i, &i.to_string()).await;
     }
     for (reader, after) in readers.into_iter().zip([0, 0, 0, 100]) {

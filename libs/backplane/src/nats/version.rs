@@ -1,0 +1,68 @@
+//! Which servers keep what they acknowledge. See docs/adr/0008-jetstream-journal.md.
+
+use std::fmt;
+
+/// A server's version; what follows the third number (`-RC.1`) does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version(u64, u64, u64);
+
+/// What we think of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Has every fix we know of.
+    Good,
+    /// Works, but can lose what it acknowledged when a snapshot or a write-ahead log of it is damaged.
+    Tolerated,
+    /// Is known to lose or forget what it acknowledged.
+    Old,
+}
+
+impl Version {
+    /// The first version that is recommended.
+    pub(super) const GOOD: Version = Version(2, 14, 4);
+
+    /// Reads `2.14.4`, `v2.15.0-dev`; `None` for anything else.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim().trim_start_matches('v');
+        let numbers = text.split(['-', '+']).next()?;
+        let mut numbers = numbers.split('.').map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(Self(next()?, next()?, next()?))
+    }
+
+    pub(super) fn verdict(self) -> Verdict {
+        match self {
+            v if v >= Self::GOOD => Verdict::Good,
+            Version(2, 12, 12..) => Verdict::Tolerated,
+            _ => Verdict::Old,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_judged_by_their_known_faults() {
+        let verdict = |text: &str| Version::parse(text).map(Version::verdict);
+        for good in ["2.14.4", "v2.14.5", "2.15.0-dev", "2.14.10-RC.1", "3.0.0"] {
+            assert_eq!(verdict(good), Some(Verdict::Good), "{good}");
+        }
+        for tolerated in ["2.12.12", "2.12.15"] {
+            assert_eq!(verdict(tolerated), Some(Verdict::Tolerated), "{tolerated}");
+        }
+        for old in ["2.9.10", "2.10.23", "2.12.11", "2.14.0", "2.14.3", "1.99.99"] {
+            assert_eq!(verdict(old), Some(Verdict::Old), "{old}");
+        }
+        for nothing in ["", "2.14", "two", "2..4"] {
+            assert_eq!(verdict(nothing), None, "{nothing}");
+        }
+    }
+}
