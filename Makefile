@@ -1,7 +1,7 @@
 # What there is to do. `make run` needs the Rust toolchain, a C compiler and curl, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench
+.PHONY: help run cluster test lint bench
 
 CARGO ?= cargo
 DATA ?= ./data
@@ -13,11 +13,16 @@ run: ## build (release) and start everything in one process, data in ./data
 	$(CARGO) build --release -p longwire
 	@target=$${CARGO_TARGET_DIR:-target}; exec "$$target/release/longwire" all --data $(DATA)
 
+cluster: ## the same as processes: 3 nats-servers, Redis, PostgreSQL, two of every role, HAProxy; ctrl-C ends them all
+	$(CARGO) build --release -p longwire -p testkit --bin longwire --bin cluster
+	@target=$${CARGO_TARGET_DIR:-target}; exec "$$target/release/cluster"
+
 test: ## install what the tests need, then run every test
 	tests/install.sh
 	$(CARGO) build -p longwire
 	$(CARGO) test --workspace --doc --quiet
 	tests/with-servers.sh $(CARGO) nextest run --workspace
+	LONGWIRE_TEST_SHAPE=cluster tests/with-servers.sh $(CARGO) nextest run -p e2e
 
 lint: ## formatting and clippy, without mercy
 	$(CARGO) fmt --all --check

@@ -235,10 +235,11 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
-        if let Some(mut child) = lock(&self.child).take() {
-            // Fails only when it has ended already.
-            let _gone = child.wait();
-        }
+        let Some(mut child) = lock(&self.child).take() else {
+            return;
+        };
+        // Fails only when it has ended already.
+        let _gone = child.wait();
         if std::thread::panicking() {
             self.show();
         }

@@ -168,6 +168,15 @@ pub struct Longwire {
     shape: Shape,
 }
 
+impl From<Cluster> for Longwire {
+    /// For clients that are written for either shape.
+    fn from(cluster: Cluster) -> Self {
+        Self {
+            shape: Shape::Cluster(Box::new(cluster)),
+        }
+    }
+}
+
 impl Longwire {
     /// A server on free ports of 127.0.0.1 in the dev profile, with a data folder of its own.
     pub fn builder() -> Builder {
@@ -183,6 +192,17 @@ impl Longwire {
     /// Starts one with nothing changed.
     pub async fn start() -> Self {
         Self::builder().start().await
+    }
+
+    /// Its parts, to be broken one by one.
+    ///
+    /// # Panics
+    /// When it is one process.
+    pub fn cluster(&self) -> &Cluster {
+        match &self.shape {
+            Shape::One(_) => panic!("one process is no cluster"),
+            Shape::Cluster(cluster) => cluster,
+        }
     }
 
     /// Where it listens.

@@ -1,6 +1,7 @@
 //! A scripted STOMP client over WebSocket. It reads from its socket only while a step waits for something.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -98,7 +99,18 @@ impl Stomp {
     /// # Panics
     /// When there is no answer in time.
     pub async fn try_connect(server: &Longwire, options: Options) -> Result<Self, Option<Frame>> {
-        let mut client = Self::open(server, &options).await?;
+        Self::connect_to(server.at().http, options).await
+    }
+
+    /// Connects to an address, perhaps in vain.
+    ///
+    /// # Errors
+    /// The ERROR frame, `None` when the server closed without one.
+    ///
+    /// # Panics
+    /// When there is no answer in time.
+    pub async fn connect_to(address: SocketAddr, options: Options) -> Result<Self, Option<Frame>> {
+        let mut client = Self::open_at(address, &options).await?;
         let mut connect = Frame::new(Command::Connect)
             .with_header("accept-version", options.version.as_str())
             .with_header("host", "localhost");
@@ -121,7 +133,11 @@ impl Stomp {
     /// # Errors
     /// `None` when the server refuses the upgrade.
     pub async fn open(server: &Longwire, options: &Options) -> Result<Self, Option<Frame>> {
-        let socket = raw::websocket(server.at().http, &options.path, &options.protocols).await;
+        Self::open_at(server.at().http, options).await
+    }
+
+    async fn open_at(address: SocketAddr, options: &Options) -> Result<Self, Option<Frame>> {
+        let socket = raw::websocket(address, &options.path, &options.protocols).await;
         let Ok(socket) = socket else { return Err(None) };
         let limits = Limits {
             max_body: 4 << 20,

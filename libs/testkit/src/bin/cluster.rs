@@ -45,11 +45,22 @@ fn introduce(cluster: &Cluster) {
         }
     }
     for nats in cluster.nats().iter() {
-        println!("  {:<15} pid {:<8} {}   {}", nats.name(), nats.pid(), nats.url(), nats.monitor_url());
+        println!(
+            "  {:<15} pid {:<8} {}   {}",
+            nats.name(),
+            nats.pid(),
+            nats.url(),
+            nats.monitor_url()
+        );
     }
     let (redis, postgres) = (cluster.redis(), cluster.postgres());
     println!("  {:<15} pid {:<8} {}", "redis", redis.pid(), redis.url());
-    println!("  {:<15} pid {:<8} {}", "postgres", postgres.pid(), cluster.database());
+    println!(
+        "  {:<15} pid {:<8} {}",
+        "postgres",
+        postgres.pid(),
+        cluster.database()
+    );
     let data = cluster.data().path().display();
     println!(
         "\nA token for an agent:\

@@ -161,3 +161,64 @@ fn servers(of: &str, options: &[&str], replicas: &BTreeMap<&'static str, Vec<Rep
     };
     replicas[role].iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::cluster::ROLES;
+
+    fn shipped(name: &str) -> String {
+        std::fs::read_to_string(workspace().join("deploy").join(name)).expect("it is shipped")
+    }
+
+    fn is_valid(path: &std::path::Path) {
+        let mut command = Command::new(find::program(PROGRAM, "haproxy", None));
+        let output = command.arg("-c").arg("-f").arg(path).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    #[test]
+    fn the_shipped_file_is_valid_and_so_is_what_is_made_of_it() {
+        is_valid(&workspace().join("deploy/haproxy.cfg"));
+        let two = |role| {
+            (
+                role,
+                vec![Replica::new(role, 0, true), Replica::new(role, 1, true)],
+            )
+        };
+        let replicas: BTreeMap<_, _> = ROLES.into_iter().map(two).collect();
+        let balancer = Balancer::new(&replicas, Ports::Free);
+        is_valid(balancer._config.path());
+        let text = std::fs::read_to_string(balancer._config.path()).unwrap();
+        assert!(!text.contains("    server-template"), "{text}");
+        let second = replicas["gateway"][1].at(Listener::Http).to_string();
+        assert!(
+            text.contains(&format!("server gateway-2 {second} port ")),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_containers_are_what_the_launcher_starts() {
+        let compose = shipped("compose.yaml");
+        for role in ROLES {
+            assert!(
+                compose.contains(&format!("  {role}:\n    <<: *role\n    command: [{role}]\n")),
+                "{role}"
+            );
+        }
+        assert!(compose.contains("replicas: 2"), "two of every role");
+        assert_eq!(
+            compose.matches("<<: *nats").count(),
+            3,
+            "three servers of the log"
+        );
+        assert!(shipped("nats/nats.conf").contains("sync_interval: always"));
+    }
+}

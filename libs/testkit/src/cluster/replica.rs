@@ -78,7 +78,7 @@ impl Replica {
             .iter()
             .map(|of| (*of, ports::claim()))
             .collect();
-        let mut recipe = Recipe::new(&format!("{role}-{}", index + 1), binary());
+        let mut recipe = Recipe::new(&format!("{role}-{}", index + 1), "longwire");
         recipe.hide = Some("LONGWIRE_");
         let at = listeners
             .iter()
@@ -98,6 +98,7 @@ impl Replica {
     /// Gives it the settings of all, and its own.
     pub(super) fn configure<'a>(&self, setup: &Setup, own: impl Iterator<Item = (&'a String, &'a String)>) {
         self.daemon.change(|recipe| {
+            recipe.program = binary();
             recipe.args = setup.arguments(self.role);
             let mut env = setup.env().to_vec();
             // Where it listens is not for others to say.
