@@ -16,6 +16,30 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    /// PostgreSQL refused, or cannot be reached.
+    #[error("{operation} in the store")]
+    Postgres {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A message of a (sender, uid) that is stored already: whoever applies should have found it. Nothing was stored.
+    #[error("the store has a message of this sender and uid already: {0}")]
+    Repeated(String),
+    /// The database lost what this process was told is there: it crashed, and the log is being applied again.
+    #[error(
+        "partition {partition} is applied up to {stored} only, after {told}: the database has recovered from a crash"
+    )]
+    WentBack {
+        /// The partition.
+        partition: PartitionId,
+        /// How far it is now.
+        stored: Position,
+        /// How far it was.
+        told: Position,
+    },
     /// The schema is older than this version needs.
     #[error("the store's schema is version {found}, {wanted} is needed: run `longwire migrate`")]
     Outdated {
@@ -64,10 +88,22 @@ impl StoreError {
         }
     }
 
+    /// Names the operation that PostgreSQL refused.
+    pub(crate) fn postgres(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+        move |source| match &source {
+            sqlx::Error::Database(e) if e.code().as_deref() == Some("53100") => StoreError::Full(operation),
+            sqlx::Error::Database(e) if e.constraint().is_some_and(|c| c == "uids_sent_once") => {
+                StoreError::Repeated(operation.to_owned())
+            }
+            sqlx::Error::PoolClosed => StoreError::Closed,
+            _ => StoreError::Postgres { operation, source },
+        }
+    }
+
     /// Whether the same call may succeed later.
     pub fn is_temporary(&self) -> bool {
         match self {
-            StoreError::Full(_) => true,
+            StoreError::Full(_) | StoreError::WentBack { .. } => true,
             StoreError::Sqlite { source, .. } => matches!(
                 source.sqlite_error_code(),
                 Some(
@@ -76,7 +112,26 @@ impl StoreError {
                         | rusqlite::ErrorCode::CannotOpen
                 )
             ),
+            StoreError::Postgres { source, .. } => passes(source),
             _ => false,
         }
+    }
+}
+
+/// Whether what PostgreSQL said passes: a lost connection, a server that starts, stops or changes its role, a lock that was
+/// not to be had, resources that are used up.
+fn passes(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(e) => e.code().is_some_and(|code| {
+            let class = code.get(..2).unwrap_or_default();
+            // Connection, transaction rollback, resources, operator, system; read only, lock, cancelled by a timeout.
+            matches!(class, "08" | "40" | "53" | "57" | "58") || matches!(&*code, "25006" | "55P03")
+        }),
+        _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! The only SQL: what the services made of the log, and what does not come from it.
 //!
-//! [`Store`] is the seam, split by concern; [`SqliteStore`] is the implementation for one process. Two rules hold for all
+//! [`Store`] is the seam, split by concern; [`SqliteStore`] is the implementation for one process, [`PostgresStore`] that
+//! for many. Two rules hold for all
 //! of it. What comes from the journal is committed lazily, with the position up to which it was applied in the same
 //! transaction: a crash takes rows and position back together, and the journal brings them again. What does not come
 //! from the journal is durable when the call returns.
@@ -8,6 +9,7 @@
 mod error;
 mod log;
 mod messages;
+mod postgres;
 mod receipts;
 mod sessions;
 mod sqlite;
@@ -21,6 +23,7 @@ pub use log::{
     SentKey, Service, Stored, StreamTarget, StreamText, TargetKey, Want, uid_hash,
 };
 pub use messages::MessageStore;
+pub use postgres::{PostgresConfig, PostgresStore};
 pub use receipts::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, UnreadQuery};
 pub use sessions::{DueWill, SessionRow, SessionStore};
 pub use sqlite::{Options, SqliteStore};

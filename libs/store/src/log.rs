@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{OrgId, PartitionId, Position, TopicName, UnixMillis};
-use wire::Entry;
+use wire::{Entry, Kind};
 
 use crate::StoreError;
 
@@ -18,9 +18,13 @@ pub enum Service {
     Receipts = 2,
 }
 
-/// A stored message. Ids grow in the order of application, so within a partition in the order of the log.
+/// A stored message: what its store finds it by. Within a topic ids grow in the order of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MessageId(pub i64);
+pub struct MessageId {
+    pub(crate) topic: i64,
+    /// Its number or its position.
+    pub(crate) at: i64,
+}
 
 /// What a stored message is. A set of bits; part of the storage format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -192,6 +196,13 @@ pub struct SentKey {
     pub partition: Option<PartitionId>,
 }
 
+impl SentKey {
+    pub(crate) fn means(&self, entry: &Entry) -> bool {
+        let kind = matches!(entry.known_kind(), Kind::Chat | Kind::Recall);
+        kind && entry.uid == self.uid && entry.sender == self.sender && entry.org == self.org.as_str()
+    }
+}
+
 /// Which messages of a uid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Want {
@@ -214,6 +225,21 @@ pub struct TargetKey {
     pub uid: String,
     /// Which of them.
     pub want: Want,
+}
+
+impl TargetKey {
+    pub(crate) fn means(&self, row: &Stored) -> bool {
+        let entry = &row.entry;
+        let kind = match &self.want {
+            Want::First | Want::All => matches!(entry.known_kind(), Kind::Chat | Kind::StreamPart),
+            Want::StreamBy(sender) => {
+                entry.known_kind() == Kind::StreamPart
+                    && !row.flags.has(Flags::PART)
+                    && entry.sender == *sender
+            }
+        };
+        kind && entry.uid == self.uid && entry.topic == self.topic.as_str() && entry.org == self.org.as_str()
+    }
 }
 
 /// A stored message.

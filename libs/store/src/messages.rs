@@ -30,7 +30,7 @@ pub trait MessageStore: Send + Sync + 'static {
     /// Looks up stored messages, for anyone.
     async fn find(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError>;
 
-    /// Every message of a uid in the tenant, whoever sent it where; in the order of application.
+    /// Every message of a uid in the tenant, whoever sent it where; the earliest first.
     async fn find_uid(&self, org: &OrgId, uid: &str) -> Result<Vec<Stored>, StoreError>;
 
     /// The last message of a topic strictly before a position.

@@ -5,8 +5,8 @@ use ahash::AHashMap;
 use consumer::Item;
 use model::{ChatTopic, OrgId, PartitionId, Role, TopicName, UnixMillis, is_countable};
 use store::{
-    Flags, LogBatch, Lookup, NewMessage, NewRetained, Rewrite, SentKey, Stored, StreamTarget, StreamText,
-    TargetKey, Want, uid_hash,
+    Flags, LogBatch, Lookup, MessageId, NewMessage, NewRetained, Rewrite, SentKey, Stored, StreamTarget,
+    StreamText, TargetKey, Want, uid_hash,
 };
 use wire::{Entry, Kind};
 
@@ -120,7 +120,7 @@ struct Fold<'a> {
     sent: AHashMap<(PartitionId, u128), u64>,
     /// The messages of this batch that can be taken back, by (partition, org, uid); made when the first recall comes.
     by_uid: AHashMap<(PartitionId, u64), Vec<usize>>,
-    rewrites: AHashMap<i64, Rewrite>,
+    rewrites: AHashMap<MessageId, Rewrite>,
     /// By partition, hash of the uid, and topic and sender with a zero byte between them.
     streams: AHashMap<(PartitionId, u64, String), Stream>,
     retained: AHashMap<(String, String), NewRetained>,
@@ -233,7 +233,7 @@ impl Fold<'_> {
         for hit in stored {
             let (id, flags) = (hit.id, hit.flags.with(Flags::RECALLED));
             let bytes = stream::scrub(&hit.entry).to_bytes();
-            self.rewrites.insert(id.0, Rewrite { id, bytes, flags });
+            self.rewrites.insert(id, Rewrite { id, bytes, flags });
             if hit.stream.is_some() {
                 self.batch.streams.push(StreamText {
                     target: StreamTarget::Stored(id),
@@ -298,7 +298,7 @@ impl Fold<'_> {
                 None => first.entry,
             };
             // It may have been taken back before or within this batch.
-            let recalled = first.flags.has(Flags::RECALLED) || self.rewrites.contains_key(&first.id.0);
+            let recalled = first.flags.has(Flags::RECALLED) || self.rewrites.contains_key(&first.id);
             let target = StreamTarget::Stored(first.id);
             self.streams.insert(
                 key.clone(),

@@ -119,12 +119,12 @@ fn apply(ctx: &mut Ctx<'_>, batch: &LogBatch) -> Result<(), StoreError> {
     for rewrite in &batch.rewrites {
         ctx.conn
             .prepare_cached("UPDATE messages SET entry = ?2, flags = ?3 WHERE id = ?1")
-            .and_then(|mut s| s.execute(params![rewrite.id.0, &rewrite.bytes[..], rewrite.flags.0]))
+            .and_then(|mut s| s.execute(params![rewrite.id.at, &rewrite.bytes[..], rewrite.flags.0]))
             .map_err(&doing)?;
     }
     for stream in &batch.streams {
         let id = match stream.target {
-            StreamTarget::Stored(id) => id.0,
+            StreamTarget::Stored(id) => id.at,
             StreamTarget::New(index) => first + index as i64,
         };
         match &stream.bytes {

@@ -2,7 +2,6 @@
 
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension};
-use wire::{Entry, Kind};
 
 use super::load::decode;
 use super::mem::{Mem, TopicId};
@@ -30,7 +29,7 @@ pub(super) fn lookup(
             let here = key
                 .partition
                 .is_none_or(|p| mem.read().topics.get(topic).is_some_and(|t| t.partition == p));
-            if here && is_sent(&row.entry, key) {
+            if here && key.means(&row.entry) {
                 hit = Some(row);
                 break;
             }
@@ -43,7 +42,7 @@ pub(super) fn lookup(
             let Some((_, mut row)) = message(conn, id)? else {
                 continue;
             };
-            if is_target(&row, key) {
+            if key.means(&row) {
                 row.stream = stream(conn, id)?;
                 hits.push(row);
                 if key.want != Want::All {
@@ -72,22 +71,6 @@ pub(super) fn of_uid(
         found.extend(row.filter(|row| row.entry.org == org && row.entry.uid == uid));
     }
     Ok(found)
-}
-
-fn is_sent(entry: &Entry, key: &SentKey) -> bool {
-    let kind = matches!(entry.known_kind(), Kind::Chat | Kind::Recall);
-    kind && entry.uid == key.uid && entry.sender == key.sender && entry.org == key.org.as_str()
-}
-
-fn is_target(row: &Stored, key: &TargetKey) -> bool {
-    let entry = &row.entry;
-    let kind = match &key.want {
-        Want::First | Want::All => matches!(entry.known_kind(), Kind::Chat | Kind::StreamPart),
-        Want::StreamBy(sender) => {
-            entry.known_kind() == Kind::StreamPart && !row.flags.has(Flags::PART) && entry.sender == *sender
-        }
-    };
-    kind && entry.uid == key.uid && entry.topic == key.topic.as_str() && entry.org == key.org.as_str()
 }
 
 /// For each hash the messages it may mean, oldest first.
@@ -131,7 +114,7 @@ pub(super) fn message(conn: &Connection, id: i64) -> Result<Option<(TopicId, Sto
         return Ok(None);
     };
     let entry = decode(&entry)?;
-    let (id, position) = (MessageId(id), Position(position as u64));
+    let (id, position) = (MessageId { topic, at: id }, Position(position as u64));
     Ok(Some((
         topic,
         Stored {

@@ -122,7 +122,11 @@ pub async fn a_uid_is_found_wherever_it_stands(fixture: &impl Fixture) {
         feed.push(chat("t/a", &format!("{n}"), "u"), TEXT);
     }
     feed.apply().await;
-    let second = feed.push(chat("t/b", "m", "v"), TEXT);
+    let later = Entry {
+        accepted_at: 2000,
+        ..chat("t/b", "m", "v")
+    };
+    let second = feed.push(later, TEXT);
     feed.apply().await;
     let found = feed.store.find_uid(&org(), "m").await.unwrap();
     let found: Vec<_> = (found.iter())

@@ -1,0 +1,148 @@
+//! Applies a stretch of the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::{PartitionId, Position, UnixMillis};
+
+use super::conn::Conn;
+use super::progress::{PROGRESS, step};
+use super::{PostgresStore, Shared, int, write};
+use crate::{Advance, LogBatch, LogStore, Lookup, SentKey, Service, StoreError, TargetKey};
+
+const DOING: &str = "applying the log";
+
+#[async_trait]
+impl LogStore for PostgresStore {
+    async fn progress(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError> {
+        self.shared.progress_of(service).await
+    }
+
+    async fn durable_progress(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError> {
+        self.shared.synced_progress(service).await
+    }
+
+    async fn wait_applied(
+        &self,
+        service: Service,
+        partition: PartitionId,
+        upto: Position,
+        limit: Duration,
+    ) -> Result<Position, StoreError> {
+        self.shared.wait(service, partition, upto, limit).await
+    }
+
+    fn hurry(&self, service: Service) {
+        self.shared.hurry[service as usize - 1].notify_one();
+    }
+
+    async fn hurried(&self, service: Service) {
+        self.shared.hurry[service as usize - 1].notified().await;
+    }
+
+    async fn lookup(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError> {
+        if sent.is_empty() && targets.is_empty() {
+            return Ok(Lookup::default());
+        }
+        let mut conn = self.shared.conn("looking up uids").await?;
+        if sent.is_empty() {
+            // Receipts look for messages that they were told are there; what is not found is passed over for ever.
+            self.shared.check_claims(&mut conn, Service::Persistence).await?;
+        }
+        super::lookup::lookup(&mut conn, &sent, &targets).await
+    }
+
+    async fn apply(&self, batch: Arc<LogBatch>) -> Result<(), StoreError> {
+        self.shared.apply(&batch).await
+    }
+
+    async fn prune_generic(&self, before: UnixMillis, limit: usize) -> Result<usize, StoreError> {
+        let doing = "removing old publishes";
+        let text = "DELETE FROM messages m USING (
+                      SELECT topic, position, accepted_at FROM messages WHERE flags & 16 <> 0 AND accepted_at < $1
+                      ORDER BY accepted_at LIMIT $2) old
+                    WHERE m.topic = old.topic AND m.position = old.position AND m.accepted_at = old.accepted_at";
+        let mut conn = self.shared.conn(doing).await?;
+        let delete = sqlx::query(text).bind(int(before.0)).bind(limit as i64);
+        Ok(conn.run(doing, delete).await? as usize)
+    }
+}
+
+impl Shared {
+    async fn apply(&self, batch: &LogBatch) -> Result<(), StoreError> {
+        let named = (batch.messages.iter())
+            .map(|m| (m.entry.org.as_str(), m.entry.topic.as_str(), m.partition))
+            .chain(
+                batch
+                    .retained
+                    .iter()
+                    .map(|r| (r.org.as_str(), r.topic.as_str(), r.partition)),
+            )
+            .chain(
+                batch
+                    .threads
+                    .iter()
+                    .map(|t| (t.org.as_str(), t.topic.as_str(), t.partition)),
+            );
+        let topics = self.enter_topics(named).await?;
+        let mut tx = self.begin(DOING).await?;
+        if let Some(error) = advance(&mut tx, Service::Persistence, &batch.advances).await? {
+            tx.roll_back().await;
+            return Err(error);
+        }
+        let new = write::messages(&mut tx, &topics, &batch.messages).await?;
+        write::rewrites(&mut tx, &batch.rewrites).await?;
+        write::streams(&mut tx, &batch.streams, &new).await?;
+        write::retained(&mut tx, &topics, &batch.retained).await?;
+        super::threads::enter(&mut tx, &topics, &batch.threads).await?;
+        tx.commit(DOING).await?;
+        let steps = batch.advances.iter().map(|step| (step.partition, step.to));
+        self.known.progress.reached(Service::Persistence, steps);
+        Ok(())
+    }
+}
+
+/// Moves a service's progress, if every partition stands where the caller believes; says so when one does not. Holds the
+/// rows until the end of the transaction, which becomes lazily durable with it: a crash of the database takes rows and
+/// progress back together.
+pub(super) async fn advance(
+    tx: &mut Conn<'_>,
+    service: Service,
+    steps: &[Advance],
+) -> Result<Option<StoreError>, StoreError> {
+    let doing = "storing progress";
+    let column = |of: fn(&Advance) -> u64| steps.iter().map(|s| int(of(s))).collect::<Vec<i64>>();
+    let partitions = column(|s| u64::from(s.partition.0));
+    let text = "WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+                INSERT INTO progress AS p (service, partition, position, came_from)
+                SELECT $1, s.partition, s.upto, s.came_from
+                FROM lazy, unnest($2::bigint[], $3::bigint[], $4::bigint[]) s (partition, came_from, upto)
+                WHERE s.came_from = 0 OR EXISTS (SELECT FROM progress q WHERE q.service = $1 AND q.partition = s.partition)
+                ORDER BY s.partition
+                ON CONFLICT (service, partition) DO UPDATE SET position = excluded.position, came_from = excluded.came_from
+                WHERE p.position = excluded.came_from RETURNING p.partition, p.position";
+    let moved = sqlx::query(text)
+        .bind(service as i64)
+        .bind(&partitions)
+        .bind(column(|s| s.from.0))
+        .bind(column(|s| s.to.0));
+    let moved = tx.rows(doing, moved).await?;
+    if moved.len() == steps.len() {
+        return Ok(None);
+    }
+    let stored = tx.rows(doing, sqlx::query(PROGRESS).bind(service as i64)).await?;
+    let decode = |rows: &[sqlx::postgres::PgRow]| {
+        let steps = rows.iter().map(step).collect::<Result<Vec<_>, _>>();
+        steps.map_err(StoreError::postgres(doing))
+    };
+    let (moved, stored) = (decode(&moved)?, decode(&stored)?);
+    let refused = steps
+        .iter()
+        .find(|s| !moved.iter().any(|(p, _)| *p == s.partition));
+    Ok(refused.map(|step| StoreError::Misplaced {
+        partition: step.partition,
+        stored: (stored.iter().find(|(p, _)| *p == step.partition)).map_or(Position::START, |(_, at)| *at),
+        assumed: step.from,
+    }))
+}

@@ -1,0 +1,197 @@
+//! PostgreSQL: any number of processes read and write one database.
+//!
+//! Nothing is kept in memory that another process could change, but for how far the log is applied, which only grows (see
+//! `progress.rs`), and the numbers of topics, which never change. Whoever applies a partition holds its row of `progress`
+//! for the transaction: whatever belongs to the partition's topics is written under that lock, in the order of the
+//! partitions and never twice at once. Each batch is one statement a table, its rows as arrays.
+
+mod apply;
+mod backlog;
+mod config;
+mod conn;
+mod history;
+mod lookup;
+mod progress;
+mod receipts;
+mod retained;
+mod schema;
+mod sessions;
+mod threads;
+mod topics;
+mod unread;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use model::Position;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::StoreError;
+pub use config::PostgresConfig;
+use progress::Progress;
+use topics::TopicCache;
+
+/// How much longer than the database a statement is waited for.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often the tables of the months to come are looked after.
+const MONTHS: Duration = Duration::from_secs(6 * 3600);
+
+/// The store of a cluster. Clones are the same store.
+#[derive(Clone)]
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+    /// Ends with the last clone.
+    _tasks: Arc<Tasks>,
+}
+
+struct Shared {
+    pool: PgPool,
+    /// How long a statement is waited for.
+    patience: Duration,
+    known: Arc<Known>,
+    /// Who is asked to hurry, by service.
+    hurry: [Notify; 2],
+    /// Statements sent so far.
+    statements: AtomicU64,
+}
+
+/// What this process knows of the database.
+#[derive(Default)]
+struct Known {
+    topics: TopicCache,
+    progress: Progress,
+}
+
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl PostgresStore {
+    /// Brings the schema up to this version; does nothing when it is there. Several may do so at once.
+    ///
+    /// # Errors
+    /// When the schema is newer than this version, or the database refuses.
+    pub async fn migrate(config: &PostgresConfig) -> Result<(), StoreError> {
+        schema::migrate(&options(config)?).await
+    }
+
+    /// Takes the schema one version down; gives the version that is there now, 0 = nothing. What only the newer version
+    /// has is lost.
+    ///
+    /// # Errors
+    /// When the schema is newer than this version, or the database refuses.
+    pub async fn revert(config: &PostgresConfig) -> Result<i64, StoreError> {
+        schema::revert(&options(config)?).await
+    }
+
+    /// Opens a migrated database. Connections that are lost later are made again by themselves.
+    ///
+    /// # Errors
+    /// When the schema is not ours, or the database cannot be reached.
+    pub async fn open(config: &PostgresConfig) -> Result<Self, StoreError> {
+        let options = options(config)?;
+        schema::check(&options).await?;
+        let known = Arc::new(Known::default());
+        let connected = known.clone();
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(config.acquire_timeout.get())
+            .idle_timeout(config.idle_timeout.get())
+            .max_lifetime(config.max_lifetime.get())
+            .after_connect(move |_, _| {
+                connected.topics.forget();
+                connected.progress.forget();
+                Box::pin(std::future::ready(Ok(())))
+            })
+            .connect_lazy_with(options);
+        let shared = Arc::new(Shared {
+            pool,
+            patience: config.statement_timeout.get() + GRACE,
+            known,
+            hurry: Default::default(),
+            statements: AtomicU64::new(0),
+        });
+        let poll = shared.clone();
+        let months = shared.clone();
+        let tasks = vec![
+            tokio::spawn(async move { poll.poll().await }),
+            tokio::spawn(async move { months.keep_months().await }),
+        ];
+        Ok(Self {
+            shared,
+            _tasks: Arc::new(Tasks(tasks)),
+        })
+    }
+
+    /// Statements that this process has sent so far, beginnings and ends of transactions included.
+    pub fn statements(&self) -> u64 {
+        self.shared.statements.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    async fn keep_months(&self) {
+        let doing = "making the tables of the next months";
+        loop {
+            tokio::time::sleep(MONTHS).await;
+            let made = async {
+                let mut conn = self.conn(doing).await?;
+                conn.run(doing, sqlx::query("SELECT messages_make_months()"))
+                    .await
+            };
+            if let Err(error) = made.await {
+                tracing::warn!(%error, "the tables of the next months were not made; it will be tried again");
+            }
+        }
+    }
+}
+
+/// How connections are made. What a session promises must be on disk when it is answered, whatever the server's default.
+fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
+    let url: PgConnectOptions = config
+        .url
+        .expose()
+        .parse()
+        .map_err(StoreError::postgres("reading the address of the database"))?;
+    let url = match config.password.is_empty() {
+        true => url,
+        false => url.password(config.password.expose()),
+    };
+    let millis = |d: runtime::config::HumanDuration| d.as_millis().to_string();
+    Ok(url.application_name("longwire").options([
+        ("synchronous_commit", "on".to_owned()),
+        ("statement_timeout", millis(config.statement_timeout)),
+        ("lock_timeout", millis(config.lock_timeout)),
+        (
+            "idle_in_transaction_session_timeout",
+            millis(config.statement_timeout),
+        ),
+        ("tcp_keepalives_idle", "30".to_owned()),
+        ("tcp_keepalives_interval", "10".to_owned()),
+        ("tcp_keepalives_count", "3".to_owned()),
+        ("tcp_user_timeout", "60000".to_owned()),
+    ]))
+}
+
+/// Positions, hashes and times are stored as what PostgreSQL has.
+fn int(n: u64) -> i64 {
+    n as i64
+}
+
+fn position(n: i64) -> Position {
+    Position(n as u64)
+}
+
+/// PostgreSQL has no U+0000 in texts; nobody misses it in a nickname.
+fn text(s: &str) -> String {
+    s.replace('\0', "")
+}

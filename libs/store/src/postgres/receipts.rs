@@ -1,0 +1,200 @@
+//! Applies receipts. Forward only: what says less than is stored changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ahash::{AHashMap, AHashSet};
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::{OrgId, Position, ReceiptKind, TopicName};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::apply::advance;
+use super::conn::Conn;
+use super::topics::{Topic, Topics};
+use super::{PostgresStore, Shared, int, position};
+use crate::log::decode;
+use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
+
+const DOING: &str = "storing receipts";
+
+#[async_trait]
+impl ReceiptStore for PostgresStore {
+    async fn apply_receipts(&self, batch: Arc<ReceiptBatch>) -> Result<(), StoreError> {
+        self.shared.apply_receipts(&batch).await
+    }
+
+    async fn receipts_of(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        message: Position,
+    ) -> Result<Vec<ReceiptRow>, StoreError> {
+        match self.shared.topic(org, topic).await? {
+            Some(topic) => receipts_of(&self.shared, topic.id, message).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError> {
+        super::unread::unread(&self.shared, &query).await
+    }
+}
+
+/// What a batch comes to, each row once.
+#[derive(Default)]
+struct Last<'a> {
+    receipts: AHashMap<(i64, u64), (Topic, &'a NewReceipt)>,
+    marks: AHashMap<(i64, &'a str), (Topic, &'a NewMark)>,
+    reads: AHashSet<(i64, &'a str, i64)>,
+}
+
+impl<'a> Last<'a> {
+    fn of(batch: &'a ReceiptBatch, topics: &Topics) -> Self {
+        let mut last = Self::default();
+        for r in &batch.receipts {
+            let Some(topic) = topics.get(&r.org, &r.topic) else {
+                continue;
+            };
+            let furthest = last.receipts.entry((topic.id, r.message.0)).or_insert((topic, r));
+            if r.state > furthest.1.state {
+                *furthest = (topic, r);
+            }
+            if r.state == ReceiptKind::Read {
+                last.reads.insert((topic.id, r.by.as_str(), int(r.message.0)));
+            }
+        }
+        for m in &batch.marks {
+            let Some(topic) = topics.get(&m.org, &m.topic) else {
+                continue;
+            };
+            let furthest = last.marks.entry((topic.id, m.by.as_str())).or_insert((topic, m));
+            if m.upto > furthest.1.upto {
+                *furthest = (topic, m);
+            }
+        }
+        last
+    }
+}
+
+impl Shared {
+    async fn apply_receipts(&self, batch: &ReceiptBatch) -> Result<(), StoreError> {
+        let named = (batch.receipts.iter().map(|r| (r.org.as_str(), r.topic.as_str())))
+            .chain(batch.marks.iter().map(|m| (m.org.as_str(), m.topic.as_str())));
+        let topics = self.find_topics(named).await?;
+        let last = Last::of(batch, &topics);
+        let mut tx = self.begin(DOING).await?;
+        if let Some(error) = advance(&mut tx, Service::Receipts, &batch.advances).await? {
+            tx.roll_back().await;
+            return Err(error);
+        }
+        furthest(&mut tx, &last).await?;
+        reads(&mut tx, &last.reads).await?;
+        tx.commit(DOING).await?;
+        let steps = batch.advances.iter().map(|step| (step.partition, step.to));
+        self.known.progress.reached(Service::Receipts, steps);
+        Ok(())
+    }
+}
+
+/// Moves messages and marks on, and the heads of their topics with them.
+async fn furthest(tx: &mut Conn<'_>, last: &Last<'_>) -> Result<(), StoreError> {
+    if last.receipts.is_empty() && last.marks.is_empty() {
+        return Ok(());
+    }
+    let text = "WITH moved AS (
+                  INSERT INTO receipts AS r (topic, message, state, changed, entry)
+                  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[])
+                  ON CONFLICT (topic, message) DO UPDATE SET state = excluded.state, changed = excluded.changed,
+                    entry = excluded.entry WHERE excluded.state > r.state RETURNING topic, changed),
+                marked AS (
+                  INSERT INTO marks AS m (topic, usr, upto, changed, entry)
+                  SELECT * FROM unnest($6::bigint[], $7::text[], $8::bigint[], $9::bigint[], $10::bytea[])
+                  ON CONFLICT (topic, usr) DO UPDATE SET upto = excluded.upto, changed = excluded.changed,
+                    entry = excluded.entry WHERE excluded.upto > m.upto RETURNING topic, changed),
+                changed AS (SELECT topic, max(changed) AS head FROM (SELECT * FROM moved UNION ALL SELECT * FROM marked) c
+                  GROUP BY topic)
+                INSERT INTO receipt_heads AS h (topic, branch, partition, head)
+                SELECT t.topic, t.branch, t.partition, c.head FROM changed c
+                  JOIN unnest($11::bigint[], $12::bigint[], $13::bigint[]) t (topic, branch, partition) ON t.topic = c.topic
+                ON CONFLICT (topic) DO UPDATE SET head = greatest(h.head, excluded.head)";
+    let receipts: Vec<_> = last.receipts.values().collect();
+    let marks: Vec<_> = last.marks.values().collect();
+    let mut topics: Vec<Topic> = receipts.iter().map(|(t, _)| *t).collect();
+    topics.extend(marks.iter().map(|(t, _)| *t));
+    topics.sort_unstable_by_key(|t| t.id);
+    topics.dedup();
+    let put = sqlx::query(text)
+        .bind(receipts.iter().map(|(t, _)| t.id).collect::<Vec<_>>())
+        .bind(receipts.iter().map(|(_, r)| int(r.message.0)).collect::<Vec<_>>())
+        .bind(receipts.iter().map(|(_, r)| r.state as i64).collect::<Vec<_>>())
+        .bind(receipts.iter().map(|(_, r)| int(r.changed.0)).collect::<Vec<_>>())
+        .bind(receipts.iter().map(|(_, r)| &r.bytes[..]).collect::<Vec<&[u8]>>())
+        .bind(marks.iter().map(|(t, _)| t.id).collect::<Vec<_>>())
+        .bind(marks.iter().map(|(_, m)| m.by.as_str()).collect::<Vec<_>>())
+        .bind(marks.iter().map(|(_, m)| int(m.upto.0)).collect::<Vec<_>>())
+        .bind(marks.iter().map(|(_, m)| int(m.changed.0)).collect::<Vec<_>>())
+        .bind(marks.iter().map(|(_, m)| &m.bytes[..]).collect::<Vec<&[u8]>>())
+        .bind(topics.iter().map(|t| t.id).collect::<Vec<_>>())
+        .bind(topics.iter().map(|t| t.branch).collect::<Vec<_>>())
+        .bind(
+            topics
+                .iter()
+                .map(|t| i64::from(t.partition.0))
+                .collect::<Vec<_>>(),
+        );
+    tx.run(DOING, put).await.map(|_| ())
+}
+
+/// Stores what was read, and raises the floors of those who read it.
+async fn reads(tx: &mut Conn<'_>, reads: &AHashSet<(i64, &str, i64)>) -> Result<(), StoreError> {
+    if reads.is_empty() {
+        return Ok(());
+    }
+    let text = "INSERT INTO reads SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[]) ON CONFLICT DO NOTHING";
+    let put = sqlx::query(text)
+        .bind(reads.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
+        .bind(reads.iter().map(|(_, user, _)| *user).collect::<Vec<_>>())
+        .bind(reads.iter().map(|(.., message)| *message).collect::<Vec<_>>());
+    tx.run(DOING, put).await?;
+    let readers: AHashSet<(i64, &str)> = reads.iter().map(|(topic, user, _)| (*topic, *user)).collect();
+    super::unread::raise_floors(tx, &readers.into_iter().collect::<Vec<_>>()).await
+}
+
+async fn receipts_of(shared: &Shared, topic: i64, message: Position) -> Result<Vec<ReceiptRow>, StoreError> {
+    let doing = "reading the receipts of a message";
+    let text =
+        "SELECT 1::bigint, usr, 0::bigint, changed, NULL::bytea FROM marks WHERE topic = $1 AND upto >= $2
+                UNION ALL SELECT 2, usr, 0, 0, NULL FROM reads WHERE topic = $1 AND message = $2
+                UNION ALL SELECT 3, '', state, changed, entry FROM receipts WHERE topic = $1 AND message = $2
+                ORDER BY 1";
+    let mut conn = shared.conn(doing).await?;
+    let rows = conn
+        .rows(doing, sqlx::query(text).bind(topic).bind(int(message.0)))
+        .await?;
+    let read = |row: &PgRow| -> Result<_, sqlx::Error> {
+        let (source, by) = (row.try_get::<i64, _>(0)?, row.try_get::<String, _>(1)?);
+        let (state, changed) = (row.try_get::<i64, _>(2)?, position(row.try_get(3)?));
+        Ok((source, by, state, changed, row.try_get::<Option<Vec<u8>>, _>(4)?))
+    };
+    let mut found: BTreeMap<String, (ReceiptKind, Option<Position>)> = BTreeMap::new();
+    for row in &rows {
+        let (source, by, state, changed, entry) = read(row).map_err(StoreError::postgres(doing))?;
+        match (source, ReceiptKind::from_number(state), entry) {
+            (1, ..) => found.insert(by, (ReceiptKind::Delivered, Some(changed))),
+            (2, ..) => found.insert(by, (ReceiptKind::Read, None)),
+            (_, Some(state), Some(entry)) => {
+                let by = decode(Bytes::from(entry), "receipts")?.sender;
+                found.insert(by, (state, Some(changed)))
+            }
+            _ => None,
+        };
+    }
+    let row = |(by, (state, changed)): (String, _)| ReceiptRow {
+        by: by.into(),
+        state,
+        changed,
+    };
+    Ok(found.into_iter().map(row).collect())
+}

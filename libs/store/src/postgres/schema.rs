@@ -1,0 +1,138 @@
+//! The schema: its versions, up and down.
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Row};
+
+use super::conn::alone;
+use crate::StoreError;
+
+/// Up and down of each version, the first makes version 1.
+const MIGRATIONS: &[(&str, &str)] = &[(
+    include_str!("../../../../migrations/postgres/0001_store.up.sql"),
+    include_str!("../../../../migrations/postgres/0001_store.down.sql"),
+)];
+/// One migrates at a time: the key of the lock, "longwire" in bytes.
+const LOCK: i64 = 0x6c6f_6e67_7769_7265;
+const DOING: &str = "migrating the schema";
+
+fn known() -> i64 {
+    MIGRATIONS.len() as i64
+}
+
+/// Brings the schema up to this version; does nothing when it is there. Several may do so at once.
+pub(super) async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let mut conn = locked(options).await?;
+    let found = version(&mut conn).await?;
+    if found > known() {
+        return Err(StoreError::Unknown {
+            found,
+            known: known(),
+        });
+    }
+    for (number, (up, _)) in (1i64..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+        step(&mut conn, up, number).await?;
+    }
+    make_months(&mut conn).await?;
+    conn.close().await.map_err(StoreError::postgres(DOING))
+}
+
+/// Takes the schema one version down; gives the version that is there now. What only the newer version has is lost.
+pub(super) async fn revert(options: &PgConnectOptions) -> Result<i64, StoreError> {
+    let mut conn = locked(options).await?;
+    let found = version(&mut conn).await?;
+    if found > known() {
+        return Err(StoreError::Unknown {
+            found,
+            known: known(),
+        });
+    }
+    let down = usize::try_from(found - 1).ok().and_then(|i| MIGRATIONS.get(i));
+    if let Some((_, down)) = down {
+        step(&mut conn, down, found - 1).await?;
+    }
+    conn.close().await.map_err(StoreError::postgres(DOING))?;
+    Ok((found - 1).max(0))
+}
+
+async fn locked(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let doing = StoreError::postgres(DOING);
+    let mut conn = alone(options).await?;
+    sqlx::query("SELECT set_config('lock_timeout', '0', false), set_config('statement_timeout', '0', false)")
+        .execute(&mut conn)
+        .await
+        .map_err(&doing)?;
+    // Released with the connection.
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(LOCK)
+        .execute(&mut conn)
+        .await
+        .map_err(&doing)?;
+    Ok(conn)
+}
+
+async fn step(conn: &mut PgConnection, script: &'static str, number: i64) -> Result<(), StoreError> {
+    let doing = StoreError::postgres(DOING);
+    let mut tx = conn.begin().await.map_err(&doing)?;
+    let versions =
+        "CREATE TABLE IF NOT EXISTS schema_version (one boolean PRIMARY KEY DEFAULT true CHECK (one),
+                                                               version bigint NOT NULL)";
+    sqlx::query(versions).execute(&mut *tx).await.map_err(&doing)?;
+    sqlx::raw_sql(script).execute(&mut *tx).await.map_err(&doing)?;
+    let store = "INSERT INTO schema_version (version) VALUES ($1) ON CONFLICT (one) DO UPDATE SET version = excluded.version";
+    sqlx::query(store)
+        .bind(number)
+        .execute(&mut *tx)
+        .await
+        .map_err(&doing)?;
+    tx.commit().await.map_err(&doing)
+}
+
+/// 0 where nothing was ever migrated.
+async fn version(conn: &mut PgConnection) -> Result<i64, StoreError> {
+    let doing = StoreError::postgres("reading the schema version");
+    let there = sqlx::query("SELECT to_regclass('schema_version') IS NOT NULL")
+        .fetch_one(&mut *conn)
+        .await
+        .and_then(|row| row.try_get::<bool, _>(0))
+        .map_err(&doing)?;
+    if !there {
+        return Ok(0);
+    }
+    let row = sqlx::query("SELECT version FROM schema_version")
+        .fetch_optional(conn)
+        .await;
+    row.and_then(|row| row.map_or(Ok(0), |row| row.try_get(0)))
+        .map_err(&doing)
+}
+
+/// Refuses a schema that is not ours, and makes the tables of the months to come.
+pub(super) async fn check(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let mut conn = alone(options).await?;
+    match version(&mut conn).await? {
+        found if found > known() => {
+            return Err(StoreError::Unknown {
+                found,
+                known: known(),
+            });
+        }
+        found if found < known() => {
+            return Err(StoreError::Outdated {
+                found,
+                wanted: known(),
+            });
+        }
+        _ => {}
+    }
+    make_months(&mut conn).await?;
+    conn.close()
+        .await
+        .map_err(StoreError::postgres("checking the schema"))
+}
+
+async fn make_months(conn: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT messages_make_months()")
+        .execute(conn)
+        .await
+        .map(|_| ())
+        .map_err(StoreError::postgres("making the tables of the next months"))
+}
