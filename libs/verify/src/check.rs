@@ -14,8 +14,8 @@ use crate::verdict::{Evidence, Finding, Invariant, Verdict};
 
 pub(crate) use figures::figures;
 
-/// How many findings of one invariant are shown.
-const SHOWN: usize = 10;
+/// How many findings of one kind are shown.
+const SHOWN: usize = 5;
 
 /// Judges a record. The figures that only the run knows are left as they are by default.
 pub fn check(record: &Record) -> Verdict {
@@ -47,6 +47,8 @@ pub fn check(record: &Record) -> Verdict {
 struct Findings {
     list: Vec<Finding>,
     counts: BTreeMap<Invariant, u64>,
+    /// Of each kind, by how they begin.
+    kinds: HashMap<(Invariant, String), usize>,
 }
 
 impl Findings {
@@ -59,12 +61,17 @@ impl Findings {
         self.push(invariant, what.into(), evidence, true);
     }
 
+    /// Whether one more of this kind is shown: costly evidence is gathered only then.
+    fn has_room(&self, invariant: Invariant, what: &str) -> bool {
+        let shown = self.kinds.get(&(invariant, kind(what)));
+        shown.is_none_or(|shown| *shown < SHOWN)
+    }
+
     fn push(&mut self, invariant: Invariant, what: String, evidence: Evidence, may_heal: bool) {
-        let count = self.counts.entry(invariant).or_default();
-        *count += 1;
-        // What does not heal must be kept: it says that waiting is of no use.
-        let room = *count <= SHOWN as u64;
-        if room || (!may_heal && self.list.iter().all(|f| f.may_heal)) {
+        *self.counts.entry(invariant).or_default() += 1;
+        let shown = self.kinds.entry((invariant, kind(&what))).or_default();
+        if *shown < SHOWN {
+            *shown += 1;
             self.list.push(Finding {
                 invariant,
                 what,
@@ -73,6 +80,11 @@ impl Findings {
             });
         }
     }
+}
+
+/// How a finding begins, before any numbers.
+fn kind(what: &str) -> String {
+    what.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// The record with what is asked of it often.
@@ -129,7 +141,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Where it was seen: the first four.
+    /// Where it was seen: the first four. Looks through everything.
     fn seen(&self, topic: usize, key: Key) -> Vec<String> {
         let mut seen = Vec::new();
         for observer in &self.record.observers {

@@ -1,5 +1,6 @@
 //! What every client has in common: what it wrote and heard, what it still owes, and how it comes back.
 
+mod ledger;
 pub(crate) mod link;
 pub(crate) mod mqtt;
 mod outbox;
@@ -18,12 +19,14 @@ use tokio::time::Instant;
 
 use crate::envelope::{Draft, Heard, Thread, text};
 use crate::http::{self, Answer};
-use crate::key::{Key, Names};
+use crate::key::Key;
 use crate::plan::Plan;
-use crate::record::{AckKind, Delivery, Observer, Writer};
+use crate::record::{AckKind, Delivery};
 use crate::target::{Target, any};
 use crate::token::Token;
 
+pub(crate) use ledger::Ledger;
+use ledger::with_sent;
 pub(crate) use outbox::{Item, Outbox};
 
 /// What a run is doing.
@@ -92,53 +95,6 @@ impl Shared {
     /// Milliseconds since the run began.
     pub(crate) fn now(&self) -> u32 {
         u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX)
-    }
-}
-
-/// What is kept of a client.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    /// By index of all writers.
-    pub(crate) writers: Vec<(usize, Writer)>,
-    pub(crate) observer: Observer,
-    pub(crate) names: Names,
-    /// Whether it is connected and attached.
-    pub(crate) connected: bool,
-    /// Whether it ever was.
-    pub(crate) ready: bool,
-    /// Why it is not connected.
-    pub(crate) trouble: String,
-    /// When it lost its connection, if it did not go of itself.
-    pub(crate) lost: Option<Instant>,
-    /// The longest time until it was back, in ms.
-    pub(crate) longest: u32,
-    /// Texts heard, by writer.
-    pub(crate) bits: Vec<Vec<u64>>,
-    /// What it owes.
-    pub(crate) owed: usize,
-}
-
-impl Ledger {
-    /// Whether it has heard a text.
-    pub(crate) fn has(&self, writer: usize, seq: usize) -> bool {
-        let word = self.bits.get(writer).and_then(|bits| bits.get(seq / 64));
-        word.is_some_and(|word| word >> (seq % 64) & 1 == 1)
-    }
-
-    /// Notes a text; whether it is new.
-    fn note(&mut self, writer: usize, seq: usize) -> bool {
-        if self.has(writer, seq) {
-            return false;
-        }
-        if self.bits.len() <= writer {
-            self.bits.resize(writer + 1, Vec::new());
-        }
-        let bits = &mut self.bits[writer];
-        if bits.len() <= seq / 64 {
-            bits.resize(seq / 64 + 1, 0);
-        }
-        bits[seq / 64] |= 1 << (seq % 64);
-        true
     }
 }
 
@@ -480,22 +436,5 @@ impl Part {
     /// For how long.
     pub(crate) fn absence(&mut self) -> Duration {
         Duration::from_secs_f64(self.absence.1.as_secs_f64() * self.rng.random_range(0.5..1.5))
-    }
-}
-
-fn with_sent(ledger: &mut Ledger, key: Key, change: impl FnOnce(&mut crate::record::Sent)) {
-    let (Some((writer, seq)), text) = (key.as_text().or(key.as_read()), key.as_text().is_some()) else {
-        return;
-    };
-    let Some((_, writer)) = ledger.writers.iter_mut().find(|(index, _)| *index == writer) else {
-        return;
-    };
-    let sent = if text {
-        writer.texts.get_mut(seq)
-    } else {
-        writer.reads.get_mut(seq).map(|(sent, _)| sent)
-    };
-    if let Some(sent) = sent {
-        change(sent);
     }
 }

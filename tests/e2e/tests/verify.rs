@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use testkit::{DEADLINE, Longwire, eventually};
-use verify::{Plan, Run, Target, Token, Verdict, dev_tokens};
+use tamper::Deed;
+use testkit::{DEADLINE, DataDir, Longwire, TokenSpec, eventually, only_in_one_process, run};
+use verify::{Address, Finding, Invariant, Plan, Run, Target, Token, Verdict, dev_tokens};
 
 /// The server as verify is told of it.
 fn target(server: &Longwire) -> Target {
@@ -74,4 +75,317 @@ async fn a_server_that_is_killed_again_and_again_holds() {
     assert_holds(&verdict);
     assert!(verdict.figures.reconnects > 0, "{verdict}");
     server.assert_unhurt();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_runs_it_with_a_file_of_tokens_and_gets_the_verdict_as_json() {
+    let server = Longwire::start().await;
+    let mut tokens = "# agents, then visitors\n".to_owned();
+    for (uid, desk) in [("u1", "desk1"), ("u2", "desk2")] {
+        tokens += &server.token(&TokenSpec::agent(uid, &[desk])).await;
+        tokens += "\n";
+    }
+    for uid in ["v1", "v2", "v3"] {
+        tokens += &server.token(&TokenSpec::visitor(uid)).await;
+        tokens += "\n";
+    }
+    let data = DataDir::default();
+    let (file, json) = (data.path().join("tokens"), data.path().join("verdict.json"));
+    std::fs::write(&file, tokens).unwrap();
+    let (http, mqtt) = (
+        format!("http://{}", server.at().http),
+        server.at().mqtt.to_string(),
+    );
+    let [file, json_file] = [&file, &json].map(|path| path.to_str().unwrap());
+    let args = format!(
+        "--url {http} --mqtt {mqtt} --tokens {file} --json {json_file} --quiet --conversations 5 --rate 60 --duration 3s --seed 7"
+    );
+    let args = verify::cli::Args::parse_from(args.split(' ')).unwrap();
+    let code = tokio::task::spawn_blocking(move || verify::cli::run(&args))
+        .await
+        .unwrap();
+    let verdict: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!(code, 0, "{verdict:#}");
+    assert_eq!(verdict["holds"], true);
+}
+
+/// Nobody goes away of himself, so that nothing but the damage happens.
+fn quiet_plan() -> Plan {
+    Plan {
+        agent_clients: 2,
+        absence_every: Duration::from_secs(3600),
+        settle: Duration::from_secs(6),
+        ..plan()
+    }
+}
+
+/// Runs against a server whose MQTT address is that of somebody in the middle.
+async fn with_tamperer(server: &Longwire, deed: Deed) -> (Verdict, String) {
+    let mut target = target(server);
+    let (address, done) = tamper::between(server.at().mqtt, deed).await;
+    target.mqtt = vec![Address::parse(&address.to_string()).unwrap()];
+    let tokens = dev_tokens(&target).await.unwrap();
+    let run = Run::start(target, tokens, quiet_plan()).await.unwrap();
+    let victim = tokio::time::timeout(DEADLINE, done).await.unwrap().unwrap();
+    let now = run.progress().acknowledged;
+    acknowledged(&run, now + 100).await;
+    (run.stop().await, victim)
+}
+
+/// The verdict names the damage, the message and who saw it.
+#[track_caller]
+fn assert_found(verdict: &Verdict, invariant: Invariant, words: &str, victim: &str) {
+    assert!(!verdict.holds && verdict.exit_code() == 1, "{verdict}");
+    let of = |finding: &&Finding| {
+        let evidence = &finding.evidence;
+        finding.invariant == invariant
+            && finding.what.contains(words)
+            && evidence.uid.as_deref() == Some(victim)
+            && evidence.topic.is_some()
+            && evidence.acknowledged_ms.is_some()
+    };
+    assert!(
+        verdict.findings.iter().any(|f| of(&f)),
+        "{invariant:?} {words:?} of {victim} in {verdict}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_comes_twice_is_found() {
+    let server = Longwire::start().await;
+    let (verdict, victim) = with_tamperer(&server, Deed::Double).await;
+    assert_found(&verdict, Invariant::I2, "came twice on one connection", &victim);
+    assert_eq!(verdict.findings.len(), 1, "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_swallowed_on_the_way_is_found() {
+    let server = Longwire::start().await;
+    let (verdict, victim) = with_tamperer(&server, Deed::Swallow).await;
+    assert_found(&verdict, Invariant::I1, "did not reach an observer", &victim);
+    assert!(
+        verdict.findings[0]
+            .evidence
+            .observer
+            .as_deref()
+            .unwrap()
+            .contains("MQTT 5"),
+        "{verdict}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_messages_that_change_places_are_found() {
+    let server = Longwire::start().await;
+    let (verdict, victim) = with_tamperer(&server, Deed::Delay).await;
+    assert_found(&verdict, Invariant::I3, "came after a later one", &victim);
+}
+
+/// Does something to the database behind the server's back, in the middle of a run: the verdict.
+async fn tampered_with(sql: &str) -> Verdict {
+    let server = Longwire::start().await;
+    let target = target(&server);
+    let tokens = dev_tokens(&target).await.unwrap();
+    let started = Run::start(target, tokens, quiet_plan()).await.unwrap();
+    acknowledged(&started, 300).await;
+    let script = "import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=10)
+assert db.execute(sys.argv[2]).rowcount >= 1
+db.commit()";
+    let mut command = std::process::Command::new("python3");
+    let database = server.data().path().join("store.db");
+    command.args(["-c", script]).arg(database).arg(sql);
+    let output = run(command).await;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let verdict = started.stop().await;
+    assert_eq!(verdict.exit_code(), 1, "{verdict}");
+    verdict
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_taken_out_of_the_database_is_found() {
+    if only_in_one_process("its database is a file") {
+        return;
+    }
+    let fiftieth_text = "DELETE FROM messages WHERE id =
+        (SELECT id FROM messages WHERE instr(entry, X'54455854') ORDER BY id LIMIT 1 OFFSET 50)";
+    let verdict = tampered_with(fiftieth_text).await;
+    let is_lost = |f: &&Finding| f.what == "acknowledged, and not in history";
+    let lost = verdict.findings.iter().find(is_lost).unwrap();
+    assert_eq!(lost.invariant, Invariant::I1);
+    assert!(
+        lost.evidence.acknowledged_ms.is_some() && !lost.evidence.seen.is_empty(),
+        "{verdict}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_that_go_back_in_the_database_are_found() {
+    if only_in_one_process("its database is a file") {
+        return;
+    }
+    let verdict = tampered_with("UPDATE receipts SET state = 1 WHERE state = 2").await;
+    let what: Vec<&str> = verdict.findings.iter().map(|f| f.what.as_str()).collect();
+    assert!(
+        what.iter()
+            .any(|what| what.starts_with("had been READ and was DELIVERED")),
+        "{verdict}"
+    );
+    assert!(
+        what.iter().any(|what| what.starts_with("READ was acknowledged")),
+        "{verdict}"
+    );
+    assert_eq!(verdict.broken.len(), 1, "nothing but I4: {verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_that_forget_what_was_read_are_found() {
+    if only_in_one_process("its database is a file") {
+        return;
+    }
+    let verdict = tampered_with("DELETE FROM reads").await;
+    assert!(verdict.count(Invariant::I5) > 0, "{verdict}");
+    assert_eq!(verdict.broken.len(), 1, "nothing but I5: {verdict}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_as_such() {
+    let target = Target::new(&["http://127.0.0.1:1"], &[], &[], None).unwrap();
+    let error = dev_tokens(&target).await.unwrap_err().to_string();
+    assert!(error.contains("the login of agent1"), "{error}");
+}
+
+/// Somebody in the middle of one direction of MQTT over TCP.
+mod tamper {
+    use std::net::SocketAddr;
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::{Mutex as Shared, oneshot};
+
+    /// What is done to one message on its way to a client.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Deed {
+        /// It comes twice.
+        Double,
+        /// It does not come, and the server is told that it did.
+        Swallow,
+        /// It comes after the next one of its conversation.
+        Delay,
+    }
+
+    /// The texts before the one that is tampered with.
+    const PASS: usize = 40;
+
+    /// Who still has to do the deed, and whom to tell the uid.
+    type Job = Arc<Mutex<Option<(Deed, usize, oneshot::Sender<String>)>>>;
+
+    /// Listens, and passes everything on to `server` but for one deed: the uid of the message it was done to.
+    pub(super) async fn between(server: SocketAddr, deed: Deed) -> (SocketAddr, oneshot::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (send, receive) = oneshot::channel();
+        let job: Job = Arc::new(Mutex::new(Some((deed, PASS, send))));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(server).await.unwrap();
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
+                let to_server = Arc::new(Shared::new(to_server));
+                tokio::spawn(pass(from_client, to_server.clone()));
+                tokio::spawn(deliver(from_server, to_client, to_server, job.clone()));
+            }
+        });
+        (address, receive)
+    }
+
+    async fn pass(mut from: OwnedReadHalf, to: Arc<Shared<OwnedWriteHalf>>) {
+        let mut buf = vec![0; 64 * 1024];
+        while let Ok(n @ 1..) = from.read(&mut buf).await {
+            // The other side may be gone first.
+            let _gone = to.lock().await.write_all(&buf[..n]).await;
+        }
+        let _gone = to.lock().await.shutdown().await;
+    }
+
+    /// A packet: its first byte, and everything after the length. `None` at the end.
+    async fn packet(from: &mut OwnedReadHalf) -> Option<(u8, Vec<u8>, Vec<u8>)> {
+        let mut raw = vec![from.read_u8().await.ok()?];
+        let (mut size, mut shift) = (0_usize, 0);
+        loop {
+            let byte = from.read_u8().await.ok()?;
+            raw.push(byte);
+            size |= usize::from(byte & 0x7F) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let mut body = vec![0; size];
+        from.read_exact(&mut body).await.ok()?;
+        raw.extend_from_slice(&body);
+        Some((raw[0], body, raw))
+    }
+
+    async fn deliver(
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        back: Arc<Shared<OwnedWriteHalf>>,
+        job: Job,
+    ) {
+        // What is delayed: its topic and its bytes.
+        let mut held: Option<(Vec<u8>, Vec<u8>)> = None;
+        while let Some((first, body, raw)) = packet(&mut from).await {
+            let topic_end = usize::from(u16::from_be_bytes([
+                body.first().copied().unwrap_or(0),
+                body.get(1).copied().unwrap_or(0),
+            ])) + 2;
+            let is_text = first & 0xF0 == 0x30 && body.windows(4).any(|four| four == b"TEXT");
+            let deed = is_text.then(|| turn(&job, &body)).flatten();
+            let sent = match deed {
+                Some(Deed::Swallow) => {
+                    let ack = [0x40, 2, body[topic_end], body[topic_end + 1]];
+                    back.lock().await.write_all(&ack).await
+                }
+                Some(Deed::Delay) => {
+                    held = Some((body[..topic_end].to_vec(), raw));
+                    Ok(())
+                }
+                Some(Deed::Double) => to.write_all(&[raw.as_slice(), raw.as_slice()].concat()).await,
+                None => to.write_all(&raw).await,
+            };
+            let overtaken = held.take_if(|(topic, _)| deed.is_none() && is_text && body.starts_with(topic));
+            let late = match overtaken {
+                Some((_, raw)) => to.write_all(&raw).await,
+                None => Ok(()),
+            };
+            if sent.and(late).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether this is the message to tamper with.
+    fn turn(job: &Job, body: &[u8]) -> Option<Deed> {
+        let mut job = job.lock().unwrap();
+        let (_, left, _) = job.as_mut()?;
+        if *left > 0 {
+            *left -= 1;
+            return None;
+        }
+        let (deed, _, tell) = job.take()?;
+        let start = body.windows(2).position(|two| two == b"vf").unwrap();
+        let uid = body[start..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-');
+        let uid = uid.map(|byte| char::from(*byte)).collect();
+        tell.send(uid).unwrap();
+        Some(deed)
+    }
 }

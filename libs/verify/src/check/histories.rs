@@ -32,9 +32,14 @@ fn one_message(index: &Index<'_>, found: &mut Findings, topic: usize, key: Key, 
     let stored = place.map(|place| &history.messages[*place]);
     match (stored, &sent.acked) {
         (None, Some(_)) => {
-            let mut evidence = index.evidence(topic, key, &[]);
-            evidence.seen = index.seen(topic, key);
-            found.missing(I1, "acknowledged, and not in history", evidence);
+            let (what, mut evidence) = (
+                "acknowledged, and not in history",
+                index.evidence(topic, key, &[]),
+            );
+            if found.has_room(I1, what) {
+                evidence.seen = index.seen(topic, key);
+            }
+            found.missing(I1, what, evidence);
         }
         (Some(stored), Some(acked)) if acked.position != 0 && acked.position != stored.position => {
             let evidence = index.evidence(topic, key, &[acked.position, stored.position]);

@@ -80,10 +80,11 @@ impl Look<'_> {
                 "in history, and did not reach an observer entitled to it"
             };
             let mut evidence = self.evidence(stored.key, &[stored.position]);
-            evidence.seen = self.index.seen(self.topic, stored.key);
+            if found.has_room(I1, what) {
+                evidence.seen = self.index.seen(self.topic, stored.key);
+            }
             found.missing(I1, what, evidence);
         }
-        // History may be lost together with what is in it: acknowledged and heard by nobody is told by the histories.
     }
 
     /// What came is in history, at the same place.
@@ -113,9 +114,12 @@ impl Look<'_> {
             let place = self.index.places[self.topic].get(&key);
             match place.map(|place| agents.messages[*place].position) {
                 None if position > baseline => {
-                    let mut evidence = self.evidence(key, &[position]);
-                    evidence.seen = self.index.seen(self.topic, key);
-                    found.missing(I1, "came, and is not in history", evidence);
+                    let (what, mut evidence) =
+                        ("came, and is not in history", self.evidence(key, &[position]));
+                    if found.has_room(I1, what) {
+                        evidence.seen = self.index.seen(self.topic, key);
+                    }
+                    found.missing(I1, what, evidence);
                 }
                 Some(stored) if stored != position => found.add(
                     I3,

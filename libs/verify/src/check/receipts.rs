@@ -9,9 +9,10 @@ use crate::verdict::{Evidence, Invariant::I4};
 
 pub(super) fn check(index: &Index<'_>, found: &mut Findings) {
     let mut furthest: HashMap<Key, Stage> = HashMap::new();
+    let mut told_of: HashSet<Key> = HashSet::new();
     let mut step = |key: Key, stage: Stage, when: &str, found: &mut Findings| {
         let known = furthest.entry(key).or_insert(stage);
-        if stage < *known {
+        if stage < *known && told_of.insert(key) {
             let what = format!("had been {known} and was {stage} {when}");
             found.add(I4, what, index.evidence(topic_of(index, key), key, &[]));
         }
