@@ -22,15 +22,87 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs every service in this process, on embedded backends.
     All,
+    /// Serves MQTT, as one role of a cluster.
+    MqttEdge,
+    /// Serves STOMP, as one role of a cluster.
+    StompEdge,
+    /// Answers HTTP calls, as one role of a cluster.
+    Gateway,
+    /// Brings what is in the log to the edges, as one role of a cluster.
+    Routing,
+    /// Keeps history, sessions and threads, as one role of a cluster.
+    Persistence,
+    /// Keeps how far messages have come, as one role of a cluster.
+    Receipts,
     /// Prints a signed access token.
     Token(TokenArgs),
+    /// Says where a message is, with whom, and why not with others; asks a running installation.
+    Explain(crate::explain::ExplainArgs),
     /// Checks the configuration, or shows what it comes to.
     Config {
         #[command(subcommand)]
         action: ConfigAction,
     },
-    /// Brings the database schema up to this version.
-    Migrate,
+    /// Proves on a live installation that nothing is lost, doubled or reordered: writes conversations over all three
+    /// protocols and compares what everybody saw.
+    Verify(verify::cli::Args),
+    /// Brings the database schema up to this version: that of `[postgres]` when it is configured, else that of the data
+    /// folder.
+    Migrate {
+        /// Takes back the last step instead (PostgreSQL only): for going back to the version before.
+        #[arg(long)]
+        revert: bool,
+    },
+}
+
+/// One role of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    MqttEdge,
+    StompEdge,
+    Gateway,
+    Routing,
+    Persistence,
+    Receipts,
+}
+
+impl Role {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::MqttEdge => "mqtt-edge",
+            Role::StompEdge => "stomp-edge",
+            Role::Gateway => "gateway",
+            Role::Routing => "routing",
+            Role::Persistence => "persistence",
+            Role::Receipts => "receipts",
+        }
+    }
+
+    /// Whether clients connect to it, so that it must know their tokens.
+    pub fn meets_clients(self) -> bool {
+        matches!(self, Role::MqttEdge | Role::StompEdge | Role::Gateway)
+    }
+
+    /// Whether it asks persistence.
+    pub fn calls_persistence(self) -> bool {
+        self.meets_clients() || self == Role::Routing
+    }
+}
+
+impl Command {
+    /// The role that it runs.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Command::MqttEdge => Some(Role::MqttEdge),
+            Command::StompEdge => Some(Role::StompEdge),
+            Command::Gateway => Some(Role::Gateway),
+            Command::Routing => Some(Role::Routing),
+            Command::Persistence => Some(Role::Persistence),
+            Command::Receipts => Some(Role::Receipts),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,12 +6,13 @@ use runtime::config::{ConfigError, HumanDuration, Invalid, Listen, Sources};
 use runtime::telemetry::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Role};
 
 /// Loopback only, conveniences on: set by each section's `apply_dev`.
 const DEV: &str = "";
 /// Every listener on all addresses; nothing is allowed that is not configured.
 const PRODUCTION: &str = r#"
+profile = "production"
 [mqtt]
 tcp_listen = "0.0.0.0:1883"
 ws_listen = "0.0.0.0:9885"
@@ -19,6 +20,8 @@ ws_listen = "0.0.0.0:9885"
 listen = "0.0.0.0:9003"
 [ops]
 listen = "0.0.0.0:9100"
+[rpc]
+listen = "0.0.0.0:9200"
 [log]
 format = "json"
 [persistence.directory]
@@ -59,8 +62,18 @@ pub(crate) struct Config {
     pub chat: Chat,
     /// What deployed clients expect.
     pub compat: Compat,
-    /// The log on this machine.
+    /// The log.
     pub journal: Journal,
+    /// What belongs to one installation when the roles are processes of their own.
+    pub cluster: Cluster,
+    /// The servers that hold the log and the leases of a cluster and carry its bus.
+    pub nats: backplane::nats::NatsConfig,
+    /// The server that knows who is online in a cluster.
+    pub redis: backplane::presence::RedisConfig,
+    /// The database of a cluster.
+    pub postgres: store::PostgresConfig,
+    /// The calls between the roles of a cluster.
+    pub rpc: rpc::grpc::Config,
     /// What the edges share.
     pub edge: edge::Config,
     /// The MQTT edge.
@@ -109,11 +122,19 @@ pub(crate) struct Compat {
     pub time_zone: String,
 }
 
-/// The log on this machine.
+/// What belongs to one installation when the roles are processes of their own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cluster {
+    /// Begins the name of everything the installation has in NATS and Redis, so that several can share servers.
+    pub name: String,
+}
+
+/// The log. All but `partitions` is about the log of `longwire all`; that of a cluster is in section `nats`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Journal {
-    /// Into how many partitions topics are spread. Fixed for the life of a data folder.
+    /// Into how many partitions topics are spread. Fixed for the life of an installation.
     pub partitions: u16,
     /// How long the log is kept after it has been applied to the store.
     pub retention: HumanDuration,
@@ -136,6 +157,11 @@ impl Default for Config {
             chat: Chat::default(),
             compat: Compat::default(),
             journal: Journal::default(),
+            cluster: Cluster::default(),
+            nats: backplane::nats::NatsConfig::default(),
+            redis: backplane::presence::RedisConfig::default(),
+            postgres: store::PostgresConfig::default(),
+            rpc: rpc::grpc::Config::default(),
             edge: edge::Config::default(),
             mqtt: mqtt_edge::Config::default(),
             stomp: stomp_edge::Config::default(),
@@ -179,6 +205,14 @@ impl Default for Compat {
     }
 }
 
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: "longwire".into(),
+        }
+    }
+}
+
 impl Default for Journal {
     fn default() -> Self {
         Self {
@@ -200,8 +234,11 @@ pub(crate) fn load(cli: &Cli) -> Result<Config, ConfigError> {
         sources = sources.flag("--data", "data", data.to_string_lossy());
     }
     let settings = sources.read()?;
-    let settings = match settings.text("profile") {
+    // One process for oneself is a developer's until it is said otherwise, a role of a cluster is not.
+    let profile = settings.text("profile").map(str::to_owned);
+    let settings = match profile.as_deref() {
         Some("production") => settings.preset("the production profile", PRODUCTION)?,
+        None if cli.command.role().is_some() => settings.preset("the production profile", PRODUCTION)?,
         _ => settings.preset("the dev profile", DEV)?,
     };
     let mut loaded = settings.load::<Config>()?;
@@ -211,8 +248,42 @@ pub(crate) fn load(cli: &Cli) -> Result<Config, ConfigError> {
         config.gateway.apply_dev();
     }
     // Tokens are asked for and given without the server's keys being at hand; everything else needs them in production.
-    let keyless = matches!(cli.command, Command::Migrate);
-    loaded.checked(|config| validate(config, keyless))
+    let keyless = match &cli.command {
+        Command::Migrate { .. } => true,
+        command => command.role().is_some_and(|role| !role.meets_clients()),
+    };
+    let role = cli.command.role();
+    loaded.checked(|config| {
+        validate(config, keyless)?;
+        role.map_or(Ok(()), |role| validate_cluster(config, role))
+    })
+}
+
+/// What a process of its own needs to find the others.
+fn validate_cluster(config: &Config, role: Role) -> Result<(), Invalid> {
+    let name = &config.cluster.name;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+        let reason = "must be 1 to 64 letters, digits, - and _";
+        return Err(Invalid::new("cluster.name", reason));
+    }
+    config.nats.validate().map_err(|e| e.under("nats"))?;
+    config.redis.validate().map_err(|e| e.under("redis"))?;
+    if matches!(role, Role::Persistence | Role::Receipts) {
+        let refused = config.postgres.validate();
+        refused.map_err(|(key, reason)| Invalid::new(key, reason).under("postgres"))?;
+    }
+    config.rpc.validate().map_err(|e| e.under("rpc"))?;
+    if role.calls_persistence() && config.rpc.persistence.is_empty() {
+        return Err(Invalid::new(
+            "rpc.persistence",
+            "must name the persistence replicas",
+        ));
+    }
+    if role == Role::Gateway && config.rpc.receipts.is_empty() {
+        return Err(Invalid::new("rpc.receipts", "must name the receipts replicas"));
+    }
+    Ok(())
 }
 
 fn validate(config: &Config, keyless: bool) -> Result<(), Invalid> {

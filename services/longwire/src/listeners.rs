@@ -6,30 +6,51 @@ use crate::config::{Config, Profile};
 
 /// The addresses that were bound.
 pub(crate) struct Bound {
-    pub mqtt: SocketAddr,
-    pub ws: SocketAddr,
-    pub http: SocketAddr,
+    pub mqtt: Option<SocketAddr>,
+    pub ws: Option<SocketAddr>,
+    pub http: Option<SocketAddr>,
+    pub rpc: Option<SocketAddr>,
     pub ops: SocketAddr,
 }
 
 impl Bound {
-    /// One line for scripts.
-    pub fn to_json(&self) -> String {
-        let Self { mqtt, ws, http, ops } = self;
-        let pid = std::process::id();
-        serde_json::json!({
-            "mqtt": mqtt.to_string(),
-            "ws": ws.to_string(),
-            "http": http.to_string(),
-            "ops": ops.to_string(),
-            "pid": pid,
-        })
-        .to_string()
+    /// Says so on standard output: one line for scripts, or a few lines for people.
+    pub fn announce(&self, role: &str, config: &Config) {
+        let text = match std::env::var_os("LONGWIRE_READY_JSON") {
+            Some(_) => self.to_json(role),
+            None if role == "all" => self.all_to_text(config),
+            None => self.to_text(role),
+        };
+        crate::say(&mut std::io::stdout(), &text);
     }
 
-    /// A few lines for people.
-    pub fn to_text(&self, config: &Config) -> String {
-        let Self { mqtt, ws, http, ops } = self;
+    fn named(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let named = [
+            ("mqtt", self.mqtt),
+            ("ws", self.ws),
+            ("http", self.http),
+            ("rpc", self.rpc),
+            ("ops", Some(self.ops)),
+        ];
+        named.into_iter().filter_map(|(name, at)| Some((name, at?)))
+    }
+
+    fn to_json(&self, role: &str) -> String {
+        let mut line = serde_json::json!({ "role": role, "pid": std::process::id() });
+        for (name, at) in self.named() {
+            line[name] = at.to_string().into();
+        }
+        line.to_string()
+    }
+
+    fn to_text(&self, role: &str) -> String {
+        let at: Vec<String> = self.named().map(|(name, at)| format!("{name} {at}")).collect();
+        format!("Longwire {role} is ready: {}", at.join(", "))
+    }
+
+    fn all_to_text(&self, config: &Config) -> String {
+        let at = |listener: Option<SocketAddr>| listener.map_or_else(String::new, |at| at.to_string());
+        let (mqtt, ws, http, ops) = (at(self.mqtt), at(self.ws), at(self.http), self.ops);
         let data = config.data.display();
         let mut text = format!(
             "Longwire is ready (data in {data}).\n\
