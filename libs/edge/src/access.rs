@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::Acl;
-use model::{Access, ChatTopic, Membership, OrgId, Principal, ThreadKind, TopicFilter, TopicName};
+use model::{Access, ChatTopic, Membership, OrgId, Origin, Principal, ThreadKind, TopicFilter, TopicName};
 use parking_lot::Mutex;
 use rpc::persistence::Persistence;
 use tokio::time::Instant;
 
 use crate::Refusal;
+use crate::presence::PRESENCE_FILTER;
 
 /// First levels under which conversations live. A filter that could reach into them is judged by their rules.
 const CHAT_ROOTS: [&str; 8] = [
@@ -120,6 +121,9 @@ impl Gate {
         client: &str,
         filter: &TopicFilter,
     ) -> Result<bool, Refusal> {
+        if filter.as_str() == PRESENCE_FILTER {
+            return Ok(who.origin == Origin::Token);
+        }
         let first = filter.split('/').next().unwrap_or_default();
         if first == "+" || first == "#" {
             // It reaches into every conversation of the org.

@@ -15,8 +15,15 @@ pub struct Config {
     pub save_interval: HumanDuration,
     /// How often acknowledged messages are told to the receipts service as delivered.
     pub delivered_interval: HumanDuration,
+    /// How long the sessions of this edge stay with it when it does not give a sign of life.
+    pub lease: HumanDuration,
+    /// How long an edge that cannot renew its lease keeps its connections before it sends them elsewhere.
+    pub fence_after: HumanDuration,
     /// How long presence of a connection lasts without being refreshed.
     pub presence_ttl: HumanDuration,
+    /// How long a user whose last connection is gone is taken to be there: the others are told that it is offline only
+    /// when it does not come back in that time.
+    pub presence_linger: HumanDuration,
     /// How long a looked-up thread membership is used before it is looked up again.
     pub membership_ttl: HumanDuration,
 }
@@ -29,7 +36,10 @@ impl Default for Config {
             max_waiting: ByteSize::mib(64),
             save_interval: HumanDuration::from_secs(1),
             delivered_interval: HumanDuration::from_secs(1),
+            lease: HumanDuration::from_secs(15),
+            fence_after: HumanDuration::from_secs(30),
             presence_ttl: HumanDuration::from_secs(90),
+            presence_linger: HumanDuration::from_secs(5),
             membership_ttl: HumanDuration::from_secs(30),
         }
     }

@@ -18,7 +18,7 @@ use crate::attach::Boundaries;
 use crate::delivered::{Delivered, Note};
 use crate::delivery::Delivery;
 use crate::mailbox::{Mail, Mailbox};
-use crate::{Core, audience};
+use crate::{Core, audience, presence};
 
 /// How long to wait after a failed read of the backlog.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -97,6 +97,7 @@ pub struct Consumer {
     resumed: Vec<(PartitionId, Position)>,
     /// Whether it follows its user into the threads that the user is made a member of.
     entitled: bool,
+    hears_presence: bool,
 }
 
 struct Implied {
@@ -152,6 +153,7 @@ impl Consumer {
             fresh: Vec::new(),
             resumed,
             entitled: false,
+            hears_presence: false,
         }
     }
 
@@ -388,7 +390,9 @@ impl Consumer {
             Kind::Membership => 0,
             Kind::Unspecified => return None,
             Kind::Generic => self.granted_qos(&delivery)?,
-            Kind::Transient => 0,
+            Kind::Transient if presence::is_news(entry) && (author || !self.hears_presence()) => return None,
+            Kind::Transient if delivery.is_visible_to(&self.who) => 0,
+            Kind::Transient => return None,
             _ if delivery.is_visible_to(&self.who) => 1,
             _ => return None,
         };
@@ -400,6 +404,16 @@ impl Consumer {
             author,
             retained: false,
         })
+    }
+
+    /// From now on it is told who of those it talks to comes and goes.
+    pub fn hear_presence(&mut self) {
+        self.hears_presence = true;
+    }
+
+    fn hears_presence(&self) -> bool {
+        let mut subscribed = self.session.subscriptions().iter();
+        self.hears_presence || subscribed.any(|s| s.filter.as_str() == presence::PRESENCE_FILTER)
     }
 
     fn granted_qos(&self, delivery: &Delivery) -> Option<u8> {

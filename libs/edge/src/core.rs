@@ -7,11 +7,13 @@ use std::time::Duration;
 use auth::{Acl, Verifier};
 use backplane::bus::{Bus, BusError, Subscription};
 use backplane::journal::Journal;
+use backplane::lease::Leases;
 use backplane::presence::PresenceBook;
 use jiff::tz::TimeZone;
 use model::{EdgeId, OrgId, PartitionId, Partitioning, Position, TopicName, UnixMillis};
 use rpc::persistence::Persistence;
 use runtime::clock::Clock;
+use runtime::health::Health;
 use runtime::lifecycle::{OnError, Tasks};
 use runtime::metrics::ServiceMetrics;
 use tokio::sync::watch;
@@ -27,8 +29,10 @@ use crate::ingest::Ingest;
 use crate::link::{Link, With};
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
+use crate::presence::Keeper;
 use crate::registry::Registry;
 use crate::saver::Saver;
+use crate::standing::{self, Standing};
 
 /// The subject on which changes of membership are told: payload is org, a zero byte, topic.
 pub const ACCESS_SUBJECT: &str = "access";
@@ -43,6 +47,8 @@ pub struct Outside {
     pub journal: Arc<dyn Journal>,
     /// The way to routing.
     pub bus: Arc<dyn Bus>,
+    /// Which edges live.
+    pub leases: Arc<dyn Leases>,
     /// Who is online.
     pub presence: Arc<dyn PresenceBook>,
     /// History, sessions, threads.
@@ -57,6 +63,8 @@ pub struct Outside {
     pub zone: TimeZone,
     /// Time.
     pub clock: Clock,
+    /// Where it reports whether it may act for its clients.
+    pub health: Health,
     /// Where its series go.
     pub metrics: ServiceMetrics,
     /// `mqtt-edge`, `stomp-edge` or `gateway`; part of the edge's id.
@@ -79,6 +87,8 @@ pub struct Core {
     pub appender: Arc<Appender>,
     /// Out of the log.
     pub attachments: Arc<Attachments>,
+    /// Whether this edge may act for its clients.
+    pub standing: Standing,
     /// Sessions held here.
     pub registry: Registry,
     /// Progress of sessions.
@@ -89,11 +99,14 @@ pub struct Core {
     pub persistence: Arc<dyn Persistence>,
     /// Who is online.
     pub presence: Arc<dyn PresenceBook>,
+    /// Who of them is connected here.
+    pub present: Arc<Keeper>,
     /// The way to routing.
     pub bus: Arc<dyn Bus>,
     /// Time.
     pub clock: Clock,
     journal: Arc<dyn Journal>,
+    leases: Arc<dyn Leases>,
     dispatcher: Dispatcher,
     next_connection: AtomicU64,
     /// How many partitions it is known of where they stand.
@@ -111,6 +124,7 @@ impl Core {
         let Outside {
             journal,
             bus,
+            leases,
             presence,
             persistence,
             verifier,
@@ -118,6 +132,7 @@ impl Core {
             partitioning,
             zone,
             clock,
+            health,
             metrics,
             role,
         } = outside;
@@ -134,10 +149,13 @@ impl Core {
             gate: Gate::new(acl, persistence.clone(), config.membership_ttl.get()),
             ingest: Ingest::new(zone),
             saver: Saver::new(persistence.clone(), config.save_interval.get()),
+            standing: Standing::new(health.require(format!("{role}/lease"))),
+            present: Keeper::new(id.clone(), presence.clone(), &config, &metrics),
             registry: Registry::default(),
             next_connection: AtomicU64::new(1),
             begun: watch::Sender::new(0),
             journal,
+            leases,
             id,
             config,
             partitioning,
@@ -154,6 +172,10 @@ impl Core {
 
     /// Spawns what an edge runs besides its connections. They end last, so that connections can finish.
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
+        let keep = standing::keep(self.clone(), self.leases.clone(), tasks.stop().clone());
+        tasks.spawn_last("edge/lease", OnError::StopProcess, keep);
+        let present = Keeper::run(self.clone(), tasks.stop().clone());
+        tasks.spawn_last("edge/presence", OnError::StopProcess, present);
         let core = self.clone();
         self.spawn(tasks, "edge/dispatch", async move {
             let mut frames = core.listen(&format!("edge.{}", core.id)).await;
@@ -180,9 +202,10 @@ impl Core {
         );
     }
 
-    /// Waits until the edge knows where each partition of the log stands: nothing may be attached before that, or it
-    /// would begin at the beginning of the log. Accept nobody before.
+    /// Waits until the edge holds its lease and knows where each partition of the log stands: nothing may be attached
+    /// before that, or it would begin at the beginning of the log. Accept nobody before.
     pub async fn ready(&self) {
+        self.standing.joined().await;
         let (mut begun, all) = (self.begun.subscribe(), usize::from(self.partitioning.count()));
         let _known = begun.wait_for(|n| *n >= all).await;
     }
@@ -240,6 +263,14 @@ impl Core {
                 () = work => {}
             }
         });
+    }
+
+    /// Tells every connection.
+    pub(crate) fn tell_all(&self, mail: impl Fn() -> Mail) {
+        self.attachments
+            .mailboxes()
+            .iter()
+            .for_each(|mailbox| mailbox.push(mail()));
     }
 
     /// The server's wall clock.

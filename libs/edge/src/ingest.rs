@@ -150,6 +150,35 @@ impl Ingest {
         cached.1.clone()
     }
 
+    /// What the service tells the others in a thread of one of them: to whoever is online, never stored. `author` is the
+    /// uid by which they know it.
+    pub fn event(
+        &self,
+        who: &Principal,
+        author: model::UserId,
+        topic: &TopicName,
+        thread: wire::Thread,
+        content: &str,
+        now: UnixMillis,
+    ) -> Entry {
+        let message = Message {
+            uid: uuid::Uuid::now_v7().to_string(),
+            r#type: "EVENT".into(),
+            content: content.to_owned(),
+            channel: "SYSTEM".into(),
+            thread: Some(thread),
+            user: Some(wire::User::default()),
+            ..Message::default()
+        };
+        let kind = ChatTopic::parse(topic).map_or(ThreadKind::Default, |t| t.kind);
+        let author = author.to_string();
+        let mut entry = self
+            .entry(who, author, topic, topic.clone(), kind, message, now)
+            .entry;
+        entry.kind = Kind::Transient.into();
+        entry
+    }
+
     /// A DELIVERED receipt for what a user's acknowledgements cover: everything by others in the topic up to `upto`, the
     /// last of which is `target`.
     pub fn delivered(
@@ -245,6 +274,10 @@ pub fn refusal(outcome: &crate::append::Outcome) -> Option<Refusal> {
         O::Rejected => Refusal::new(
             ErrorKind::InvalidPayload,
             "the message to recall does not exist in this thread, or is older than the recall window",
+        ),
+        O::TooLarge => Refusal::new(
+            ErrorKind::PayloadTooLarge,
+            "the message is larger than the log takes; send a smaller one",
         ),
         O::Unavailable(reason) => Refusal::new(
             ErrorKind::Unavailable,

@@ -26,9 +26,11 @@ pub mod ingest;
 mod link;
 pub mod mailbox;
 mod metrics;
+pub mod presence;
 pub mod rate;
 pub mod registry;
 pub mod saver;
+pub mod standing;
 mod takeover;
 
 pub use config::{Config, Limits};

@@ -41,6 +41,11 @@ pub enum Mail {
     Retained(Vec<Arc<Delivery>>, u8),
     /// Close: another connection holds the session now, or wants to. Answer when the session's state has been stored.
     TakenOver(oneshot::Sender<()>),
+    /// The edge did not hold its lease for a while: store the session's state now, which tells whether the session is
+    /// still held here.
+    Verify,
+    /// The edge is cut off from the rest: close, so that the client goes elsewhere.
+    Leave,
     /// The membership of a thread changed: look again whether it may be received.
     AccessChanged(OrgId, TopicName),
 }
@@ -60,6 +65,8 @@ pub struct Mailbox {
     inner: Mutex<Inner>,
     notify: Notify,
     mark: AtomicU64,
+    /// Given when it is entered into the table, in the order of entering; 0 before.
+    pub(crate) number: AtomicU64,
     max_live: usize,
     max_live_bytes: usize,
 }
@@ -71,6 +78,7 @@ impl Mailbox {
             inner: Mutex::default(),
             notify: Notify::new(),
             mark: AtomicU64::new(0),
+            number: AtomicU64::new(0),
             max_live,
             max_live_bytes,
         })

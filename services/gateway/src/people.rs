@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use model::{Principal, UserId};
 use rpc::ErrorKind;
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
@@ -91,20 +92,35 @@ async fn unread(app: &App, who: &Principal, topic: &str) -> Result<u64, Problem>
 }
 
 /// Whether a user has a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Online {
     /// Whether there is one.
     pub online: bool,
     /// How many there are.
     pub active_count: usize,
+    /// Each of them; for agents and admins only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub connections: Option<Vec<ConnectedAt>>,
+}
+
+/// A connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ConnectedAt {
+    /// The edge that holds it.
+    pub edge: String,
+    /// `mqtt` or `stomp`.
+    pub protocol: String,
 }
 
 /// Whether a user of the caller's organisation is connected. The uid may be that of an agent's or workgroup's desk: then
 /// it is asked whether somebody is there.
 #[utoipa::path(get, path = "/api/v1/connection/presence/{uid}", tag = "people",
     params(("uid" = String, Path, description = "A user, agent or workgroup", example = "df_ag_uid")),
-    responses((status = 200, description = "Its connections", body = Envelope<Online>)))]
+    responses(
+        (status = 200, description = "Its connections", body = Envelope<Online>),
+        (status = 503, description = "Who is online is unknown at the moment", body = Envelope<bool>)))]
 pub(crate) async fn presence(
     State(app): State<Arc<App>>,
     Holder(who): Holder,
@@ -112,13 +128,14 @@ pub(crate) async fn presence(
 ) -> Answer<Online> {
     let Path(uid) = uid.map_err(|rejection| Problem::invalid(format!("uid: {}", rejection.body_text())))?;
     let uid = UserId::checked(&uid).map_err(|e| Problem::invalid(format!("uid: {e}")))?;
-    let mut active_count = 0;
+    let mut found = Vec::new();
     for user in users_behind(&app, &who, uid).await? {
-        active_count += connections(&app, &who, &user).await?;
+        found.extend(connections(&app, &who, &user).await?);
     }
     Ok(Reply::new(Online {
-        online: active_count > 0,
-        active_count,
+        online: !found.is_empty(),
+        active_count: found.len(),
+        connections: who.is_staff().then_some(found),
     }))
 }
 
@@ -138,10 +155,17 @@ async fn users_behind(app: &App, who: &Principal, uid: UserId) -> Result<Vec<Use
     Ok(users)
 }
 
-async fn connections(app: &App, who: &Principal, user: &UserId) -> Result<usize, Problem> {
-    match app.core.presence.connections(&who.org, user).await {
-        Ok(connections) => Ok(connections.len()),
-        // Not known is not the same as offline.
-        Err(error) => Err(Problem::new(ErrorKind::Unavailable, error.to_string())),
-    }
+async fn connections(app: &App, who: &Principal, user: &UserId) -> Result<Vec<ConnectedAt>, Problem> {
+    let found = app.core.presence.connections(&who.org, user).await;
+    // Not known is not the same as offline.
+    let found = found.map_err(|error| {
+        debug!(%error, "the address book cannot be asked");
+        let message = "presence is unknown at the moment: nobody can say who is online; ask again later";
+        Problem::new(ErrorKind::Unavailable, message)
+    })?;
+    let at = found.into_iter().map(|p| ConnectedAt {
+        edge: p.edge.to_string(),
+        protocol: p.protocol,
+    });
+    Ok(at.collect())
 }

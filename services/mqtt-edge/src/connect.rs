@@ -294,6 +294,10 @@ async fn start_session(
     will: Option<Will>,
 ) -> Result<Box<Start>, Refusal> {
     let core = &edge.core;
+    if !core.standing.is_good() {
+        let detail = "this server is cut off from the rest; connect again";
+        return Err(Refusal::new(ErrorKind::Unavailable, detail));
+    }
     let key = SessionKey {
         org: who.org.clone(),
         user: who.user.clone(),
@@ -311,6 +315,7 @@ async fn start_session(
         opened: None,
     };
     let expiry = expiry(edge, &connect);
+    let stored = expiry > 0 || will.is_some();
     let open = OpenSession {
         key: key.clone(),
         clean_start: connect.clean_start,
@@ -395,6 +400,7 @@ async fn start_session(
         epoch: opened.epoch,
         number,
         expiry,
+        stored,
         version: connect.version,
         keep_alive: connect.keep_alive,
         max_packet: connect

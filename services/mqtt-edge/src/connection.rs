@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backplane::presence::Presence;
 use bytes::BytesMut;
 use edge::consumer::{Consumer, Item, Left};
 use edge::mailbox::{Mail, Mailbox};
+use edge::presence::Present;
 use edge::rate::{Bucket, Shared};
 use model::Principal;
 use mqtt_codec::{
@@ -32,8 +32,8 @@ use crate::transport::{Turn, Wire};
 const HIGH_WATER: usize = 128 * 1024;
 /// How long after its expiry a token's connection ends at the latest, should the wall clock be set meanwhile.
 const EXPIRY_CHECK: Duration = Duration::from_secs(25);
-/// How long the address book has for an entry.
-const PRESENCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a connection looks whether it has memory to give back.
+const TIDY: Duration = Duration::from_secs(30);
 /// How long an ending connection waits to hear what became of QoS 2 messages, so that its session can tell a resend.
 const LAST_OUTCOMES: Duration = Duration::from_millis(500);
 /// How long a closing client has to take its last packets.
@@ -49,6 +49,8 @@ pub(crate) struct Start {
     pub epoch: u64,
     pub number: u64,
     pub expiry: u32,
+    /// Whether persistence keeps the session: one that ends with its connection is kept for its will only.
+    pub stored: bool,
     pub version: Version,
     pub keep_alive: u16,
     pub max_packet: usize,
@@ -132,13 +134,15 @@ pub(crate) struct Connection {
     epoch: u64,
     number: u64,
     expiry: u32,
+    stored: bool,
     keep_alive: Duration,
     last_read: Instant,
     /// Who waits for the session's state to be stored.
     handover: Vec<oneshot::Sender<()>>,
     saved_revision: u32,
     throttled: bool,
-    next_presence: Instant,
+    /// Its place in the address book.
+    present: Option<Present>,
     mail: Vec<Mail>,
     write: Vec<Output<Item>>,
 }
@@ -154,6 +158,7 @@ impl Connection {
         let user_rate = edge
             .users
             .enter(&who, edge.config.limits.user_rate, edge.core.clock.monotonic());
+        let present = edge.core.present.enter(&who, &start.key.client, "mqtt");
         Self {
             rate,
             user_rate,
@@ -178,11 +183,12 @@ impl Connection {
             epoch: start.epoch,
             number: start.number,
             expiry: start.expiry,
+            stored: start.stored,
             keep_alive: Duration::from_millis(u64::from(start.keep_alive) * 1500),
             last_read: Instant::now(),
             handover: Vec::new(),
             throttled: false,
-            next_presence: Instant::now(),
+            present: Some(present),
             mail: Vec::new(),
             write: Vec::new(),
             edge,
@@ -412,6 +418,11 @@ impl Connection {
             Left::Mail(Mail::AccessChanged(org, topic)) => {
                 Box::pin(self.consumer.access_changed(&org, &topic)).await;
             }
+            Left::Mail(Mail::Verify) if self.stored => self.save(),
+            Left::Mail(Mail::Leave) => {
+                let detail = "this server is cut off from the rest; connect again";
+                return Err(End::ours("server-draining", ReasonCode::ServerBusy, detail));
+            }
             Left::Nothing | Left::Mail(_) => {}
         }
         Ok(())
@@ -421,7 +432,10 @@ impl Connection {
     async fn hand_out(&mut self) -> Result<(), End> {
         loop {
             let mut write = std::mem::take(&mut self.write);
-            self.consumer.outputs(&mut write);
+            // Another edge may hold the session by now; what is handed out waits until this one knows.
+            if self.edge.core.standing.is_good() {
+                self.consumer.outputs(&mut write);
+            }
             let any = !write.is_empty();
             for output in write.drain(..) {
                 self.output(output);
@@ -449,7 +463,7 @@ impl Connection {
     /// The next time that something is due by the clock.
     fn rearm(&self, timer: std::pin::Pin<&mut tokio::time::Sleep>) {
         let now = Instant::now();
-        let mut due = self.next_presence;
+        let mut due = now + TIDY;
         if !self.keep_alive.is_zero() {
             due = due.min((self.last_read + self.keep_alive).max(now + Duration::from_millis(1)));
         }
@@ -499,18 +513,10 @@ impl Connection {
             self.go_on().await?;
         }
         if self.is_dirty() {
-            self.saved_revision = self.consumer.session.revision();
-            let state = self.consumer.state();
-            self.edge
-                .core
-                .saver
-                .save(self.key.clone(), self.epoch, state, &self.mailbox);
+            self.save();
         }
         if self.consumer.has_delivered() {
             self.consumer.report_delivered();
-        }
-        if now >= self.next_presence {
-            self.refresh_presence();
         }
         if self.out.is_empty() && self.consumer.session.is_idle() {
             self.consumer.session.shrink();
@@ -518,24 +524,19 @@ impl Connection {
         Ok(())
     }
 
-    /// Without waiting: a book that cannot be written must hold nothing up.
-    fn refresh_presence(&mut self) {
-        let (core, who) = (self.edge.core.clone(), self.who.clone());
-        let ttl = core.config.presence_ttl.get();
-        self.next_presence = Instant::now() + ttl / 3;
-        let at = Presence {
-            edge: core.id.clone(),
-            connection: self.client.clone(),
-            protocol: "mqtt".into(),
-        };
-        tokio::spawn(async move {
-            let refreshed = core.presence.refresh(&who.org, &who.user, at, ttl);
-            match tokio::time::timeout(PRESENCE_TIMEOUT, refreshed).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%error, "presence is not refreshed"),
-                Err(_) => debug!("presence is not refreshed in time"),
-            }
-        });
+    fn save(&mut self) {
+        self.saved_revision = self.consumer.session.revision();
+        let state = self.state();
+        let saver = &self.edge.core.saver;
+        saver.save(self.key.clone(), self.epoch, state, &self.mailbox);
+    }
+
+    /// What is stored of the session: nothing of one that ends with its connection.
+    fn state(&mut self) -> bytes::Bytes {
+        match self.expiry {
+            0 => bytes::Bytes::new(),
+            _ => self.consumer.state(),
+        }
     }
 
     /// Leaving: what the client sent is settled first, as long as that takes less than the grace period allows.
@@ -581,9 +582,7 @@ impl Connection {
         for next in std::mem::take(&mut self.handover) {
             let _gone = next.send(());
         }
-        if !matches!(end, End::TakenOver) {
-            self.remove_presence();
-        }
+        drop(self.present.take());
         (*self).say_goodbye(end).await;
     }
 
@@ -611,15 +610,12 @@ impl Connection {
 
     /// Even a session that ends with its connection is closed: persistence remembers that it is open.
     async fn store_end(&mut self, end: &End) {
-        let core = &self.edge.core;
+        let core = self.edge.core.clone();
         core.saver.forget(&self.key).await;
         let close = CloseSession {
             key: self.key.clone(),
             epoch: self.epoch,
-            state: match self.expiry {
-                0 => bytes::Bytes::new(),
-                _ => self.consumer.state(),
-            },
+            state: self.state(),
             expiry: self.expiry,
             at: core.now(),
             publish_will: !matches!(end, End::Goodbye),
@@ -627,18 +623,6 @@ impl Connection {
         if let Err(error) = core.persistence.close_session(close).await {
             debug!(%error, client = %self.client, "the end of a session is not stored");
         }
-    }
-
-    fn remove_presence(&self) {
-        let (core, who, client) = (self.edge.core.clone(), self.who.clone(), self.client.clone());
-        tokio::spawn(async move {
-            let removed = core.presence.remove(&who.org, &who.user, &client, &core.id);
-            match tokio::time::timeout(PRESENCE_TIMEOUT, removed).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%error, "presence is not removed"),
-                Err(_) => debug!("presence is not removed in time"),
-            }
-        });
     }
 
     async fn say_goodbye(mut self, end: End) {

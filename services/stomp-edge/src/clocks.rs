@@ -17,8 +17,6 @@ pub(crate) struct Clocks {
     last_out: Instant,
     last_in: Instant,
     expiry: Option<Instant>,
-    /// When presence is to be refreshed.
-    pub presence: Instant,
     /// When progress is to be reported, if there is any.
     pub report: Option<Instant>,
     /// When a server that leaves takes no more from this client.
@@ -40,7 +38,6 @@ impl Clocks {
             beat_in: beat(beats.1),
             last_out: now,
             last_in: now,
-            presence: now,
             report: None,
             drain: None,
             expiry,
@@ -66,7 +63,8 @@ impl Clocks {
             self.report,
             self.drain,
         ];
-        due.into_iter().flatten().fold(self.presence, Instant::min)
+        let never = Instant::now() + Duration::from_millis(LONGEST);
+        due.into_iter().flatten().min().unwrap_or(never)
     }
 
     /// Whether nothing came for twice the time that the client promised.
@@ -99,7 +97,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_beat_is_owed_after_an_idle_interval_and_silence_is_two_of_the_clients() {
         let mut clocks = Clocks::new((10_000, 20_000), None, UnixMillis(0));
-        clocks.presence += 100 * SECOND;
         tokio::time::advance(9 * SECOND).await;
         assert!(!clocks.owes_beat(Instant::now()));
         clocks.wrote();

@@ -100,6 +100,10 @@ async fn greet(
     input: &mut BytesMut,
 ) -> Result<Hello, Bye> {
     let frame = first_frame(edge, socket, decoder, input).await?;
+    if !edge.core.standing.is_good() {
+        let detail = "this server is cut off from the rest; connect again";
+        return Err(Bye::refused(Refusal::new(ErrorKind::Unavailable, detail), None));
+    }
     if !matches!(frame.command, Command::Connect | Command::Stomp) {
         let detail = format!("{} came before CONNECT; connect first", frame.command);
         return Err(Bye::refused(Refusal::new(ErrorKind::Unauthorized, detail), None));

@@ -4,18 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backplane::presence::Presence;
 use bytes::BytesMut;
 use edge::Refusal;
 use edge::delivery::Delivery;
 use edge::mailbox::{Mail, Mailbox};
-use edge::rate::Bucket;
-use parking_lot::Mutex;
+use edge::presence::Present;
+use edge::rate::{Bucket, Shared};
 use rpc::ErrorKind;
 use runtime::lifecycle::Stop;
 use stomp_codec::{Command, Decoder, Frame, Item, Version, encode_receipt, validate};
 use tokio::time::Instant;
-use tracing::debug;
 
 use crate::bye::Bye;
 use crate::clocks::{Clocks, has_passed};
@@ -59,7 +57,9 @@ pub(crate) struct Connection {
     pub echoes: Echoes,
     pub transactions: HashMap<String, Vec<Frame>>,
     bucket: Bucket,
-    user_bucket: Option<Arc<Mutex<Bucket>>>,
+    user_bucket: Option<Shared>,
+    /// Its place in the address book, when it is known who it is.
+    present: Option<Present>,
     clocks: Clocks,
     leaving: bool,
     draining: bool,
@@ -85,6 +85,7 @@ impl Connection {
         let mut connection = Self {
             bucket: Bucket::new(limits.connection_rate, monotonic),
             user_bucket: None,
+            present: None,
             socket,
             decoder,
             input,
@@ -116,11 +117,14 @@ impl Connection {
 
     /// It is known who the client is.
     pub fn bound(&mut self) {
-        if self.identity.is_bound() && self.user_bucket.is_none() {
+        if self.identity.is_bound() && self.present.is_none() {
             let edge = &self.edge;
             let now = edge.core.clock.monotonic();
             let rate = edge.config.limits.user_rate;
-            self.user_bucket = edge.rates.enter(&self.identity.who, rate, now);
+            self.user_bucket = edge.users.enter(&self.identity.who, rate, now);
+            let connection = format!("{}/stomp/{}", self.identity.who.user, self.session);
+            let who = &self.identity.who;
+            self.present = Some(edge.core.present.enter(who, &connection, "stomp"));
         }
     }
 
@@ -317,6 +321,8 @@ impl Connection {
                 Mail::Settled { token, outcome } => self.settled(token, &outcome)?,
                 Mail::Attached { token, boundaries } => self.attached(token, boundaries),
                 Mail::AccessChanged(org, topic) => self.access_changed(&org, &topic).await?,
+                Mail::Verify => self.edge.cursors.verify(),
+                Mail::Leave => self.clocks.drain = Some(Instant::now()),
                 // Sessions of STOMP are shared, not taken over.
                 Mail::TakenOver(done) => drop(done.send(())),
                 mail => subscription::give(&mut self.subs, mail),
@@ -350,9 +356,6 @@ impl Connection {
         if has_passed(self.clocks.report, now) {
             self.clocks.report = None;
             self.report();
-        }
-        if self.clocks.presence <= now {
-            self.refresh_presence().await;
         }
         if has_passed(self.clocks.drain, now) {
             self.drain(now)?;
@@ -393,36 +396,6 @@ impl Connection {
         }
     }
 
-    fn presence(&self) -> Presence {
-        Presence {
-            edge: self.edge.core.id.clone(),
-            connection: format!("{}/stomp/{}", self.identity.who.user, self.session),
-            protocol: "stomp".into(),
-        }
-    }
-
-    async fn refresh_presence(&mut self) {
-        let core = &self.edge.core;
-        let ttl = core.config.presence_ttl.get();
-        self.clocks.presence = Instant::now() + ttl / 3;
-        if !self.identity.is_bound() {
-            return;
-        }
-        let who = &self.identity.who;
-        let refreshed = core
-            .presence
-            .refresh(&who.org, &who.user, self.presence(), ttl)
-            .await;
-        if let Err(error) = refreshed {
-            debug!(%error, "presence is not refreshed");
-        }
-    }
-
-    /// Becomes present at once: it has just become known who it is.
-    pub fn present_now(&mut self) {
-        self.clocks.presence = Instant::now();
-    }
-
     /// Stores what outlives the connection and takes the rest away.
     async fn end(&mut self) {
         if self.socket.write_now().await.is_ok() {
@@ -435,16 +408,7 @@ impl Connection {
         for mut sub in subs {
             sub.end(&edge).await;
         }
-        if self.identity.is_bound() {
-            let (who, at) = (&self.identity.who, self.presence());
-            edge.rates.leave(who, self.user_bucket.take());
-            let removed = edge
-                .core
-                .presence
-                .remove(&who.org, &who.user, &at.connection, &at.edge);
-            if let Err(error) = removed.await {
-                debug!(%error, "presence is not removed; it runs out");
-            }
-        }
+        edge.users.leave(&self.identity.who, self.user_bucket.take());
+        drop(self.present.take());
     }
 }

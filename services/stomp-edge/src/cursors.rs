@@ -209,6 +209,14 @@ impl Cursors {
         self.core.persistence.close_session(close).await
     }
 
+    /// The edge may have lost its sessions meanwhile: those that it has lost are opened again when their state is refused.
+    pub fn verify(&self) {
+        let open = self.open.lock();
+        open.values()
+            .for_each(|durable| durable.inner.lock().changed = true);
+        self.changed.notify_one();
+    }
+
     /// Stores what changed, at most once per interval. Never returns.
     pub async fn run(self: Arc<Self>) {
         loop {

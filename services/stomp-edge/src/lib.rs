@@ -27,7 +27,6 @@ mod error;
 mod identity;
 mod metrics;
 mod progress;
-mod rates;
 mod send;
 mod service;
 mod socket;

@@ -134,7 +134,6 @@ impl Connection {
         if !self.identity.is_bound() {
             self.identity.bind(topic)?;
             self.bound();
-            self.present_now();
         }
         Ok(())
     }

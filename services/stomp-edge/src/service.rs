@@ -7,6 +7,7 @@ use axum::Router;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use edge::Core;
+use edge::rate::UserRates;
 use rand::Rng;
 use runtime::lifecycle::{OnError, Tasks};
 use runtime::metrics::ServiceMetrics;
@@ -14,7 +15,6 @@ use tokio::net::TcpListener;
 
 use crate::cursors::Cursors;
 use crate::metrics::Metrics;
-use crate::rates::Rates;
 use crate::{Config, Error, upgrade};
 
 /// What the STOMP edge is built with.
@@ -34,7 +34,7 @@ pub(crate) struct Edge {
     pub auth: AuthConfig,
     pub metrics: Metrics,
     pub cursors: Arc<Cursors>,
-    pub rates: Rates,
+    pub users: UserRates,
     open: AtomicUsize,
 }
 
@@ -82,7 +82,7 @@ impl Service {
                 auth: deps.auth,
                 metrics,
                 cursors: Arc::new(cursors),
-                rates: Rates::default(),
+                users: UserRates::default(),
                 open: AtomicUsize::new(0),
             }),
         }

@@ -23,6 +23,8 @@ use crate::subscription::{Half, Sub};
 
 /// Names the position that a subscription begins after.
 const AFTER: &str = "longwire-after";
+/// `true`: the subscription is told who of the thread comes and goes.
+const PRESENCE: &str = "longwire-presence";
 /// When to ask again who may receive a topic, if that could not be found out.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,7 @@ impl Connection {
             partition,
             durable,
             reported: 0,
+            hears_presence: frame.get(PRESENCE) == Some("true"),
             half: Half::Waiting {
                 token,
                 after,
@@ -152,15 +155,20 @@ impl Connection {
             .flatten()
             .find(|(p, _)| *p == sub.partition);
         let boundary = of_partition.map_or(Position::START, |(_, at)| at);
+        let hears_presence = sub.hears_presence;
         let receipt = sub.begin(&self.edge, boundary, |state| {
-            Consumer::new(
+            let mut consumer = Consumer::new(
                 self.edge.core.clone(),
                 self.identity.who.clone(),
                 self.client.as_deref().unwrap_or_default(),
                 self.mailbox.clone(),
                 limits(&self.edge),
                 Some((state, 0)),
-            )
+            );
+            if hears_presence {
+                consumer.hear_presence();
+            }
+            consumer
         });
         if self.throttled
             && let Some(consumer) = sub.consumer()

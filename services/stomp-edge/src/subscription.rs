@@ -45,6 +45,8 @@ pub(crate) struct Sub {
     pub durable: Option<Arc<Durable>>,
     /// The revision of the session that was reported last.
     pub reported: u32,
+    /// Whether it is told who of those it talks to comes and goes.
+    pub hears_presence: bool,
     /// Whether it receives yet.
     pub half: Half,
 }

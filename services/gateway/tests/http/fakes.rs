@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use backplane::presence::{Presence, PresenceBook, PresenceError};
+use backplane::presence::{Departed, Entered, Presence, PresenceBook, PresenceError};
 use model::{
     Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UnixMillis, UserId, is_countable,
 };
@@ -335,19 +335,25 @@ pub struct Book {
 
 #[async_trait]
 impl PresenceBook for Book {
-    async fn refresh(
+    async fn enter(&self, entered: &[Entered], _: std::time::Duration) -> Result<Vec<bool>, PresenceError> {
+        let users = entered.iter().map(|e| (e.org.to_string(), e.user.to_string()));
+        self.online.lock().extend(users);
+        Ok(vec![false; entered.len()])
+    }
+
+    async fn remove(
         &self,
-        org: &OrgId,
-        user: &UserId,
-        _: Presence,
+        _: &OrgId,
+        _: &UserId,
+        _: &str,
+        _: &model::EdgeId,
         _: std::time::Duration,
     ) -> Result<(), PresenceError> {
-        self.online.lock().push((org.to_string(), user.to_string()));
         Ok(())
     }
 
-    async fn remove(&self, _: &OrgId, _: &UserId, _: &str, _: &model::EdgeId) -> Result<(), PresenceError> {
-        Ok(())
+    async fn departed(&self, _: usize) -> Result<Vec<Departed>, PresenceError> {
+        Ok(Vec::new())
     }
 
     async fn connections(&self, org: &OrgId, user: &UserId) -> Result<Vec<Presence>, PresenceError> {

@@ -1,0 +1,164 @@
+//! Who comes and goes, told to those that share a thread with them and asked to be told.
+//!
+//! The message is a transient one of type EVENT on the thread's topic, whose content is `ONLINE` or `OFFLINE` and whose
+//! user is who came or went. Deployed clients do not pass over types that they do not know (agents' put them in the list
+//! of messages, visitors' pages ring and acknowledge them), so only connections get it that ask: with a subscription to
+//! [`PRESENCE_FILTER`] (MQTT) or the header `longwire-presence:true` of SUBSCRIBE (STOMP).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backplane::presence::Departed;
+use model::{ChatTopic, Origin, Principal, Role, UserId};
+use rpc::RpcError;
+use rpc::persistence::{ThreadCard, ThreadsRequest};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use tracing::debug;
+use wire::{Entry, Kind, Thread, User};
+
+use crate::Core;
+use crate::rate::Bucket;
+
+/// Who subscribes to this is told when those it shares a thread with come and go.
+pub const PRESENCE_FILTER: &str = "$longwire/presence";
+/// The type of the message.
+const TYPE: &str = "EVENT";
+/// The most recently active threads of a user in which it is told.
+const THREADS: u32 = 100;
+/// Users a second that an edge tells of. When more come at once, an edge was lost or everything was started anew: nobody
+/// needs to be told of each, and the store has other things to do.
+const RATE: u32 = 50;
+/// How long the threads of a user may take to be found.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether an entry is the news that a user came or went.
+pub(crate) fn is_news(entry: &Entry) -> bool {
+    entry.known_kind() == Kind::Transient && entry.r#type == TYPE
+}
+
+/// What has to be known of a user to tell its threads that it has gone, by whichever edge notices.
+#[derive(Serialize, Deserialize)]
+struct Card {
+    role: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    aliases: Vec<UserId>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    nickname: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    avatar: String,
+}
+
+/// The card of a user; empty for one that takes no part in conversations.
+pub(super) fn card(who: &Principal) -> String {
+    if who.origin == Origin::AnonymousMqtt {
+        return String::new();
+    }
+    let card = Card {
+        role: who.role.number(),
+        aliases: who.aliases.clone(),
+        nickname: who.nickname.clone(),
+        avatar: who.avatar.clone(),
+    };
+    serde_json::to_string(&card).unwrap_or_default()
+}
+
+/// Who has gone.
+pub(super) fn principal(departed: Departed) -> Option<Principal> {
+    let card: Card = serde_json::from_str(&departed.card).ok()?;
+    let role = Role::from_number(card.role);
+    Some(Principal {
+        aliases: card.aliases,
+        nickname: card.nickname,
+        avatar: card.avatar,
+        ..Principal::new(departed.org, departed.user, role, Origin::Token)
+    })
+}
+
+/// Tells, without ever being waited for.
+pub(super) struct Teller {
+    core: Arc<Core>,
+    bucket: Bucket,
+}
+
+impl Teller {
+    pub fn new(core: Arc<Core>) -> Self {
+        let bucket = Bucket::new(RATE, core.clock.monotonic());
+        Self { core, bucket }
+    }
+
+    /// The user has come, or gone.
+    pub fn tell(&mut self, who: Arc<Principal>, online: bool) {
+        if self.bucket.take(self.core.clock.monotonic()).is_err() {
+            debug!(user = %who.user, online, "too many come and go for each to be told");
+            return;
+        }
+        let core = self.core.clone();
+        tokio::spawn(async move {
+            match timeout(PATIENCE, core.tell_presence(&who, online)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(user = %who.user, %error, "nobody is told who came or went"),
+                Err(_) => debug!(user = %who.user, "nobody is told who came or went: it takes too long"),
+            }
+        });
+    }
+}
+
+impl Core {
+    async fn tell_presence(&self, who: &Principal, online: bool) -> Result<(), RpcError> {
+        let request = ThreadsRequest {
+            org: who.org.clone(),
+            identities: who.identities().cloned().collect(),
+            unreplied: false,
+            page: 0,
+            size: THREADS,
+        };
+        let threads = self.persistence.threads(request).await?.threads;
+        if !online && self.is_back(who).await {
+            return Ok(());
+        }
+        for thread in threads.into_iter().filter(|thread| thread.status != "CLOSED") {
+            let author = author(who, &thread);
+            let content = if online { "ONLINE" } else { "OFFLINE" };
+            let topic = thread.topic.clone();
+            let entry = self
+                .ingest
+                .event(who, author, &topic, envelope_thread(thread), content, self.now());
+            self.send_transient(&entry).await;
+        }
+        Ok(())
+    }
+
+    /// It may have come again since it was found to be gone, and somebody have told so.
+    async fn is_back(&self, who: &Principal) -> bool {
+        let connections = self.presence.connections(&who.org, &who.user).await;
+        connections.is_ok_and(|c| !c.is_empty())
+    }
+}
+
+/// The uid by which the others in the thread know the user.
+fn author(who: &Principal, thread: &ThreadCard) -> UserId {
+    let parties = ChatTopic::parse(&thread.topic).map(|t| (t.desk, t.party.unwrap_or_default()));
+    let agent = thread.agent.as_ref().map(|agent| agent.card.uid.as_str());
+    let known = |uid: &&UserId| {
+        let of_topic = parties.is_some_and(|(desk, party)| [desk, party].contains(&uid.as_str()));
+        of_topic || agent == Some(uid.as_str())
+    };
+    who.identities().find(known).unwrap_or(&who.user).clone()
+}
+
+fn envelope_thread(thread: ThreadCard) -> Thread {
+    Thread {
+        uid: thread.uid,
+        topic: thread.topic.to_string(),
+        r#type: thread.kind,
+        state: thread.status,
+        user: Some(User {
+            uid: thread.visitor.uid.to_string(),
+            nickname: thread.visitor.nickname,
+            avatar: thread.visitor.avatar,
+            ..User::default()
+        }),
+        ..Thread::default()
+    }
+}
