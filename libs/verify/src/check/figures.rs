@@ -97,7 +97,7 @@ fn copies(deliveries: &[Delivery], figures: &mut Figures) {
         };
         if d.marked {
             figures.copies_marked += 1;
-        } else {
+        } else if d.life != known.life {
             figures.copies_unmarked += 1;
             let age = ends[&known.life].saturating_sub(known.at);
             figures.oldest_copy_ms = figures.oldest_copy_ms.max(age);

@@ -140,14 +140,19 @@ impl Look<'_> {
                 (life, last) = (Some(d.life), 0);
                 known.clear();
             }
+            if self.is_echo_again(d) {
+                // Out of turn in both directions: it may run ahead of the backlog, which then brings it once more.
+                known.insert(d.position);
+                continue;
+            }
             if !known.insert(d.position) {
-                if !d.marked && !self.is_echo_again(d) {
+                if !d.marked {
                     let what = "came twice on one connection, and the copy is not marked";
                     found.add(I2, what, self.evidence(d.key, &[d.position]));
                 }
                 continue;
             }
-            if d.position < last && !self.is_echo_again(d) {
+            if d.position < last {
                 let what = "came after a later one on the same connection";
                 found.add(I3, what, self.evidence(d.key, &[last, d.position]));
             }

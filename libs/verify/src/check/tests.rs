@@ -315,6 +315,21 @@ fn the_echo_of_what_was_sent_again_may_come_again_to_who_sent_it_only() {
 }
 
 #[test]
+fn an_echo_that_runs_ahead_of_the_backlog_puts_nothing_out_of_order() {
+    let ahead = |client: usize| {
+        let mut record = sound();
+        record.writers[0].texts[2].tries = 2;
+        let echo = heard(&mut record, client)[4];
+        assert_eq!(echo.key, Key::text(0, 2));
+        heard(&mut record, client).insert(1, echo);
+        check(&record)
+    };
+    let verdict = ahead(PAGE);
+    assert!(verdict.holds && verdict.figures.copies_unmarked == 0, "{verdict}");
+    assert!(ahead(LAPTOP).count(I3) > 0, "nobody else gets an echo");
+}
+
+#[test]
 fn a_message_at_two_positions_is_found() {
     breaks(&[(I2, "came at two positions")], |record| {
         let copy = Delivery {
