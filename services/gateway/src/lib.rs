@@ -18,6 +18,7 @@ mod app;
 mod body;
 mod config;
 mod error;
+mod explain;
 mod history;
 mod identity;
 mod login;

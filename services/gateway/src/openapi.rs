@@ -11,7 +11,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::app::App;
-use crate::{history, login, people, send, threads, visitor};
+use crate::{explain, history, login, people, send, threads, visitor};
 
 /// A user as a message shows it.
 #[derive(ToSchema)]
@@ -128,6 +128,7 @@ pub(crate) struct Problem {
         login::login, login::again, visitor::init, visitor::thread, send::by_visitor, send::by_holder,
         history::page_by_visitor, history::page_by_holder, history::stretch_by_visitor, history::stretch_by_holder,
         people::unread_by_visitor, people::ping, people::unread_by_holder, people::presence, threads::query,
+        explain::explain,
     ),
     components(schemas(Problem)),
     modifiers(&Everywhere),

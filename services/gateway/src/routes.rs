@@ -17,7 +17,7 @@ use tracing::{Instrument, debug, error, info_span};
 
 use crate::app::App;
 use crate::reply::{CODE_HEADER, Problem, unknown_path, wrong_method};
-use crate::{history, login, openapi, people, send, threads, visitor};
+use crate::{explain, history, login, openapi, people, send, threads, visitor};
 
 /// One path and what answers there.
 type Route = (&'static str, MethodRouter<Arc<App>>);
@@ -48,6 +48,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/messages", get(history::stretch_by_holder)),
         ("/api/v1/thread/query", get(threads::query)),
         ("/api/v1/connection/presence/{uid}", get(people::presence)),
+        ("/api/v1/admin/explain", get(explain::explain)),
     ]
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod description;
+mod explain;
 mod fakes;
 mod history;
 mod identity;
