@@ -31,6 +31,8 @@ use crate::{ErrorKind, RpcError};
 
 /// What a caller that names no deadline gets.
 const LONGEST: Duration = Duration::from_secs(60);
+/// Streams of one connection that are no calls.
+const WATCHES: usize = 64;
 /// So that a large page does not wait for permission to go on.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
@@ -102,9 +104,11 @@ pub async fn serve(
 
 fn builder(config: &Config) -> Server {
     let keep_alive = config.keep_alive.get();
+    // One more than may be under way is refused with a reason; and each caller watches the health of what it calls.
+    let streams = config.max_calls.saturating_add(WATCHES);
     Server::builder()
         .timeout(LONGEST)
-        .max_concurrent_streams(u32::try_from(config.max_calls).unwrap_or(u32::MAX))
+        .max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(keep_alive * 5))

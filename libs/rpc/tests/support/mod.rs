@@ -1,7 +1,8 @@
 //! A service that does as it is told, and servers that can be killed.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +45,7 @@ pub struct Fake {
     pub number: u64,
     pub mode: Mutex<Mode>,
     asked: Mutex<Option<Box<dyn Any + Send>>>,
-    answer: Mutex<Option<Box<dyn Any + Send>>>,
+    answers: Mutex<VecDeque<Box<dyn Any + Send>>>,
     /// Calls that began, and those that were given up before they had an answer.
     pub begun: AtomicUsize,
     pub given_up: AtomicUsize,
@@ -73,7 +74,7 @@ impl Fake {
     }
 
     pub fn will_answer<A: Any + Send>(&self, answer: A) {
-        *self.answer.lock() = Some(Box::new(answer));
+        self.answers.lock().push_back(Box::new(answer));
     }
 
     pub fn was_asked<Q: Any>(&self) -> Q {
@@ -97,7 +98,7 @@ impl Fake {
         let result = match mode {
             Mode::Hang => std::future::pending().await,
             Mode::Refuse(error) => Err(error),
-            Mode::Answer => match self.answer.lock().take() {
+            Mode::Answer => match self.answers.lock().pop_front() {
                 Some(answer) => Ok(*answer.downcast().expect("that is what is to be answered")),
                 None => {
                     let by_itself: Box<dyn Any> = Box::new(self.number);
@@ -352,10 +353,17 @@ impl Caller {
         }
     }
 
-    /// Waits until `ready` replicas of receipts are connected.
+    /// Waits until `ready` replicas of each service are connected.
     pub async fn sees(&self, ready: usize) {
-        let line = format!("longwire_rpc_replicas{{service=\"receipts\",state=\"Ready\"}} {ready}\n");
-        until("the replicas are seen", || self.metrics.encode().contains(&line)).await;
+        until("the replicas are seen", || {
+            let text = self.metrics.encode();
+            ["persistence", "receipts"].into_iter().all(|service| {
+                let line =
+                    format!("longwire_rpc_replicas{{service=\"{service}\",state=\"Ready\"}} {ready}\n");
+                text.contains(&line)
+            })
+        })
+        .await;
     }
 }
 

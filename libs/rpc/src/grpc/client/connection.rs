@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
@@ -139,7 +139,7 @@ impl Keeper {
             service: self.board.service.name().to_owned(),
         };
         let watch = HealthClient::new(channel.clone()).watch(request).await;
-        let mut watch = watch.map_err(|status| told(&status))?.into_inner();
+        let mut watch = watch.map_err(|status| refused(&status))?.into_inner();
         match next(&mut watch).await? {
             ServingStatus::Serving => {}
             other => return Err(not_serving(other)),
@@ -206,6 +206,13 @@ async fn ended(mut watch: Streaming<HealthCheckResponse>) -> String {
             Ok(other) => return not_serving(other),
             Err(why) => return why,
         }
+    }
+}
+
+fn refused(status: &Status) -> String {
+    match status.code() {
+        Code::NotFound => not_serving(ServingStatus::ServiceUnknown),
+        _ => told(status),
     }
 }
 

@@ -87,6 +87,13 @@ impl Pool {
     {
         let measured = self.metrics.begin(Side::Caller, method);
         let result = match self.permits.try_acquire() {
+            Ok(_) if request.encoded_len() > self.max_message => Err(RpcError::new(
+                ErrorKind::PayloadTooLarge,
+                format!(
+                    "a call of {} has more than {} bytes",
+                    self.board.service, self.max_message
+                ),
+            )),
             Ok(_permit) => self.attempts(method, repeat, &request).await,
             Err(_) => Err(self.unavailable("too many calls to it are under way")),
         };
@@ -144,9 +151,7 @@ impl Pool {
         let _under_way = connection.begin();
         let mut request = Request::new(message);
         request.set_timeout(until.saturating_duration_since(Instant::now()));
-        let mut grpc = Grpc::new(connection.channel.clone())
-            .max_decoding_message_size(self.max_message)
-            .max_encoding_message_size(self.max_message);
+        let mut grpc = Grpc::new(connection.channel.clone()).max_decoding_message_size(self.max_message);
         let codec = ProstCodec::<Q, A>::default();
         let answer = match grpc.ready().await {
             Ok(()) => {
