@@ -198,7 +198,11 @@ async fn open_store(process: &Process) -> anyhow::Result<Arc<dyn Store>> {
                 check.fail(&error);
                 tokio::time::sleep(RETRY).await;
             }
-            opened => return Ok(Arc::new(opened.context("opening the database")?)),
+            opened => {
+                let store = opened.context("opening the database")?;
+                check.ok();
+                return Ok(Arc::new(store));
+            }
         }
     }
 }
