@@ -1,6 +1,6 @@
 //! Reads the log and applies it to the store, exactly once: what persistence and receipts have in common.
 //!
-//! Each partition belongs to the holder of its lease, who reads it from where the store stands. What the partitions
+//! Partitions are shared between the replicas of the service; who holds one reads it from where the store stands. What the partitions
 //! bring is applied in batches: as much as is there when somebody waits for it, else what comes within an interval. The
 //! store takes a batch only if its partitions stand where the batch begins; when they do not, everything is read again.
 
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use backplane::journal::Journal;
 use backplane::lease::Leases;
+use backplane::lease::share::Shares;
 use bytes::Bytes;
 use model::{PartitionId, Partitioning, Position};
 use runtime::health::Check;
@@ -82,7 +83,7 @@ pub struct Deps {
     pub leases: Arc<dyn Leases>,
     /// How many partitions there are.
     pub partitioning: Partitioning,
-    /// This process, among those that may own partitions.
+    /// This process, among those that may own partitions: no other has that name, nor one before it.
     pub holder: String,
     /// Where the health of the store is reported.
     pub store_check: Check,
@@ -190,11 +191,22 @@ impl Consumer {
     pub async fn run(&self, apply: impl Apply, stop: Stop) -> Result<(), StoreError> {
         // Each message may be large: a reader waits until what it read before is taken.
         let (frames, arrivals) = mpsc::channel(8);
+        let inner = &self.0;
+        let shares = Shares::new(
+            inner.deps.leases.clone(),
+            inner.name,
+            &inner.deps.holder,
+            inner.deps.partitioning.count(),
+            inner.settings.lease,
+        );
         let mut owners = JoinSet::new();
-        for partition in self.0.deps.partitioning.all() {
+        let (all, soft) = (shares.clone(), stop.soft().clone());
+        owners.spawn(async move { all.run(soft.cancelled()).await });
+        for partition in inner.deps.partitioning.all() {
             owners.spawn(owner::own(
-                self.0.clone(),
+                inner.clone(),
                 partition,
+                shares.clone(),
                 frames.clone(),
                 stop.clone(),
             ));

@@ -1,14 +1,14 @@
-//! Owns one partition: holds its lease and reads its log.
+//! Owns one partition: holds it, when it is this replica's to hold, and reads its log.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use backplane::journal::{JournalError, Reader, StoredFrame};
-use backplane::lease::{Lease, LeaseError};
+use backplane::lease::share::{Ended, Shares};
 use model::{FrameSeq, PartitionId, Position};
 use runtime::lifecycle::Stop;
 use tokio::sync::mpsc;
-use tokio::time::{Duration, interval, sleep};
+use tokio::time::{Duration, sleep};
 
 use crate::Inner;
 
@@ -22,40 +22,30 @@ pub(crate) struct Arrival {
     pub frames: Vec<StoredFrame>,
 }
 
-/// How long to wait after the journal, the store or the lease failed.
+/// How long to wait after the journal or the store failed, or the partition was lost.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Takes the lease of a partition, again and again, and reads its log while it holds it.
+/// Takes a partition, again and again, and reads its log while it holds it.
 pub(crate) async fn own(
     inner: Arc<Inner>,
     partition: PartitionId,
+    shares: Shares,
     frames: mpsc::Sender<Arrival>,
     stop: Stop,
 ) {
-    let name = format!("{}/{partition}", inner.name);
-    while !stop.soft().is_cancelled() {
-        let lease = match inner
-            .deps
-            .leases
-            .acquire(&name, &inner.deps.holder, inner.settings.lease)
-            .await
-        {
-            Ok(lease) => lease,
-            Err(error) => {
-                if !matches!(error, LeaseError::Held { .. }) {
-                    tracing::warn!(%partition, %error, "the lease of a partition could not be taken");
-                }
-                pause(&stop, inner.settings.lease / 4).await;
-                continue;
-            }
+    loop {
+        let held = tokio::select! {
+            biased;
+            () = stop.soft().cancelled() => return,
+            held = shares.take(partition.0) => held,
         };
         let outcome = tokio::select! {
+            biased;
             () = stop.soft().cancelled() => Ok(()),
-            lost = keep(&inner, &lease) => Err(lost),
+            ended = held.ended() => end(ended),
             read = read_on(&inner, partition, &frames) => read,
         };
-        // Lost or not, nothing is disturbed by giving back what is not ours any more.
-        let _gone = inner.deps.leases.release(&lease).await;
+        held.release().await;
         if let Err(error) = outcome {
             tracing::warn!(%partition, %error, "reading a partition stopped; it begins anew");
             pause(&stop, PAUSE).await;
@@ -63,22 +53,18 @@ pub(crate) async fn own(
     }
 }
 
+/// That another replica is to have it is no failure.
+fn end(ended: Ended) -> Result<(), Failure> {
+    match ended {
+        Ended::Lost(error) => Err(error.into()),
+        Ended::Surplus => Ok(()),
+    }
+}
+
 async fn pause(stop: &Stop, time: Duration) {
     tokio::select! {
         () = stop.soft().cancelled() => {}
         () = sleep(time) => {}
-    }
-}
-
-/// Renews the lease until it is lost.
-async fn keep(inner: &Inner, lease: &Lease) -> Failure {
-    let ttl = inner.settings.lease;
-    let mut ticks = interval(ttl / 3);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = inner.deps.leases.renew(lease, ttl).await {
-            return error.into();
-        }
     }
 }
 
@@ -158,7 +144,7 @@ async fn pump(
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Lease(#[from] LeaseError),
+    Lease(#[from] backplane::lease::LeaseError),
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]

@@ -4,7 +4,7 @@
 //! A message's outcome is known when routing has settled its frame: only then is it certain whether it is new, a resend
 //! of an earlier one, or refused, and only then is it acknowledged.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub enum Outcome {
     Forbidden,
     /// A recall that is too late, or of nothing.
     Rejected,
+    /// It is larger than a frame of the log may be.
+    TooLarge,
     /// It is not stored, for want of room or of a working log.
     Unavailable(String),
     /// It may or may not be stored.
@@ -56,9 +58,12 @@ pub enum Ticket {
     Nobody,
 }
 
+/// Encoded entries, and who waits for what becomes of each.
+type Batch = Vec<(Bytes, Ticket)>;
+
 #[derive(Default)]
 struct Queue {
-    entries: Vec<(Bytes, Ticket)>,
+    entries: Batch,
 }
 
 struct Waiting {
@@ -79,7 +84,7 @@ pub struct Appender {
     journal: Arc<dyn Journal>,
     partitioning: Partitioning,
     lanes: Vec<Lane>,
-    waiting: Mutex<HashMap<u64, Waiting, ahash::RandomState>>,
+    waiting: Mutex<BTreeMap<u64, Waiting>>,
     next_id: AtomicU64,
     bytes: AtomicUsize,
     drained: Notify,
@@ -160,7 +165,7 @@ impl Appender {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Frames whose outcome is awaited, as (id, seq) with the sequence known: an edge that lost frames from routing asks
+    /// Frames whose outcome is awaited, as (id, seq) with the sequence known, the oldest first: an edge that lost frames from routing asks
     /// about these again.
     pub fn unsettled(&self, partition: PartitionId) -> Vec<(u64, FrameSeq)> {
         let waiting = self.waiting.lock();
@@ -182,11 +187,16 @@ impl Appender {
                 lane.filled.notified().await;
                 continue;
             }
-            self.append_frame(partition, batch).await;
+            let mut batches = vec![batch];
+            while let Some(batch) = batches.pop() {
+                if let Some([first, second]) = self.append_frame(partition, batch).await {
+                    batches.extend([second, first]);
+                }
+            }
         }
     }
 
-    fn take(&self, lane: &Lane) -> Vec<(Bytes, Ticket)> {
+    fn take(&self, lane: &Lane) -> Batch {
         let mut queue = lane.queue.lock();
         let mut size = 0;
         let fits = queue
@@ -205,7 +215,8 @@ impl Appender {
         queue.entries.drain(..fits).collect()
     }
 
-    async fn append_frame(&self, partition: PartitionId, batch: Vec<(Bytes, Ticket)>) {
+    /// Appends a batch as one frame. Gives it back in halves if that is more than the log takes at once.
+    async fn append_frame(&self, partition: PartitionId, batch: Batch) -> Option<[Batch; 2]> {
         let (entries, tickets): (Vec<Bytes>, Vec<Ticket>) = batch.into_iter().unzip();
         let bytes: usize = entries.iter().map(Bytes::len).sum();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -215,7 +226,6 @@ impl Appender {
             entries,
         };
         let encoded = wire::frame::encode(&frame);
-        drop(frame);
         // Entered before the append: routing may settle the frame before we hear that it is stored.
         let waiting = Waiting {
             partition,
@@ -225,6 +235,11 @@ impl Appender {
         };
         self.waiting.lock().insert(id, waiting);
         let result = self.append_with_retry(partition, id, encoded).await;
+        if matches!(result, Err(JournalError::TooLarge { .. }))
+            && let Some(halves) = self.halve(id, frame.entries)
+        {
+            return Some(halves);
+        }
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         if !self.is_full() {
             self.drained.notify_waiters();
@@ -236,11 +251,28 @@ impl Appender {
                 }
             }
             Err(JournalError::Unknown) => self.finish(id, &Outcome::Unknown),
+            Err(error @ JournalError::TooLarge { .. }) => {
+                debug!(%partition, %error, "a message is too large for the log");
+                self.finish(id, &Outcome::TooLarge);
+            }
             Err(error) => {
                 warn!(%partition, %error, "the log did not take a frame");
                 self.finish(id, &Outcome::Unavailable(error.to_string()));
             }
         }
+        None
+    }
+
+    /// Takes back a frame that is not stored; `None` if it cannot be divided.
+    fn halve(&self, id: u64, mut entries: Vec<Bytes>) -> Option<[Batch; 2]> {
+        let middle = entries.len() / 2;
+        if middle == 0 {
+            return None;
+        }
+        let mut tickets = self.waiting.lock().remove(&id)?.tickets;
+        let second = (entries.split_off(middle).into_iter()).zip(tickets.split_off(middle));
+        let first = entries.into_iter().zip(tickets);
+        Some([first.collect(), second.collect()])
     }
 
     /// An unknown outcome is resolved by appending the same frame id again, until the time is over.

@@ -1,15 +1,14 @@
 //! What the connections of this edge want, and what the edge as a whole has attached for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::{FilterMap, OrgId, PartitionId, Partitioning, Position, TopicFilter};
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
-use tokio::sync::watch;
 
-use crate::link::{Link, Ready};
+use crate::link::{Known, Link};
 use crate::mailbox::Mailbox;
 
 /// From where on a filter comes live, for each partition that it concerns.
@@ -18,9 +17,9 @@ pub type Boundaries = SmallVec<[(PartitionId, Position); 1]>;
 struct Lane {
     partition: PartitionId,
     /// The owner has the filter.
-    ready: Arc<Ready>,
+    ready: Arc<Known>,
     /// The line to the owner is not broken.
-    whole: watch::Receiver<Option<Position>>,
+    whole: Arc<Known>,
     routed: Position,
 }
 
@@ -46,20 +45,15 @@ impl Attaching {
         let mut boundaries = Vec::with_capacity(self.lanes.len());
         for lanes in self.lanes {
             let mut of_filter = Boundaries::new();
-            for mut lane in lanes {
-                let ready = set(&mut lane.ready.subscribe()).await;
-                let whole = set(&mut lane.whole).await;
+            for lane in lanes {
+                let ready = lane.ready.wait().await;
+                let whole = lane.whole.wait().await;
                 of_filter.push((lane.partition, lane.routed.max(ready).max(whole)));
             }
             boundaries.push(of_filter);
         }
         boundaries
     }
-}
-
-async fn set(position: &mut watch::Receiver<Option<Position>>) -> Position {
-    let set = position.wait_for(Option::is_some).await;
-    set.ok().and_then(|p| *p).unwrap_or(Position::START)
 }
 
 /// A mailbox in the table; equal if it is the same one.
@@ -75,14 +69,16 @@ impl PartialEq for Subscriber {
 /// A filter that some connection wants.
 struct Wanted {
     connections: usize,
-    ready: SmallVec<[(PartitionId, Arc<Ready>); 1]>,
+    ready: SmallVec<[(PartitionId, Arc<Known>); 1]>,
 }
 
 #[derive(Default)]
 pub(crate) struct Table {
     pub orgs: HashMap<OrgId, FilterMap<Subscriber>>,
     wanted: HashMap<(OrgId, TopicFilter), Wanted>,
-    mailboxes: HashMap<usize, Arc<Mailbox>>,
+    /// By their numbers, so that they are told in the order in which they came.
+    mailboxes: BTreeMap<u64, Arc<Mailbox>>,
+    last_mailbox: u64,
     /// Per partition: everything routed up to here has been given to the mailboxes. Written under the read lock that the
     /// giving out holds, read under the write lock that entering holds: a connection is entered either before an entry
     /// is given out, or after it is counted here.
@@ -129,10 +125,11 @@ impl Attachments {
 
     /// Enters a connection: from now on it is told of gaps.
     pub fn join(&self, mailbox: &Arc<Mailbox>) {
-        self.table
-            .write()
-            .mailboxes
-            .insert(address(mailbox), mailbox.clone());
+        let mut table = self.table.write();
+        table.last_mailbox += 1;
+        let number = table.last_mailbox;
+        mailbox.number.store(number, Ordering::Relaxed);
+        table.mailboxes.insert(number, mailbox.clone());
     }
 
     /// Strikes a connection out, with the filters it had.
@@ -143,7 +140,8 @@ impl Attachments {
         filters: impl IntoIterator<Item = &'f TopicFilter>,
     ) {
         self.detach(mailbox, org, filters);
-        self.table.write().mailboxes.remove(&address(mailbox));
+        let number = mailbox.number.load(Ordering::Relaxed);
+        self.table.write().mailboxes.remove(&number);
     }
 
     /// Gives a connection every entry that matches, from now on: entries may arrive in its mailbox before this returns.
@@ -178,7 +176,7 @@ impl Attachments {
                 .collect(),
         });
         wanted.connections += usize::from(new);
-        let ready: SmallVec<[(PartitionId, Arc<Ready>); 1]> = wanted.ready.clone();
+        let ready: SmallVec<[(PartitionId, Arc<Known>); 1]> = wanted.ready.clone();
         let lane = |(partition, ready)| {
             Some(Lane {
                 partition,
@@ -190,8 +188,8 @@ impl Attachments {
         ready.into_iter().filter_map(lane).collect()
     }
 
-    fn request(&self, partition: PartitionId, org: &OrgId, filter: &TopicFilter) -> Arc<Ready> {
-        let ready = Arc::new(Ready::new(None));
+    fn request(&self, partition: PartitionId, org: &OrgId, filter: &TopicFilter) -> Arc<Known> {
+        let ready = Arc::new(Known::default());
         if let Some(link) = self.links.get(usize::from(partition.0)) {
             link.attach(org.clone(), filter.clone(), ready.clone());
         }
@@ -277,8 +275,4 @@ impl Attachments {
     pub fn connections(&self) -> usize {
         self.table.read().mailboxes.len()
     }
-}
-
-fn address(mailbox: &Arc<Mailbox>) -> usize {
-    Arc::as_ptr(mailbox) as usize
 }

@@ -95,8 +95,8 @@ impl Dispatcher {
         drop(table);
         self.metrics.dispatched.inc_by(given);
         if touched.len() > 1 {
-            touched.sort_unstable_by_key(|m| Arc::as_ptr(m) as usize);
-            touched.dedup_by_key(|m| Arc::as_ptr(m) as usize);
+            touched.sort_unstable_by_key(|m| (m.number.load(Ordering::Relaxed), Arc::as_ptr(m) as usize));
+            touched.dedup_by(|a, b| Arc::ptr_eq(a, b));
         }
     }
 

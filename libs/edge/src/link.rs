@@ -4,20 +4,26 @@
 //! What is noticed, and how: a hole in the numbers of frames, at once; an owner that does not know us (another epoch, or
 //! one that has counted less than we have), at the next request; a lost last frame, which no later one gives away, by the
 //! count in the answer to a request, when the frame has still not come a moment later.
+//!
+//! What is more than one message of the bus can hold is asked in several requests of one stream. The line is whole when
+//! the last of them is answered.
 
-use std::collections::HashMap;
+mod known;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backplane::bus::Bus;
 use model::{OrgId, PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info};
 use wire::{OrgFilter, RouteReply, RouteRequest};
 
 use crate::append::Appender;
+pub(crate) use known::Known;
 
 /// How often an owner is asked whether it still knows us.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -29,14 +35,18 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// How long to wait at first, and at most, before an owner that does not answer is asked again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// Set once the owner of the partition has answered an attach: everything after the position comes live.
-pub(crate) type Ready = watch::Sender<Option<Position>>;
+/// About how many bytes of filters one request carries, so that it fits any bus.
+const REQUEST_BYTES: usize = 512 * 1024;
+/// About how many bytes a filter takes beside its text.
+const FILTER_BYTES: usize = 16;
+/// How many frames one request asks about: the oldest. The others are asked about when those are settled.
+const REQUEST_PENDING: usize = 4096;
 
 struct Op {
     org: OrgId,
     filter: TopicFilter,
     /// `None`: detach.
-    attach: Option<Arc<Ready>>,
+    attach: Option<Arc<Known>>,
 }
 
 #[derive(Debug)]
@@ -70,7 +80,7 @@ pub(crate) struct Link {
     wanted: Notify,
     announced: Notify,
     numbers: Mutex<Numbers>,
-    whole: Ready,
+    whole: Arc<Known>,
 }
 
 /// What the link tells the rest of the edge.
@@ -108,11 +118,11 @@ impl Link {
             wanted: Notify::new(),
             announced: Notify::new(),
             numbers: Mutex::new(numbers),
-            whole: Ready::new(None),
+            whole: Arc::default(),
         }
     }
 
-    pub fn attach(&self, org: OrgId, filter: TopicFilter, ready: Arc<Ready>) {
+    pub fn attach(&self, org: OrgId, filter: TopicFilter, ready: Arc<Known>) {
         self.ops.lock().push(Op {
             org,
             filter,
@@ -148,8 +158,8 @@ impl Link {
 
     /// Set while everything that is attached comes live: to where that began. Not set while the line is broken, so that
     /// nobody takes an attach for complete that a lost frame may have belonged to.
-    pub fn whole(&self) -> watch::Receiver<Option<Position>> {
-        self.whole.subscribe()
+    pub fn whole(&self) -> Arc<Known> {
+        self.whole.clone()
     }
 
     /// Whether a frame follows the last one. Called in the order of arrival.
@@ -173,8 +183,9 @@ impl Link {
     }
 
     fn break_off(&self) {
-        self.numbers.lock().broken = true;
-        self.whole.send_replace(None);
+        let mut numbers = self.numbers.lock();
+        numbers.broken = true;
+        self.whole.unset();
     }
 
     /// Keeps the line. Never returns.
@@ -185,6 +196,7 @@ impl Link {
             while let Err(reason) = self.talk(with).await {
                 debug!(partition = %self.partition, reason, "the owner of a partition does not answer yet");
                 tokio::select! {
+                    biased;
                     () = self.announced.notified() => {}
                     () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSES.1),
                 }
@@ -192,6 +204,7 @@ impl Link {
             pause = PAUSES.0;
             let counts = self.numbers.lock().counted.is_some();
             tokio::select! {
+                biased;
                 () = self.wanted.notified() => {}
                 () = self.announced.notified() => {}
                 () = tokio::time::sleep(if counts { OVERDUE } else { HEARTBEAT }) => {}
@@ -208,7 +221,7 @@ impl Link {
         match self.tell(&ops, with).await {
             Ok(boundary) => {
                 for ready in ops.into_iter().filter_map(|op| op.attach) {
-                    ready.send_if_modified(|b| b.replace(boundary).is_none());
+                    ready.set_if_unset(boundary);
                 }
                 Ok(())
             }
@@ -238,28 +251,29 @@ impl Link {
         if broken {
             return self.reattach(with).await;
         }
-        let reply = self.ask(with, changes(with.edge, stream, ops)).await?;
-        if !self.is_known_to(&reply, stream, number) {
-            // This owner has never heard of our other filters.
-            info!(partition = %self.partition, epoch = reply.owner_epoch, "a partition has a new owner");
-            self.break_off();
-            with.listener.gap(self.partition);
-            return self.reattach(with).await;
+        let (attach, detach) = changes(ops);
+        let mut boundary = Position::START;
+        for request in requests(with.edge, stream, attach, detach) {
+            let reply = self.ask(with, request).await?;
+            if !self.is_known_to(&reply, stream, number) {
+                // This owner has never heard of our other filters.
+                info!(partition = %self.partition, epoch = reply.owner_epoch, "a partition has a new owner");
+                self.break_off();
+                with.listener.gap(self.partition);
+                return self.reattach(with).await;
+            }
+            boundary = Position(reply.boundary);
         }
-        let boundary = Position(reply.boundary);
         self.is_whole_from(boundary);
         Ok(boundary)
     }
 
     /// Unless it broke again meanwhile; then it stays unset until the next attach.
     fn is_whole_from(&self, boundary: Position) {
-        self.whole.send_if_modified(|whole| {
-            let mended = whole.is_none() && !self.numbers.lock().broken;
-            if mended {
-                *whole = Some(boundary);
-            }
-            mended
-        });
+        let numbers = self.numbers.lock();
+        if !numbers.broken {
+            self.whole.set_if_unset(boundary);
+        }
     }
 
     /// Whether the owner that answered is the one that has all our filters. The first to answer on a stream becomes it.
@@ -288,18 +302,16 @@ impl Link {
         };
         // Entered into the table before they were asked for: whatever waits to be told is among them.
         let attach = with.listener.filters(self.partition);
-        let request = RouteRequest {
-            edge: with.edge.to_owned(),
-            stream,
-            attach: attach.into_iter().map(org_filter).collect(),
-            ..RouteRequest::default()
-        };
-        let reply = self.ask(with, request).await.inspect_err(|_| self.break_off())?;
-        if !self.is_known_to(&reply, stream, 0) {
-            self.break_off();
-            return Err("the owner changed while everything was attached again".into());
+        let mut boundary = Position::START;
+        for request in requests(with.edge, stream, attach, Vec::new()) {
+            let number = self.numbers.lock().number;
+            let reply = self.ask(with, request).await.inspect_err(|_| self.break_off())?;
+            if !self.is_known_to(&reply, stream, number) {
+                self.break_off();
+                return Err("the owner changed while everything was attached again".into());
+            }
+            boundary = Position(reply.boundary);
         }
-        let boundary = Position(reply.boundary);
         with.listener.boundary(self.partition, boundary);
         self.is_whole_from(boundary);
         Ok(boundary)
@@ -308,7 +320,8 @@ impl Link {
     /// Asks the owner; with every request about the frames whose outcome is awaited, since the one that told it may be
     /// lost.
     async fn ask(&self, with: With<'_>, request: RouteRequest) -> Result<RouteReply, String> {
-        let unsettled = with.appender.unsettled(self.partition);
+        let mut unsettled = with.appender.unsettled(self.partition);
+        unsettled.truncate(REQUEST_PENDING);
         let request = RouteRequest {
             pending_ids: unsettled.iter().map(|(id, _)| *id).collect(),
             pending_seqs: unsettled.iter().map(|(_, seq)| seq.0).collect(),
@@ -326,24 +339,48 @@ impl Link {
     }
 }
 
-/// The last word on each filter counts.
-fn changes(edge: &str, stream: u64, ops: &[Op]) -> RouteRequest {
-    let mut last: HashMap<(&OrgId, &TopicFilter), bool> = HashMap::new();
+/// Filters with their tenants.
+type Filters = Vec<(OrgId, TopicFilter)>;
+
+/// What to attach and what to detach: the last word on each filter counts.
+fn changes(ops: &[Op]) -> (Filters, Filters) {
+    let mut last: BTreeMap<(&OrgId, &TopicFilter), bool> = BTreeMap::new();
     for op in ops {
         last.insert((&op.org, &op.filter), op.attach.is_some());
     }
     let (mut attach, mut detach) = (Vec::new(), Vec::new());
     for ((org, filter), attached) in last {
         let list = if attached { &mut attach } else { &mut detach };
-        list.push(org_filter((org.clone(), filter.clone())));
+        list.push((org.clone(), filter.clone()));
     }
-    RouteRequest {
+    (attach, detach)
+}
+
+/// As few requests as the bus allows, at least one.
+fn requests(edge: &str, stream: u64, attach: Filters, detach: Filters) -> Vec<RouteRequest> {
+    let empty = || RouteRequest {
         edge: edge.to_owned(),
         stream,
-        attach,
-        detach,
         ..RouteRequest::default()
+    };
+    let (mut requests, mut last, mut bytes) = (Vec::new(), empty(), 0);
+    let attach = attach.into_iter().map(|f| (true, f));
+    for (attached, filter) in attach.chain(detach.into_iter().map(|f| (false, f))) {
+        let size = filter.0.len() + filter.1.len() + FILTER_BYTES;
+        if bytes > 0 && bytes + size > REQUEST_BYTES {
+            requests.push(std::mem::replace(&mut last, empty()));
+            bytes = 0;
+        }
+        bytes += size;
+        let list = if attached {
+            &mut last.attach
+        } else {
+            &mut last.detach
+        };
+        list.push(org_filter(filter));
     }
+    requests.push(last);
+    requests
 }
 
 fn org_filter((org, filter): (OrgId, TopicFilter)) -> OrgFilter {

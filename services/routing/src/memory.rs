@@ -10,6 +10,9 @@ use wire::envelope::uid_key;
 /// How far a client's clock may run ahead of ours, in milliseconds, for its resends still to be looked up. Beyond that a
 /// resend older than the memory is fanned out again; the store keeps it out of history all the same.
 const CLOCK_MARGIN: u64 = 2_000;
+/// How long a message may be on its way into the log after an edge has accepted it (it may be held up, or the edge be
+/// paused), in milliseconds: so much later than the first one that is remembered may one from before it have been accepted.
+const APPEND_MARGIN: u64 = 120_000;
 
 /// A message that was routed.
 #[derive(Debug, Clone)]
@@ -36,13 +39,14 @@ pub(crate) enum Seen {
     Other(Position),
 }
 
-/// The latest messages of a partition, bounded in number. The oldest are forgotten first.
+/// The latest messages of a partition, bounded in number. The oldest are forgotten first, but only when told to: what was
+/// looked up in the store beforehand, for want of memory, is all that may be unknown meanwhile.
 #[derive(Debug)]
 pub(crate) struct Memory {
     records: HashMap<u128, SmallVec<[Record; 1]>, ahash::RandomState>,
     order: VecDeque<(u128, Position)>,
     capacity: usize,
-    /// Messages accepted before this are not all remembered; `None`: everything since the log began is.
+    /// Messages accepted up to this time are not all remembered; `None`: everything since the log began is.
     horizon: Option<UnixMillis>,
 }
 
@@ -93,7 +97,7 @@ impl Memory {
         self.horizon.is_some()
     }
 
-    /// Remembers an accepted message.
+    /// Remembers an accepted message. Call [`Self::forget_surplus`] now and then.
     pub fn remember(&mut self, entry: &Entry, position: Position) {
         let key = uid_key(&entry.org, "", &entry.uid);
         let record = Record {
@@ -106,10 +110,15 @@ impl Memory {
             state: None,
         };
         if self.horizon.is_some_and(|h| h.0 == u64::MAX) {
-            self.horizon = Some(record.accepted_at);
+            let unseen = record.accepted_at.0.saturating_add(APPEND_MARGIN);
+            self.horizon = Some(UnixMillis(unseen));
         }
         self.records.entry(key).or_default().push(record);
         self.order.push_back((key, position));
+    }
+
+    /// Forgets what is more than it shall remember.
+    pub fn forget_surplus(&mut self) {
         while self.order.len() > self.capacity {
             self.forget_oldest();
         }
@@ -123,7 +132,9 @@ impl Memory {
             return;
         };
         if let Some(i) = records.iter().position(|r| r.position == position) {
-            self.horizon = Some(records.swap_remove(i).accepted_at);
+            // The log's order is not that of the times at which messages were accepted.
+            let forgotten = records.swap_remove(i).accepted_at;
+            self.horizon = self.horizon.max(Some(forgotten));
         }
         if records.is_empty() {
             self.records.remove(&key);
@@ -172,6 +183,8 @@ mod tests {
         for i in 0..3u64 {
             m.remember(&entry(&i.to_string(), "a", 0, i * 1_000_000), Position(i + 1));
         }
+        assert_eq!(m.seen(&entry("0", "a", 0, 0)), Seen::Same(Position(1)), "not yet");
+        m.forget_surplus();
         assert_eq!(m.seen(&entry("0", "a", 0, 0)), Seen::Unsure);
         assert_eq!(m.seen(&entry("x", "a", 0, 2_000_000)), Seen::New);
         assert_eq!(
@@ -182,6 +195,12 @@ mod tests {
             Seen::Unsure
         );
         assert_eq!(m.seen(&entry("2", "a", 0, 0)), Seen::Same(Position(3)));
+        // One that was held up is forgotten: the time does not go back.
+        m.remember(&entry("held up", "a", 0, 0), Position(4));
+        m.remember(&entry("3", "a", 0, 3_000_000), Position(5));
+        m.remember(&entry("4", "a", 0, 4_000_000), Position(6));
+        m.forget_surplus();
+        assert_eq!(m.seen(&entry("2", "a", 0, 2_000_000)), Seen::Unsure);
     }
 
     #[test]

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use backplane::bus::{Bus, Request};
 use backplane::journal::{Journal, JournalError, Reader, StoredFrame};
+use backplane::lease::share::{Fence, Held};
 use model::{EdgeId, FrameSeq, PartitionId, Position};
 use tracing::warn;
 use wire::{Exception, Frame, Kind, RouteReply, RouteRequest, Routed, Settled};
 
 use crate::memory::{Memory, topic_key};
-use crate::routes::{Routes, routed_entry, subject};
-use crate::service::With;
+use crate::routes::{FRAME_BYTES, Routes, routed_entry, settled_bytes, subject};
+use crate::service::{With, fenced};
 use crate::{Config, Error};
 
 /// How many frames with refused entries are remembered for edges that ask again.
@@ -26,12 +27,15 @@ const REMEMBERED_HEADS: usize = 200_000;
 pub(crate) struct Owner {
     pub partition: PartitionId,
     epoch: u64,
+    fence: Fence,
     deps: With,
     pub routes: Routes,
     memory: Memory,
     heads: HashMap<u128, Position, ahash::RandomState>,
     routed: FrameSeq,
     exceptions: BTreeMap<u64, Vec<Exception>>,
+    /// What became of the frames up to this one is not known here.
+    unjudged: FrameSeq,
     /// Monotonic: the store has not answered in time and is not asked before.
     store_away_until: Duration,
 }
@@ -41,7 +45,7 @@ impl Owner {
     /// after the last frame that was there; what comes after it is routed live.
     pub async fn take_over(
         partition: PartitionId,
-        epoch: u64,
+        held: &Held,
         config: &Config,
         deps: With,
     ) -> Result<(Self, Box<dyn Reader>), Error> {
@@ -51,13 +55,15 @@ impl Owner {
         let capacity = config.remembered_messages / usize::from(deps.partitioning.count());
         let mut owner = Owner {
             partition,
-            epoch,
+            epoch: held.epoch(),
+            fence: held.fence(),
             deps,
-            routes: Routes::default(),
+            routes: Routes::new(partition.0, held.epoch()),
             memory: Memory::new(capacity, start == FrameSeq(0)),
             heads: HashMap::default(),
             routed: start,
             exceptions: BTreeMap::new(),
+            unjudged: start,
             store_away_until: Duration::ZERO,
         };
         while owner.routed < head {
@@ -85,11 +91,20 @@ impl Owner {
         for (seq, frame) in &decoded {
             let exceptions = self.route_frame(*seq, frame, &known);
             self.remember_exceptions(*seq, &exceptions);
-            self.routes.settle(&frame.edge, frame.id, seq.0, exceptions);
+            self.routes.settle(&frame.edge, frame.id, *seq, exceptions);
             self.routed = *seq;
-            self.flush(false).await?;
+            self.flush(None).await?;
         }
-        self.flush(true).await
+        self.memory.forget_surplus();
+        self.flush(Some(Position::end_of(self.routed))).await
+    }
+
+    /// Whoever has lost its partition must not act: somebody else may.
+    fn check_fence(&self) -> Result<(), Error> {
+        match self.fence.holds() {
+            true => Ok(()),
+            false => Err(fenced(self.partition)),
+        }
     }
 
     fn route_frame(&mut self, seq: FrameSeq, frame: &Frame, known: &judge::Known) -> Vec<Exception> {
@@ -142,15 +157,17 @@ impl Owner {
     fn remember_exceptions(&mut self, seq: FrameSeq, exceptions: &[Exception]) {
         if !exceptions.is_empty() {
             self.exceptions.insert(seq.0, exceptions.to_vec());
-            if self.exceptions.len() > REMEMBERED_EXCEPTIONS {
-                self.exceptions.pop_first();
+            if self.exceptions.len() > REMEMBERED_EXCEPTIONS
+                && let Some((forgotten, _)) = self.exceptions.pop_first()
+            {
+                self.unjudged = FrameSeq(forgotten);
             }
         }
     }
 
-    async fn flush(&mut self, force: bool) -> Result<(), Error> {
-        let upto = Position::end_of(self.routed);
-        for (edge, routed) in self.routes.take(self.partition.0, self.epoch, upto, force) {
+    async fn flush(&mut self, all: Option<Position>) -> Result<(), Error> {
+        for (edge, routed) in self.routes.take(all) {
+            self.check_fence()?;
             self.deps.metrics.sent.inc();
             self.send(&edge, &routed).await?;
         }
@@ -166,33 +183,48 @@ impl Owner {
     }
 
     /// Answers an edge: changes its filters, and says from where on its topics come live.
-    pub async fn answer(&mut self, request: Request, now: Duration) {
+    pub fn answer(&mut self, request: Request, now: Duration) -> Result<(), Error> {
+        self.check_fence()?;
         let asked = match wire::frame::decode::<RouteRequest>(request.payload) {
             Ok(asked) => asked,
             Err(error) => {
                 warn!(partition = %self.partition, %error, "ignoring an unreadable route request");
-                return;
+                return Ok(());
             }
         };
-        let edge = self.routes.hear(&asked.edge, asked.stream, now);
+        let Some(edge) = self.routes.hear(&asked.edge, asked.stream, now) else {
+            return Ok(());
+        };
         asked.detach.into_iter().for_each(|f| self.routes.detach(edge, f));
         asked.attach.into_iter().for_each(|f| self.routes.attach(edge, f));
-        let pending = asked.pending_ids.into_iter().zip(asked.pending_seqs);
-        let settled = pending
-            .filter(|(_, seq)| *seq <= self.routed.0)
+        let reply = RouteReply {
+            owner_epoch: self.epoch,
+            last_number: self.routes.last_number(edge),
+            boundary: Position::end_of(self.routed).0,
+            settled: self.settled(asked.pending_ids.into_iter().zip(asked.pending_seqs)),
+        };
+        request.reply.send(wire::frame::encode(&reply));
+        Ok(())
+    }
+
+    /// The outcomes of frames that an edge asks for, as many as an answer has room for; it asks for the rest again. Of those
+    /// that it cannot tell it says nothing: they are sent again, and recognised.
+    fn settled(&self, pending: impl Iterator<Item = (u64, u64)>) -> Vec<Settled> {
+        let mut room = FRAME_BYTES;
+        pending
+            .filter(|(_, seq)| (self.unjudged.0 + 1..=self.routed.0).contains(seq))
             .map(|(id, seq)| Settled {
                 id,
                 seq,
                 exceptions: self.exceptions.get(&seq).cloned().unwrap_or_default(),
             })
-            .collect();
-        let reply = RouteReply {
-            owner_epoch: self.epoch,
-            last_number: self.routes.last_number(edge),
-            boundary: Position::end_of(self.routed).0,
-            settled,
-        };
-        request.reply.send(wire::frame::encode(&reply));
+            .take_while(|settled| {
+                let size = settled_bytes(&settled.exceptions);
+                let fits = size <= room;
+                room = room.saturating_sub(size);
+                fits
+            })
+            .collect()
     }
 
     /// Sends what is not in the log to whoever wants its topic now. Unnumbered: it may be lost.
@@ -209,6 +241,7 @@ impl Owner {
             entries: vec![routed_entry(Position::START, None, payload)],
             ..Routed::default()
         };
+        self.check_fence()?;
         let bytes = wire::frame::encode(&routed);
         for edge in self.routes.wanting(&entry.org, &entry.topic) {
             self.deps.bus.publish(&subject(edge), bytes.clone()).await?;

@@ -3,17 +3,24 @@ use std::time::Duration;
 
 use backplane::bus::Bus;
 use backplane::journal::{Journal, Reader};
-use backplane::lease::{Lease, Leases};
+use backplane::lease::share::{Ended, Held, Shares};
+use backplane::lease::{LeaseError, Leases};
 use model::{PartitionId, Partitioning};
 use rpc::persistence::Persistence;
 use runtime::clock::Clock;
 use runtime::lifecycle::{OnError, Stop, Tasks};
 use runtime::metrics::ServiceMetrics;
-use tracing::{info, warn};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::warn;
 
 use crate::metrics::Metrics;
 use crate::owner::{ANNOUNCE_SUBJECT, Ears, Owner};
 use crate::{Config, Error};
+
+/// How long to wait, at first and at most, after a partition could not be routed.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// How often edges that have fallen silent are looked for.
+const TIDY: Duration = Duration::from_secs(5);
 
 /// What routing is built with.
 #[derive(Clone)]
@@ -30,7 +37,7 @@ pub struct Deps {
     pub partitioning: Partitioning,
     /// The recall window in milliseconds, the same as persistence has.
     pub recall_window: u64,
-    /// The name under which this process holds leases.
+    /// The name under which this process holds leases; that of no other process, nor of one before it.
     pub holder: String,
     /// Time.
     pub clock: Clock,
@@ -56,17 +63,38 @@ impl Service {
         }
     }
 
-    /// Spawns one task per partition, which owns it whenever its lease can be had.
+    /// Spawns one task per partition, which owns it whenever it is this replica's to own. With another replica there they
+    /// end at the soft stop, since that one takes over at once; alone they end last, so that what others have in flight is
+    /// still settled.
     pub fn start(self, tasks: &Tasks) {
-        let config = Arc::new(self.config);
-        for partition in self.deps.partitioning.all() {
-            let (stop, config) = (tasks.stop().clone(), config.clone());
+        let (config, deps) = (Arc::new(self.config), self.deps);
+        let partitions = deps.partitioning;
+        let shares = Shares::new(
+            deps.leases.clone(),
+            "routing",
+            &deps.holder,
+            partitions.count(),
+            config.lease.get(),
+        );
+        // As long as nobody asks the process to stop, it has something to do.
+        let soft = tasks.stop().soft().clone();
+        tasks.spawn(
+            "routing",
+            OnError::StopProcess,
+            async move { soft.cancelled().await },
+        );
+        let (all, stop) = (shares.clone(), tasks.stop().clone());
+        tasks.spawn_last("routing/shares", OnError::StopProcess, async move {
+            all.run(time_to_leave(&all, &stop)).await;
+        });
+        for partition in partitions.all() {
+            let (stop, config, shares) = (tasks.stop().clone(), config.clone(), shares.clone());
             let with = With {
-                deps: self.deps.clone(),
+                deps: deps.clone(),
                 metrics: self.metrics.clone(),
             };
             tasks.spawn_last(format!("routing/{partition}"), OnError::StopProcess, async move {
-                keep_owning(partition, &config, &with, &stop).await;
+                keep_owning(partition, &config, &with, &shares, &stop).await;
             });
         }
     }
@@ -86,43 +114,56 @@ impl std::ops::Deref for With {
     }
 }
 
+async fn time_to_leave(shares: &Shares, stop: &Stop) {
+    let soft = async {
+        stop.soft().cancelled().await;
+        if shares.replicas() < 2 {
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.hard().cancelled() => {}
+        () = soft => {}
+    }
+}
+
 /// Owns the partition again and again until told to stop.
-async fn keep_owning(partition: PartitionId, config: &Config, deps: &With, stop: &Stop) {
-    let name = format!("routing/{partition}");
-    let mut pause = Duration::from_millis(100);
-    let mut last_epoch = None;
-    while !stop.hard().is_cancelled() {
-        let owning = async {
-            let lease = deps
-                .leases
-                .acquire(&name, &deps.holder, config.lease.get())
-                .await?;
-            // The same epoch again, because the lease could not be handed back: edges would take the new owner for the
-            // old one, which knew their filters. It is handed back now.
-            let owned = if last_epoch.replace(lease.epoch) == Some(lease.epoch) {
-                Ok(())
-            } else {
-                own(partition, &lease, config, deps).await
-            };
-            if let Err(error) = deps.leases.release(&lease).await {
-                info!(%partition, %error, "a lease was not handed back");
-            }
-            owned
+async fn keep_owning(partition: PartitionId, config: &Config, deps: &With, shares: &Shares, stop: &Stop) {
+    let mut leave = std::pin::pin!(time_to_leave(shares, stop));
+    let mut pause = PAUSES.0;
+    loop {
+        let held = tokio::select! {
+            biased;
+            () = &mut leave => return,
+            held = shares.take(partition.0) => held,
         };
-        tokio::select! {
-            () = stop.hard().cancelled() => break,
-            result = owning => {
-                match result {
-                    Err(Error::Lease(_)) => {}
-                    Err(error) => warn!(%partition, error = %chain(&error), "letting go of a partition"),
-                    Ok(()) => pause = Duration::from_millis(100),
+        let outcome = tokio::select! {
+            biased;
+            () = &mut leave => None,
+            ended = held.ended() => Some(end(ended)),
+            result = own(partition, &held, config, deps) => Some(result),
+        };
+        held.release().await;
+        match outcome {
+            None => return,
+            Some(Ok(())) => pause = PAUSES.0,
+            Some(Err(error)) => {
+                warn!(%partition, error = %chain(&error), "letting go of a partition");
+                tokio::select! {
+                    biased;
+                    () = &mut leave => return,
+                    () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
                 }
             }
         }
-        tokio::select! {
-            () = stop.hard().cancelled() => break,
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
-        }
+    }
+}
+
+fn end(ended: Ended) -> Result<(), Error> {
+    match ended {
+        Ended::Lost(error) => Err(error.into()),
+        Ended::Surplus => Ok(()),
     }
 }
 
@@ -136,32 +177,52 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn own(partition: PartitionId, lease: &Lease, config: &Config, deps: &With) -> Result<(), Error> {
-    let (owner, reader) = Owner::take_over(partition, lease.epoch, config, deps.clone()).await?;
+async fn own(partition: PartitionId, held: &Held, config: &Config, deps: &With) -> Result<(), Error> {
+    let (owner, reader) = Owner::take_over(partition, held, config, deps.clone()).await?;
     // Edges find us only now, so that every boundary we name lies after what was read again.
     let ears = Ears::open(&deps.bus, partition).await?;
     let announcement = bytes::Bytes::copy_from_slice(&partition.0.to_be_bytes());
     deps.bus.publish(ANNOUNCE_SUBJECT, announcement).await?;
-    deps.metrics.partitions.inc();
-    let result = serve(owner, reader, ears, lease, config, deps).await;
-    deps.metrics.partitions.dec();
-    result
+    let _counted = Counted::new(deps);
+    serve(owner, reader, ears, config, deps).await
+}
+
+/// Counts a partition as owned as long as it lives.
+struct Counted<'a>(&'a With);
+
+impl<'a> Counted<'a> {
+    fn new(deps: &'a With) -> Self {
+        deps.metrics.partitions.inc();
+        Self(deps)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.partitions.dec();
+    }
 }
 
 async fn serve(
     mut owner: Owner,
     mut reader: Box<dyn Reader>,
     mut ears: Ears,
-    lease: &Lease,
     config: &Config,
     deps: &With,
 ) -> Result<(), Error> {
-    let mut renew = tokio::time::interval(config.lease.get() / 3);
-    renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tidy = interval(TIDY.min(config.edge_timeout.get()));
+    tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        // In this order: an edge asks one thing at a time, so its questions hold nothing up for long, and what may be
+        // lost comes last.
         tokio::select! {
+            biased;
+            _ = tidy.tick() => {
+                let horizon = deps.clock.monotonic().saturating_sub(config.edge_timeout.get());
+                owner.routes.expire(horizon);
+            }
             request = ears.requests.next() => {
-                owner.answer(request.ok_or(Error::BusClosed)?, deps.clock.monotonic()).await;
+                owner.answer(request.ok_or(Error::BusClosed)?, deps.clock.monotonic())?;
             }
             frames = reader.next() => owner.route(frames?).await?,
             messages = ears.transients.next() => {
@@ -169,10 +230,11 @@ async fn serve(
                     owner.pass_on(message.payload).await?;
                 }
             }
-            _ = renew.tick() => {
-                deps.leases.renew(lease, config.lease.get()).await?;
-                owner.routes.expire(deps.clock.monotonic().saturating_sub(config.edge_timeout.get()));
-            }
         }
     }
+}
+
+/// What an owner says when it must not act any more.
+pub(crate) fn fenced(partition: PartitionId) -> Error {
+    LeaseError::Lost(format!("routing/{partition}")).into()
 }

@@ -14,6 +14,8 @@ struct Log {
     most_in_flight: AtomicUsize,
     /// Virtual time that an append takes.
     takes: Duration,
+    /// The largest frame it takes; 0 = any.
+    limit: usize,
 }
 
 #[async_trait]
@@ -23,6 +25,10 @@ impl Journal for Log {
         self.most_in_flight.fetch_max(now, Ordering::Relaxed);
         tokio::time::sleep(self.takes).await;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let (size, limit) = (frame.len(), self.limit);
+        if limit > 0 && size > limit {
+            return Err(JournalError::TooLarge { size, limit });
+        }
         let frame: Frame = wire::frame::decode(frame).unwrap();
         self.frames.lock().push((id.number, frame.entries.len()));
         let next = FrameSeq(self.frames.lock().len() as u64);
@@ -48,10 +54,17 @@ impl Journal for Log {
 const P: PartitionId = PartitionId(0);
 
 fn start(takes: Duration, change: impl FnOnce(&mut crate::Config)) -> (Arc<Log>, Arc<Appender>) {
-    let log = Arc::new(Log {
-        takes,
-        ..Log::default()
-    });
+    start_on(
+        Log {
+            takes,
+            ..Log::default()
+        },
+        change,
+    )
+}
+
+fn start_on(log: Log, change: impl FnOnce(&mut crate::Config)) -> (Arc<Log>, Arc<Appender>) {
+    let log = Arc::new(log);
     let mut config = crate::Config::default();
     change(&mut config);
     let appender = Appender::new(EdgeId::new("e"), log.clone(), Partitioning::new(1), &config, 1);
@@ -190,4 +203,40 @@ async fn too_much_that_waits_is_told_and_so_is_room() {
         !appender.is_full() && began.elapsed() >= Duration::from_millis(10),
         "three frames of a kibibyte"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_log_does_not_take_at_once_goes_in_parts_and_what_it_never_takes_is_refused() {
+    let log = Log {
+        limit: 1000,
+        ..Log::default()
+    };
+    let (log, appender) = start_on(log, |_| {});
+    let mailbox = Mailbox::new(1, 1);
+    (0..20).for_each(|n| put(&appender, &mailbox, n));
+    let large = Bytes::from(vec![0; 1000]);
+    appender.append(P, large, Ticket::Mail(mailbox.clone(), 20));
+    put(&appender, &mailbox, 21);
+    assert_eq!(
+        outcomes(&mailbox, 1).await,
+        [(20, Outcome::TooLarge)],
+        "at once: it will never fit"
+    );
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let frames = log.frames.lock().clone();
+    assert_eq!(frames.iter().map(|(_, entries)| entries).sum::<usize>(), 21);
+    for (seq, (id, _)) in (1u64..).zip(&frames) {
+        let exceptions = Vec::new();
+        appender.settle(&Settled {
+            id: *id,
+            seq,
+            exceptions,
+        });
+    }
+    let got = outcomes(&mailbox, 21).await;
+    assert!(
+        got.iter().map(|(token, _)| *token).eq((0..20).chain([21])),
+        "in order"
+    );
+    assert!(appender.unsettled(P).is_empty() && appender.waiting_bytes() == 0);
 }

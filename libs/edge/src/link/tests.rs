@@ -125,7 +125,7 @@ impl World {
     }
 
     fn is_whole(&self) -> bool {
-        self.link.whole().borrow().is_some()
+        self.link.whole().get().is_some()
     }
 }
 
@@ -216,7 +216,7 @@ async fn an_owner_that_has_forgotten_us_is_told_everything() {
 async fn an_attach_is_complete_when_the_owner_has_answered_and_the_last_word_counts() {
     let w = World::new().await;
     let (org, filter) = (OrgId::new("o"), TopicFilter::trusted("a"));
-    let (first, last) = (Arc::new(Ready::new(None)), Arc::new(Ready::new(None)));
+    let (first, last) = (Arc::new(Known::default()), Arc::new(Known::default()));
     w.link.attach(org.clone(), filter.clone(), first.clone());
     w.link.detach(org.clone(), filter.clone());
     w.link.attach(org.clone(), filter.clone(), last.clone());
@@ -229,11 +229,11 @@ async fn an_attach_is_complete_when_the_owner_has_answered_and_the_last_word_cou
         (vec!["a".into()], vec!["b".into()])
     );
     assert_eq!(
-        (*first.borrow(), *last.borrow()),
+        (first.get(), last.get()),
         (Some(Position(10)), Some(Position(10)))
     );
     // What an owner did not take is told to the next.
-    let third = Arc::new(Ready::new(None));
+    let third = Arc::new(Known::default());
     w.link.attach(org, TopicFilter::trusted("c"), third.clone());
     let deaf = EmbeddedBus::default();
     let with = With {
@@ -242,8 +242,140 @@ async fn an_attach_is_complete_when_the_owner_has_answered_and_the_last_word_cou
         appender: &w.appender,
         listener: &w.told,
     };
-    assert!(w.link.talk(with).await.is_err() && third.borrow().is_none());
+    assert!(w.link.talk(with).await.is_err() && third.get().is_none());
     w.talk().await;
     assert_eq!(names(&w.asked()[0].attach), ["c"]);
-    assert!(third.borrow().is_some());
+    assert!(third.get().is_some());
+}
+
+#[test]
+fn what_is_more_than_the_bus_carries_is_asked_in_several_requests_of_one_stream() {
+    let org = OrgId::new("o");
+    let filter = |i: usize| TopicFilter::trusted(format!("{}/{i}", "x".repeat(500)));
+    let attach: Filters = (0..3000).map(|i| (org.clone(), filter(i))).collect();
+    let detach: Filters = (3000..3010).map(|i| (org.clone(), filter(i))).collect();
+    let asked = requests("e", 7, attach, detach);
+    let counts = |list: fn(&RouteRequest) -> usize| asked.iter().map(list).sum::<usize>();
+    assert_eq!(
+        (counts(|r| r.attach.len()), counts(|r| r.detach.len())),
+        (3000, 10)
+    );
+    assert!((3..6).contains(&asked.len()) && asked.iter().all(|r| r.stream == 7 && r.edge == "e"));
+    let pending = RouteRequest {
+        pending_ids: vec![u64::MAX >> 1; REQUEST_PENDING],
+        pending_seqs: vec![u64::MAX >> 1; REQUEST_PENDING],
+        ..RouteRequest::default()
+    };
+    let largest = asked.iter().map(prost_len).max().unwrap() + prost_len(&pending);
+    assert!(largest < 1_000_000, "{largest} bytes");
+    assert_eq!(
+        requests("e", 7, Vec::new(), Vec::new()).len(),
+        1,
+        "there is always something to ask"
+    );
+}
+
+fn prost_len(request: &RouteRequest) -> usize {
+    wire::frame::encode(request).len()
+}
+
+/// A bus whose owner stops answering after so many requests.
+struct Tiring {
+    inner: EmbeddedBus,
+    left: AtomicU64,
+}
+
+#[async_trait]
+impl backplane::bus::Bus for Tiring {
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), backplane::bus::BusError> {
+        self.inner.publish(subject, payload).await
+    }
+    async fn subscribe(
+        &self,
+        subject: &str,
+    ) -> Result<Box<dyn backplane::bus::Subscription>, backplane::bus::BusError> {
+        self.inner.subscribe(subject).await
+    }
+    async fn request(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, backplane::bus::BusError> {
+        if self.left.load(Ordering::Relaxed) == 0 {
+            return Err(backplane::bus::BusError::NoResponder(subject.to_owned()));
+        }
+        self.left.fetch_sub(1, Ordering::Relaxed);
+        self.inner.request(subject, payload, timeout).await
+    }
+    async fn serve(
+        &self,
+        subject: &str,
+    ) -> Result<Box<dyn backplane::bus::Server>, backplane::bus::BusError> {
+        self.inner.serve(subject).await
+    }
+}
+
+/// Wants more than one request can hold.
+struct Greedy(Told);
+
+impl Listener for Greedy {
+    fn gap(&self, p: PartitionId) {
+        self.0.gap(p);
+    }
+    fn boundary(&self, p: PartitionId, boundary: Position) {
+        self.0.boundary(p, boundary);
+    }
+    fn filters(&self, _: PartitionId) -> Vec<(OrgId, TopicFilter)> {
+        let filter = |i: usize| TopicFilter::trusted(format!("{}/{i}", "x".repeat(500)));
+        (0..3000).map(|i| (OrgId::new("o"), filter(i))).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_is_whole_when_the_last_request_is_answered_and_begins_anew_when_one_is_not() {
+    let w = World::new().await;
+    let (mut server, listener) = (w.bus.serve("routing.1").await.unwrap(), Greedy(Told::default()));
+    let (asked, link) = (Arc::new(Mutex::new(Vec::new())), Link::new(PartitionId(1), 1));
+    let noted = asked.clone();
+    tokio::spawn(async move {
+        while let Some(request) = server.next().await {
+            let asked: RouteRequest = wire::frame::decode(request.payload).unwrap();
+            let boundary = 10 + noted.lock().len() as u64;
+            noted.lock().push((asked.stream, asked.attach.len()));
+            let reply = RouteReply {
+                owner_epoch: 1,
+                boundary,
+                ..RouteReply::default()
+            };
+            request.reply.send(wire::frame::encode(&reply));
+        }
+    });
+    let bus = Tiring {
+        inner: w.bus,
+        left: AtomicU64::new(2),
+    };
+    let with = With {
+        edge: "e",
+        bus: &bus,
+        appender: &w.appender,
+        listener: &listener,
+    };
+    link.suspect();
+    assert!(link.talk(with).await.is_err());
+    assert_eq!(link.whole().get(), None, "half of the filters are not attached");
+    bus.left.store(u64::MAX, Ordering::Relaxed);
+    link.talk(with).await.unwrap();
+    let asked = asked.lock().clone();
+    let again: usize = asked
+        .iter()
+        .filter(|(stream, _)| *stream == 3)
+        .map(|(_, n)| n)
+        .sum();
+    assert_eq!((asked[0].0, asked[1].0, again), (2, 2, 3000));
+    let last = Position(10 + asked.len() as u64 - 1);
+    assert_eq!(
+        (link.whole().get(), listener.0.boundaries.lock().clone()),
+        (Some(last), vec![last.0])
+    );
 }

@@ -1,6 +1,6 @@
 //! Which entries are routed. Persistence decides the same from the same log; the two differ only in that routing forgets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use model::{
@@ -143,8 +143,8 @@ impl Owner {
         if !self.memory.may_have_forgotten() || self.store_away_until > self.deps.clock.monotonic() {
             return Known::default();
         }
-        let mut sent: HashMap<OrgId, Vec<(UserId, MessageUid)>> = HashMap::new();
-        let mut targets: HashMap<(OrgId, TopicName), Vec<MessageUid>> = HashMap::new();
+        let mut sent: BTreeMap<OrgId, Vec<(UserId, MessageUid)>> = BTreeMap::new();
+        let mut targets: BTreeMap<(OrgId, TopicName), Vec<MessageUid>> = BTreeMap::new();
         for (seq, frame) in frames {
             for (_, _, entry) in frame.positioned(*seq) {
                 let Ok(entry) = entry else { continue };
@@ -192,8 +192,8 @@ impl Owner {
 
     async fn ask_store(
         &self,
-        sent: HashMap<OrgId, Vec<(UserId, MessageUid)>>,
-        targets: HashMap<(OrgId, TopicName), Vec<MessageUid>>,
+        sent: BTreeMap<OrgId, Vec<(UserId, MessageUid)>>,
+        targets: BTreeMap<(OrgId, TopicName), Vec<MessageUid>>,
     ) -> Result<Known, rpc::RpcError> {
         let mut known = Known::default();
         for (org, keys) in sent {
