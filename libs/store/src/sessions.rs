@@ -25,10 +25,23 @@ pub struct SessionRow {
     pub edge: EdgeId,
     /// Whether that edge has not closed it.
     pub connected: bool,
+    /// When it began: at its first connection, or the last that found it expired or asked for a clean start. By the
+    /// clock that epochs follow; `None` of one that was stored before this was kept.
+    pub began_at: Option<UnixMillis>,
+    /// Seconds that it outlives its connection.
+    pub expiry: u32,
     /// When it is forgotten; `None` while it is connected.
     pub expires_at: Option<UnixMillis>,
     /// The state as last saved.
     pub state: Bytes,
+}
+
+/// When the session began that has this epoch as its first: epochs are microseconds. 0 = not known.
+pub(crate) fn began_at(epoch: i64) -> Option<UnixMillis> {
+    u64::try_from(epoch)
+        .ok()
+        .filter(|epoch| *epoch != 0)
+        .map(|epoch| UnixMillis(epoch / 1000))
 }
 
 /// Sessions and wills. All of it durable on return but for [`SessionStore::save_sessions`].

@@ -42,7 +42,7 @@ fn a_schema_of_another_version_is_refused() {
     rusqlite::Connection::open(&path).unwrap();
     let error = SqliteStore::open(&path, Options::default()).err().unwrap();
     assert!(
-        matches!(error, StoreError::Outdated { found: 0, wanted: 1 }),
+        matches!(error, StoreError::Outdated { found: 0, wanted: 2 }),
         "{error}"
     );
     SqliteStore::migrate(&path).unwrap();

@@ -156,8 +156,10 @@ fn stored_session(row: SessionRow) -> StoredSession {
         epoch: row.epoch,
         edge: row.edge,
         connected: row.connected,
-        began_at: None,
-        offline_since: None,
+        began_at: row.began_at,
+        offline_since: row
+            .expires_at
+            .map(|at| UnixMillis(at.0.saturating_sub(u64::from(row.expiry) * 1000))),
         expires_at: row.expires_at,
         state: row.state,
     }

@@ -261,6 +261,8 @@ async fn the_stored_sessions_of_every_recipient_are_given_as_they_are() {
         ("agent1/web/d1", epoch, true, None)
     );
     assert_eq!((&one.state[..], one.edge.as_str()), (&b"one"[..], "edge-1"));
+    assert_eq!((one.began_at, one.offline_since), (Some(UnixMillis(NOW)), None));
+    assert_eq!(two.offline_since, Some(UnixMillis(NOW + 5000)));
     assert_eq!(
         (two.connected, two.expires_at, &two.state[..]),
         (false, Some(UnixMillis(NOW + 5000 + 3_600_000)), &b"two"[..])

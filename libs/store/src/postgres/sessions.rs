@@ -199,7 +199,8 @@ impl SessionStore for PostgresStore {
 
     async fn sessions_of(&self, org: &OrgId, users: Vec<UserId>) -> Result<Vec<SessionRow>, StoreError> {
         let doing = "reading sessions";
-        let text = "SELECT usr, client, epoch, edge, connected, expires_at, state FROM sessions
+        let text =
+            "SELECT usr, client, epoch, edge, connected, expires_at, state, began, expiry FROM sessions
                     WHERE org = $1 AND usr = ANY($2) ORDER BY usr, client";
         let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let ask = sqlx::query(text).bind(org.as_str()).bind(users);
@@ -216,6 +217,8 @@ impl SessionStore for PostgresStore {
                 connected: row.try_get(4)?,
                 expires_at: row.try_get::<Option<i64>, _>(5)?.map(|at| UnixMillis(at as u64)),
                 state: row.try_get::<Vec<u8>, _>(6)?.into(),
+                began_at: crate::sessions::began_at(row.try_get(7)?),
+                expiry: u32::try_from(row.try_get::<i64, _>(8)?).unwrap_or(u32::MAX),
             })
         };
         rows.iter()

@@ -33,7 +33,7 @@ pub(super) fn sessions_of(
     users: &[UserId],
 ) -> Result<Vec<SessionRow>, StoreError> {
     let doing = sql("reading sessions");
-    let text = "SELECT client, epoch, edge, connected, expires_at, state FROM sessions
+    let text = "SELECT client, epoch, edge, connected, expires_at, state, began, expiry FROM sessions
                 WHERE org = ?1 AND user = ?2 ORDER BY client";
     let mut select = conn.prepare_cached(text).map_err(&doing)?;
     let mut found = Vec::new();
@@ -50,6 +50,8 @@ pub(super) fn sessions_of(
                 connected: r.get(3)?,
                 expires_at: r.get::<_, Option<i64>>(4)?.map(|at| UnixMillis(at as u64)),
                 state: r.get::<_, Vec<u8>>(5)?.into(),
+                began_at: crate::sessions::began_at(r.get(6)?),
+                expiry: r.get(7)?,
             })
         };
         for row in select

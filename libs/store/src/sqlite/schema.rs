@@ -8,7 +8,10 @@ use super::Options;
 use crate::StoreError;
 
 /// One script a version, the first makes version 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0001_store.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/sqlite/0001_store.sql"),
+    include_str!("../../../../migrations/sqlite/0002_session_began.sql"),
+];
 
 fn known() -> i64 {
     MIGRATIONS.len() as i64

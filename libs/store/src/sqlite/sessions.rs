@@ -177,7 +177,7 @@ fn opened(ctx: &mut Ctx<'_>, open: &OpenSession, now: UnixMillis) -> Result<Open
             .insert(open.key.clone(), (epoch, open.edge.clone()));
     } else {
         let state = stored.filter(|_| goes_on).map(|s| s.state).unwrap_or_default();
-        insert(ctx.conn, open, epoch, &state).map_err(&doing)?;
+        insert(ctx.conn, open, epoch, goes_on, &state).map_err(&doing)?;
         return Ok(OpenedSession {
             epoch,
             present: goes_on,
@@ -277,10 +277,17 @@ fn delete(conn: &Connection, key: &SessionKey) -> rusqlite::Result<()> {
     conn.prepare_cached(text)?.execute(key).map(|_| ())
 }
 
-fn insert(conn: &Connection, open: &OpenSession, epoch: u64, state: &[u8]) -> rusqlite::Result<()> {
-    let text = "INSERT INTO sessions (org, user, client, epoch, edge, connected, expiry, will_delay, will, state)
-                VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8, ?9)
+fn insert(
+    conn: &Connection,
+    open: &OpenSession,
+    epoch: u64,
+    goes_on: bool,
+    state: &[u8],
+) -> rusqlite::Result<()> {
+    let text = "INSERT INTO sessions (org, user, client, epoch, edge, connected, expiry, will_delay, will, state, began)
+                VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8, ?9, ?4)
                 ON CONFLICT (org, user, client) DO UPDATE SET epoch = excluded.epoch, edge = excluded.edge, connected = 1,
+                  began = iif(?10, began, excluded.began),
                   expiry = excluded.expiry, expires_at = NULL, will_delay = excluded.will_delay, will = excluded.will,
                   state = excluded.state";
     let (key, will) = (&open.key, open.will.as_ref());
@@ -295,6 +302,7 @@ fn insert(conn: &Connection, open: &OpenSession, epoch: u64, state: &[u8]) -> ru
             will.map(|w| w.delay),
             will.map(|w| &w.entry[..]),
             state,
+            goes_on,
         ])
         .map(|_| ())
 }

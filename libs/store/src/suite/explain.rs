@@ -102,10 +102,24 @@ pub async fn the_sessions_of_a_user_can_be_listed(fixture: &impl Fixture) {
         epoch: opened.epoch,
         edge: "e".into(),
         connected: true,
+        began_at: Some(UnixMillis(opened.epoch / 1000)),
+        expiry: 60,
         expires_at: None,
         state: Bytes::from_static(b"state"),
     };
-    assert_eq!(rows, [row]);
+    assert_eq!(rows, std::slice::from_ref(&row));
+    let again = |clean_start: bool| OpenSession {
+        clean_start,
+        ..open("c", "e", 60)
+    };
+    let began = async |open: OpenSession| {
+        let opened = store.open_session(open, UnixMillis(9000)).await.unwrap();
+        let rows = store.sessions_of(&org(), vec!["u".into()]).await.unwrap();
+        (rows[0].began_at, Some(UnixMillis(opened.epoch / 1000)))
+    };
+    assert_eq!(began(again(false)).await.0, row.began_at, "it goes on");
+    let (anew, now) = began(again(true)).await;
+    assert_eq!(anew, now, "it begins anew");
     let other = store
         .sessions_of(&OrgId::new("other"), vec!["u".into()])
         .await
