@@ -1,11 +1,15 @@
 //! Whether what the servers acknowledge would outlive the loss of one of them, as far as can be seen from outside.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use super::api::StreamInfo;
+use super::api::{ApiError, StreamInfo};
 use super::monitor::{Monitor, Varz};
 use super::version::{Verdict, Version};
 use super::{Nats, NatsConfig};
+
+/// Between two looks at streams that are not up to date.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The finding of one look at the servers: for a gauge and `/readyz?verbose`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +30,7 @@ struct Findings {
 
 impl Nats {
     /// Looks at the versions, `sync_interval`, replicas, size and quorum of the servers. Asks each of `monitor`, and the leaders of
-    /// the streams; takes as long as the slowest of them, 10 s at most. Call it at start and every minute.
+    /// the streams; takes as long as the slowest of them, seconds when one is away. Call it at start and every minute.
     pub async fn attest(&self) -> Attestation {
         let mut findings = Findings::default();
         let servers = futures::future::join_all(self.config().monitor.iter().map(|url| visit(url))).await;
@@ -36,7 +40,7 @@ impl Nats {
             format!("{}.log.>", self.name()),
             format!("$KV.{}_leases.>", self.name()),
         ] {
-            match self.streams(&subject).await {
+            match self.settled(&subject).await {
                 Ok(streams) => findings.streams(&subject, &streams, self.config().replicas),
                 Err(error) => findings.reason(format!("the streams of {subject} cannot be listed: {error}")),
             }
@@ -45,6 +49,25 @@ impl Nats {
             durable: findings.reasons.is_empty(),
             reasons: findings.reasons,
             seen: findings.seen,
+        }
+    }
+}
+
+impl Nats {
+    /// Streams, looked at again for a while if a replica is not up to date: after its creation and under load that passes.
+    async fn settled(&self, subject: &str) -> Result<Vec<StreamInfo>, ApiError> {
+        let mut looks = 3;
+        loop {
+            let streams = self.streams(subject).await?;
+            looks -= 1;
+            let current = streams
+                .iter()
+                .filter_map(|stream| stream.cluster.as_ref())
+                .all(|cluster| cluster.replicas.iter().all(|replica| replica.current));
+            if current || looks == 0 {
+                return Ok(streams);
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }

@@ -33,8 +33,9 @@ impl Trouble {
         }
     }
 
-    fn clear(&self) {
-        *self.reason.lock() = None;
+    /// What a look at the streams has found, which is more than a failure tells.
+    fn found(&self, reason: Option<String>) {
+        *self.reason.lock() = reason;
     }
 
     pub(super) fn get(&self) -> Option<String> {
@@ -47,13 +48,10 @@ pub(super) async fn watch(shared: Weak<Shared>) {
     loop {
         let Some(journal) = shared.upgrade() else { return };
         let problem = look(&journal).await;
-        match &problem {
-            Some(reason) => journal.trouble.set(reason),
-            None => journal.trouble.clear(),
-        }
+        let pause = if problem.is_some() { WORRIED } else { CALM };
+        journal.trouble.found(problem);
         let trouble: Arc<Trouble> = journal.trouble.clone();
         drop(journal);
-        let pause = if problem.is_some() { WORRIED } else { CALM };
         if timeout(pause, trouble.wake.notified()).await.is_ok() {
             tokio::time::sleep(WORRIED).await;
         }
