@@ -54,7 +54,10 @@ impl PostgresConfig {
     pub fn validate(&self) -> Result<(), (String, String)> {
         let refuse = |key: &str, what: &str| Err((key.to_owned(), what.to_owned()));
         if !self.is_configured() {
-            return refuse("url", "must name the database: postgres://user@host:5432/database");
+            return refuse(
+                "url",
+                "must name the database: postgres://user@host:5432/database",
+            );
         }
         if self
             .url

@@ -42,7 +42,7 @@ const OPEN: &str = "
   released AS (
     UPDATE wills SET due_at = $9 FROM opened
     WHERE NOT opened.present AND wills.org = $1 AND wills.usr = $2 AND wills.client = $3 AND wills.due_at > $9)
-  SELECT epoch, present, state, previous FROM opened";
+  SELECT epoch, present AND octet_length(state) > 0, state, previous FROM opened";
 
 const CLOSE: &str = "
   WITH s AS (SELECT org, usr, client, epoch, will, will_delay FROM sessions

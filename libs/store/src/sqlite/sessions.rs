@@ -180,7 +180,7 @@ fn opened(ctx: &mut Ctx<'_>, open: &OpenSession, now: UnixMillis) -> Result<Open
         insert(ctx.conn, open, epoch, goes_on, &state).map_err(&doing)?;
         return Ok(OpenedSession {
             epoch,
-            present: goes_on,
+            present: goes_on && !state.is_empty(),
             state: state.into(),
             previous_edge: previous,
         });

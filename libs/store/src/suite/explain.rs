@@ -38,6 +38,13 @@ pub async fn the_sessions_of_a_dead_edge_are_ended_and_fenced(fixture: &impl Fix
         .unwrap();
     let brief = store.open_session(open("brief", "dead", 0), now).await.unwrap();
     let other = store.open_session(open("other", "alive", 60), now).await.unwrap();
+    let save = |client, epoch, state| SaveSession {
+        key: key(client),
+        epoch,
+        state: Bytes::from_static(state),
+    };
+    let first = save("with will", kept.epoch, b"first");
+    assert_eq!(store.save_sessions(vec![first]).await.unwrap(), [true]);
     let mut edges = store.connected_edges().await.unwrap();
     edges.sort_unstable();
     assert_eq!(edges, [EdgeId::new("alive"), EdgeId::new("dead")]);
@@ -49,15 +56,10 @@ pub async fn the_sessions_of_a_dead_edge_are_ended_and_fenced(fixture: &impl Fix
     assert_eq!(store.due_wills(UnixMillis(6999), 9).await.unwrap(), []);
     assert_eq!(store.due_wills(UnixMillis(7000), 9).await.unwrap().len(), 1);
 
-    let save = |client, epoch| SaveSession {
-        key: key(client),
-        epoch,
-        state: Bytes::from_static(b"late"),
-    };
     let saves = vec![
-        save("with will", kept.epoch),
-        save("brief", brief.epoch),
-        save("other", other.epoch),
+        save("with will", kept.epoch, b"late"),
+        save("brief", brief.epoch, b"late"),
+        save("other", other.epoch, b"late"),
     ];
     assert_eq!(store.save_sessions(saves).await.unwrap(), [false, false, true]);
     let close = CloseSession {
@@ -74,7 +76,7 @@ pub async fn the_sessions_of_a_dead_edge_are_ended_and_fenced(fixture: &impl Fix
         .await
         .unwrap();
     let row = rows.iter().find(|row| row.key == key("with will")).unwrap();
-    assert_eq!((&row.state[..], row.connected), (&b""[..], false));
+    assert_eq!((&row.state[..], row.connected), (&b"first"[..], false));
     assert_eq!(row.expires_at, Some(UnixMillis(62_000)));
     assert!(row.epoch > kept.epoch);
     let again = store.open_session(open("with will", "alive", 60), UnixMillis(2000));
@@ -218,4 +220,22 @@ pub async fn a_message_tells_how_far_it_came_with_whom(fixture: &impl Fixture) {
         ]
     );
     assert_eq!(of(messages[1]).await, [told("b", Delivered, Some(1))]);
+}
+
+/// A session whose first state was never saved was never confirmed to its client: it is not there.
+pub async fn a_session_is_present_once_a_state_was_saved(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let now = UnixMillis(1000);
+    let first = store.open_session(open("c", "e", 60), now).await.unwrap();
+    assert!(!first.present);
+    let second = store.open_session(open("c", "e", 60), now).await.unwrap();
+    assert!(!second.present);
+    let save = SaveSession {
+        key: key("c"),
+        epoch: second.epoch,
+        state: Bytes::from_static(b"state"),
+    };
+    assert_eq!(store.save_sessions(vec![save]).await.unwrap(), [true]);
+    let third = store.open_session(open("c", "e", 60), now).await.unwrap();
+    assert_eq!((third.present, &third.state[..]), (true, &b"state"[..]));
 }
