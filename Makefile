@@ -1,13 +1,13 @@
 # What there is to do. `make run` needs the Rust toolchain, a C compiler and curl, nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test lint bench
+.PHONY: help run cluster test test-faults lint bench
 
 CARGO ?= cargo
 DATA ?= ./data
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build (release) and start everything in one process, data in ./data
 	$(CARGO) build --release -p longwire
@@ -23,6 +23,11 @@ test: ## install what the tests need, then run every test
 	$(CARGO) test --workspace --doc --quiet
 	tests/with-servers.sh $(CARGO) nextest run --workspace
 	LONGWIRE_TEST_SHAPE=cluster tests/with-servers.sh $(CARGO) nextest run -p e2e
+
+test-faults: ## break everything that can break, one after the other, under load (an hour)
+	tests/install.sh
+	$(CARGO) build -p longwire
+	$(CARGO) nextest run --profile faults -p faults
 
 lint: ## formatting and clippy, without mercy
 	$(CARGO) fmt --all --check

@@ -28,7 +28,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("binary", &["longwire"]),
 ];
 /// What only tests are built from, and what measures from outside.
-const OUTSIDE: [&str; 4] = ["e2e", "load", "structure", "testkit"];
+const OUTSIDE: [&str; 6] = ["e2e", "faults", "load", "simulation", "structure", "testkit"];
 /// The only ones that may use each codec besides [`OUTSIDE`].
 const CODECS: [(&str, &[&str]); 2] = [
     ("mqtt-codec", &["mqtt-edge", "verify"]),
