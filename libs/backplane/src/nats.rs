@@ -104,7 +104,14 @@ impl NatsError {
     }
 
     pub(crate) fn refused(what: impl Into<String>, error: &ApiError) -> Self {
-        let passing = [code::NOT_AVAILABLE, code::INSUFFICIENT_RESOURCES];
+        // What servers say that have not found one another yet.
+        let passing = [
+            code::NO_PEERS,
+            code::NOT_ACTIVE,
+            code::NOT_AVAILABLE,
+            code::NOT_LEADER,
+            code::INSUFFICIENT_RESOURCES,
+        ];
         Self::Refused {
             what: what.into(),
             temporary: !matches!(error, ApiError::Refused { number, .. } if !passing.contains(number)),

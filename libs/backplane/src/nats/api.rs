@@ -15,7 +15,10 @@ use super::{Nats, PATIENCE};
 /// Error numbers of the server.
 pub(crate) mod code {
     pub(crate) const ACCOUNT_RESOURCES: u32 = 10002;
+    pub(crate) const NO_PEERS: u32 = 10005;
+    pub(crate) const NOT_ACTIVE: u32 = 10006;
     pub(crate) const NOT_AVAILABLE: u32 = 10008;
+    pub(crate) const NOT_LEADER: u32 = 10009;
     pub(crate) const INSUFFICIENT_RESOURCES: u32 = 10023;
     pub(crate) const MESSAGE_NOT_FOUND: u32 = 10037;
     pub(crate) const STORAGE_EXCEEDED: u32 = 10047;
