@@ -65,7 +65,10 @@ impl Core {
         ties.named_by_topic();
         members.iter().for_each(|m| ties.member(m));
         ties.who_spoke();
-        receipts.iter().for_each(|r| ties.reader(&r.by));
+        // Whoever acknowledged anything of the thread, this message or another.
+        let readers = self.deps.store.receipts_of(org, &topic, Position::START);
+        let readers = readers.await.map_err(answer)?;
+        receipts.iter().chain(&readers).for_each(|r| ties.reader(&r.by));
         request.also.iter().for_each(|uid| ties.asked_about(uid));
         let mut recipients = ties.recipients();
         let users: Vec<UserId> = recipients.iter().map(|r| r.user.clone()).collect();

@@ -224,6 +224,11 @@ async fn receipts_say_how_far_it_came_and_with_whom() {
     assert_eq!(recipient(message, "u_other").tie, Tie::Reader);
     let later = &explain(&world, SEED, "m2", &[]).await[0];
     assert!(later.state.is_none() && later.receipts.is_empty());
+    assert_eq!(
+        recipient(later, "u_other").tie,
+        Tie::Reader,
+        "it acknowledged another"
+    );
     world.close().await;
 }
 
