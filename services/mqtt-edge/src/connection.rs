@@ -16,7 +16,7 @@ use mqtt_codec::{
     ReasonCode, Utf8, Version, encode_pingresp,
 };
 use rand::Rng;
-use rpc::persistence::{CloseSession, SessionKey};
+use rpc::persistence::{CloseSession, SaveSession, SessionKey};
 use runtime::lifecycle::Stop;
 use session::{Ack as SessionAck, Output};
 use tokio::sync::oneshot;
@@ -32,6 +32,8 @@ use crate::transport::{Turn, Wire};
 const HIGH_WATER: usize = 128 * 1024;
 /// How long after its expiry a token's connection ends at the latest, should the wall clock be set meanwhile.
 const EXPIRY_CHECK: Duration = Duration::from_secs(25);
+/// How long SUBACK waits for the session to be stored.
+const SUBSCRIPTIONS_STORED: Duration = Duration::from_secs(2);
 /// How often a connection looks whether it has memory to give back.
 const TIDY: Duration = Duration::from_secs(30);
 /// How long an ending connection waits to hear what became of QoS 2 messages, so that its session can tell a resend.
@@ -404,7 +406,7 @@ impl Connection {
 
     async fn left(&mut self, left: Left) -> Result<(), End> {
         match left {
-            Left::Attached(token, boundaries) => self.attached(token, &boundaries),
+            Left::Attached(token, boundaries) => Box::pin(self.attached(token, &boundaries)).await,
             Left::Mail(Mail::Retained(found, granted)) => {
                 found
                     .into_iter()
@@ -529,6 +531,26 @@ impl Connection {
         let state = self.state();
         let saver = &self.edge.core.saver;
         saver.save(self.key.clone(), self.epoch, state, &self.mailbox);
+    }
+
+    /// What a kept session subscribes to is stored before SUBACK says that it does: no crash of this edge takes it back.
+    /// When the store is away the session goes on, and is stored when it is back.
+    pub async fn keep_subscriptions(&mut self) {
+        if self.expiry == 0 {
+            return;
+        }
+        let (core, revision) = (self.edge.core.clone(), self.consumer.session.revision());
+        core.saver.forget(&self.key).await;
+        let save = SaveSession {
+            key: self.key.clone(),
+            epoch: self.epoch,
+            state: self.state(),
+        };
+        let saving = core.persistence.save_sessions(vec![save]);
+        match tokio::time::timeout(SUBSCRIPTIONS_STORED, saving).await {
+            Ok(Ok(kept)) if kept == [true] => self.saved_revision = revision,
+            _ => self.save(),
+        }
     }
 
     /// What is stored of the session: nothing of one that ends with its connection.

@@ -103,7 +103,7 @@ impl Connection {
     }
 
     /// The topics of a SUBSCRIBE come live now: SUBACK, then what is retained, when it has been read.
-    pub(crate) fn attached(&mut self, token: u64, boundaries: &[Boundaries]) {
+    pub(crate) async fn attached(&mut self, token: u64, boundaries: &[Boundaries]) {
         let Some(i) = self.subscribes.iter().position(|s| s.token == token) else {
             return;
         };
@@ -113,6 +113,7 @@ impl Connection {
                 self.consumer.session.subscribed_at(filter, boundaries.to_vec());
             }
         }
+        self.keep_subscriptions().await;
         let suback = SubAck {
             packet_id: pending.packet_id,
             properties: Default::default(),
