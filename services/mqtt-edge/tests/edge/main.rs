@@ -4,6 +4,7 @@
 mod connect;
 mod fence;
 mod idle;
+mod presence;
 mod publish;
 mod rig;
 mod sessions;

@@ -14,5 +14,6 @@ mod acks;
 mod connect;
 mod durable;
 mod ends;
+mod presence;
 mod send;
 mod subscribe;
