@@ -1,4 +1,5 @@
 //! Every call takes every field there and back, through a real server.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 #[path = "support/values.rs"]
