@@ -201,7 +201,7 @@ impl Builder {
             setup,
             servers,
         };
-        cluster.launch().await;
+        cluster.restart().await;
         cluster
     }
 
@@ -285,10 +285,6 @@ impl Cluster {
     /// Starts one with nothing changed.
     pub async fn start() -> Self {
         Self::builder().start().await
-    }
-
-    async fn launch(&self) {
-        self.restart().await;
     }
 
     /// Where clients connect: the balancer.
@@ -391,7 +387,7 @@ impl Cluster {
             self.balancer.launch();
         }
         for replica in &started {
-            replica.is_ready().await;
+            replica.is_served().await;
         }
         self.is_balanced().await;
     }

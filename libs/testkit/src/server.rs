@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::DataDir;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Listener};
 use crate::process::{self, Signal};
 use one::One;
 pub(crate) use setup::Setup;
@@ -144,7 +144,8 @@ impl Builder {
     /// When it does not end in time.
     pub async fn start_and_fail(self) -> Output {
         let args = self.args.clone();
-        let mut command = self.setup().command("all");
+        let setup = self.setup();
+        let mut command = setup.command("all");
         command.args(args);
         run(command).await
     }
@@ -210,6 +211,17 @@ impl Longwire {
         match &self.shape {
             Shape::One(one) => one.at(),
             Shape::Cluster(cluster) => cluster.at(),
+        }
+    }
+
+    /// The operations listeners of its processes.
+    pub fn ops(&self) -> Vec<SocketAddr> {
+        match &self.shape {
+            Shape::One(one) => vec![one.at().ops],
+            Shape::Cluster(cluster) => cluster
+                .replicas()
+                .map(|replica| replica.at(Listener::Ops))
+                .collect(),
         }
     }
 

@@ -7,10 +7,13 @@ use std::time::Duration;
 use e2e::{agent_options_v5, agent_token, field, history, thread_of};
 use testkit::chat::{self, DESK};
 use testkit::mqtt::{Mqtt, Packet, QoS};
-use testkit::{DEADLINE, DataDir, Longwire, eventually, http};
+use testkit::{DEADLINE, DataDir, Longwire, eventually, http, only_in_one_process};
 
 #[tokio::test]
 async fn a_full_disk_stops_acknowledgements_says_so_and_room_resumes_them() {
+    if only_in_one_process("its log is in the data folder") {
+        return;
+    }
     let Some(data) = DataDir::small(512) else { return };
     let data = Arc::new(data);
     let mut server = Longwire::builder()

@@ -191,6 +191,28 @@ impl Replica {
         self.ops("/readyz").await.map(|reply| reply.status)
     }
 
+    /// Waits until it is ready and those whom it calls answer it: without them it is ready, and lets nobody in.
+    pub(super) async fn is_served(&self) {
+        self.daemon
+            .ready(START, async || {
+                self.readiness().await == Some(200)
+                    && self.check("persistence").await != Some(false)
+                    && self.check("receipts").await != Some(false)
+            })
+            .await;
+    }
+
+    /// Whether a check of it passes; `None` when it does not have it, or says nothing.
+    pub async fn check(&self, name: &str) -> Option<bool> {
+        let text = self.ops("/readyz?verbose").await?.text;
+        let of = |line: &str| {
+            let (state, rest) = line.split_once(' ')?;
+            let of = rest.split(':').next().unwrap_or(rest);
+            (of == name).then_some(state == "[ok]")
+        };
+        text.lines().find_map(of)
+    }
+
     /// What its operations listener says, when it says something.
     pub async fn ops(&self, path: &str) -> Option<http::Reply> {
         let ask = http::exchange(self.at(Listener::Ops), Method::GET, path, None, None);

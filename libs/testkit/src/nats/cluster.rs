@@ -2,6 +2,8 @@
 
 use std::ops::Deref;
 
+use serde_json::Value;
+
 use super::{Member, NatsServer, Options, START};
 use crate::proxy::{Proxy, Way};
 use crate::{eventually, ports};
@@ -84,14 +86,19 @@ impl NatsCluster {
         if self.nodes.len() == 1 {
             return;
         }
-        eventually("the servers have a leader", START, async || {
+        eventually("the servers have a leader who sees them all", START, async || {
             for node in &self.nodes {
                 let jsz = node.monitor("/jsz").await?;
                 let meta = &jsz["meta_cluster"];
                 let whole = meta["cluster_size"] == self.nodes.len();
                 (whole && meta["leader"].is_string()).then_some(())?;
             }
-            Some(())
+            // Streams are placed on those whom the leader has heard of lately.
+            let leader = &self.nodes[self.meta_leader().await?];
+            let jsz = leader.monitor("/jsz").await?;
+            let others = jsz["meta_cluster"]["replicas"].as_array()?;
+            let seen = |peer: &Value| peer["current"] == true && peer["offline"] != true;
+            (others.len() + 1 == self.nodes.len() && others.iter().all(seen)).then_some(())
         })
         .await;
     }
