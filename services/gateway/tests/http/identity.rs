@@ -138,23 +138,30 @@ async fn presence_is_asked_by_uid_alias_or_desk_within_the_organisation() {
     for uid in ["agent1", "df_ag_uid", "df_wg_uid"] {
         assert_eq!(
             presence(uid).await.data(),
-            json!({"online": true, "activeCount": 1}),
+            json!({"online": true, "activeCount": 1, "connections": [{"edge": "e", "protocol": "mqtt"}]}),
             "{uid}"
         );
     }
     for uid in ["agent2", "df_ag2_uid", "v1", "nobody"] {
         assert_eq!(
             presence(uid).await.data(),
-            json!({"online": false, "activeCount": 0}),
+            json!({"online": false, "activeCount": 0, "connections": []}),
             "{uid}"
         );
     }
+    let visitor = w.visitor("v1");
+    let seen = w.get("/api/v1/connection/presence/df_ag_uid", Some(&visitor)).await;
+    assert_eq!(
+        seen.data(),
+        json!({"online": true, "activeCount": 1}),
+        "where is the business of agents"
+    );
     presence("%23").await.assert_error(400, "invalid-payload", "uid");
     presence("%ff").await.assert_error(400, "invalid-payload", "uid");
     *w.book.lost.lock() = true;
     presence("agent1")
         .await
-        .assert_error(503, "unavailable", "presence");
+        .assert_error(503, "unavailable", "presence is unknown");
 }
 
 #[tokio::test]
