@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use api::{ApiError, code};
+use api::ApiError;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectErrorKind, Event};
 use thiserror::Error;
@@ -104,17 +104,9 @@ impl NatsError {
     }
 
     pub(crate) fn refused(what: impl Into<String>, error: &ApiError) -> Self {
-        // What servers say that have not found one another yet.
-        let passing = [
-            code::NO_PEERS,
-            code::NOT_ACTIVE,
-            code::NOT_AVAILABLE,
-            code::NOT_LEADER,
-            code::INSUFFICIENT_RESOURCES,
-        ];
         Self::Refused {
             what: what.into(),
-            temporary: !matches!(error, ApiError::Refused { number, .. } if !passing.contains(number)),
+            temporary: error.is_temporary(),
             reason: error.to_string(),
         }
     }

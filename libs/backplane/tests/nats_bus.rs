@@ -1,4 +1,5 @@
 //! The bus over core NATS keeps every promise of the seam.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -27,6 +27,7 @@ pub(crate) mod code {
     pub(crate) const STREAM_NOT_FOUND: u32 = 10059;
     pub(crate) const WRONG_LAST_SEQUENCE: u32 = 10071;
     pub(crate) const STORE_FAILED: u32 = 10077;
+    pub(crate) const STREAM_OFFLINE: u32 = 10118;
     pub(crate) const WRONG_LAST_SEQUENCE_CONSTANT: u32 = 10164;
 }
 
@@ -52,6 +53,22 @@ pub(crate) enum ApiError {
 impl ApiError {
     pub(crate) fn is(&self, wanted: u32) -> bool {
         matches!(self, Self::Refused { number, .. } if *number == wanted)
+    }
+
+    /// Whether it may be different in a moment: servers are away or still find each other, or there is no leader.
+    pub(crate) fn is_temporary(&self) -> bool {
+        const PASSING: [u32; 6] = [
+            code::NO_PEERS,
+            code::NOT_ACTIVE,
+            code::NOT_AVAILABLE,
+            code::NOT_LEADER,
+            code::INSUFFICIENT_RESOURCES,
+            code::STREAM_OFFLINE,
+        ];
+        match self {
+            Self::Refused { number, .. } => PASSING.contains(number),
+            Self::NoResponder | Self::Unknown(_) => true,
+        }
     }
 
     pub(crate) fn is_conflict(&self) -> bool {

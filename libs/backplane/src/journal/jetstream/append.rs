@@ -15,10 +15,13 @@ use tokio::time::{Instant, sleep};
 use super::Shared;
 use crate::journal::{FrameId, JournalError};
 use crate::nats::api::{ApiError, code};
-use crate::nats::{PATIENCE, backoff};
+use crate::nats::backoff;
 
 /// What the server takes beside the frame: its id and the header's own bytes.
 const OVERHEAD: usize = 512;
+/// How long one attempt waits. What is sent to a leader that hangs or has just died is lost, and found by the next attempt; one that
+/// was only slow is found as a duplicate.
+const ATTEMPT: Duration = Duration::from_millis(2500);
 /// Longer than any writer tries, and than the server recognises duplicates.
 const FORGET: Duration = Duration::from_secs(900);
 
@@ -139,7 +142,7 @@ impl Shared {
     ) -> Attempt {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, format!("{}:{}", id.writer, id.number).as_str());
-        let patience = deadline.saturating_duration_since(Instant::now()).min(PATIENCE);
+        let patience = deadline.saturating_duration_since(Instant::now()).min(ATTEMPT);
         let subject = self.names.subject(*partition);
         match self.nats.store(subject, headers, frame, patience).await {
             Ok(ack) => {
