@@ -64,17 +64,15 @@ impl Applier {
     /// Persistence comes first: the messages meant must be there.
     async fn wait_for_messages(&self, step: &Advance) -> Result<(), StoreError> {
         let service = Service::Persistence;
-        while self
-            .store
-            .wait_applied(service, step.partition, step.to, WAIT)
-            .await?
-            < step.to
-        {
-            if self.stop.soft().is_cancelled() {
-                return Err(StoreError::Closed);
+        loop {
+            let waited = self.store.wait_applied(service, step.partition, step.to, WAIT);
+            match self.patience.again(waited.await).await {
+                Some(Ok(applied)) if applied >= step.to => return Ok(()),
+                Some(Err(error)) => return Err(error),
+                _ if self.stop.soft().is_cancelled() => return Err(StoreError::Closed),
+                _ => {}
             }
         }
-        Ok(())
     }
 }
 
