@@ -57,13 +57,15 @@ impl ApiError {
 
     /// Whether it may be different in a moment: servers are away or still find each other, or there is no leader.
     pub(crate) fn is_temporary(&self) -> bool {
-        const PASSING: [u32; 6] = [
+        const PASSING: [u32; 7] = [
             code::NO_PEERS,
             code::NOT_ACTIVE,
             code::NOT_AVAILABLE,
             code::NOT_LEADER,
             code::INSUFFICIENT_RESOURCES,
             code::STREAM_OFFLINE,
+            // Just made by somebody, and not known yet to the server that was asked.
+            code::STREAM_NOT_FOUND,
         ];
         match self {
             Self::Refused { number, .. } => PASSING.contains(number),
