@@ -107,10 +107,13 @@ impl PostgresStore {
             .acquire_timeout(config.acquire_timeout.get())
             .idle_timeout(config.idle_timeout.get())
             .max_lifetime(config.max_lifetime.get())
-            .after_connect(move |_, _| {
-                connected.topics.forget();
-                connected.progress.forget();
-                Box::pin(std::future::ready(Ok(())))
+            .after_connect(move |conn, _| {
+                let known = connected.clone();
+                Box::pin(async move {
+                    known.topics.forget();
+                    let rows = sqlx::query(progress::ALL).fetch_all(conn).await?;
+                    known.progress.connected(&rows)
+                })
             })
             .connect_lazy_with(options);
         let shared = Arc::new(Shared {
@@ -156,6 +159,8 @@ impl Shared {
 }
 
 /// How connections are made. What a session promises must be on disk when it is answered, whatever the server's default.
+/// Every statement is made for an index; a plan that was chosen while a table was small is kept, so that no table may ever
+/// be read whole because it once was.
 fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
     let url: PgConnectOptions = config
         .url
@@ -169,6 +174,8 @@ fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
     let millis = |d: runtime::config::HumanDuration| d.as_millis().to_string();
     Ok(url.application_name("longwire").options([
         ("synchronous_commit", "on".to_owned()),
+        ("enable_seqscan", "off".to_owned()),
+        ("enable_mergejoin", "off".to_owned()),
         ("statement_timeout", millis(config.statement_timeout)),
         ("lock_timeout", millis(config.lock_timeout)),
         (

@@ -5,8 +5,8 @@
 //! notification with every batch would make all commits of the database queue for one lock.
 //!
 //! A database that crashed has lost what was committed lazily, and with it progress that was told here. Its connections are
-//! gone then: with every new one what is known is forgotten. Somebody may have been told just before; so what was told is
-//! remembered for a moment as a claim, and whoever acts on it checks that the database still keeps it.
+//! gone then: each new one compares, and what the database lost is forgotten. Somebody may have been told just before; so
+//! what was told is remembered for a moment as a claim, and whoever acts on it checks that the database still keeps it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,9 +57,20 @@ impl Progress {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// There is a new connection: the database may not be what it was.
-    pub fn forget(&self) {
-        self.known.lock().clear();
+    /// There is a new connection: the database may not be what it was. When it is behind what is known, that is forgotten.
+    pub fn connected(&self, rows: &[PgRow]) -> Result<(), sqlx::Error> {
+        let mut stored = AHashMap::new();
+        for row in rows {
+            let (partition, at) = step(row)?;
+            stored.insert((row.try_get::<i64, _>(2)? as u8, partition), at);
+        }
+        let mut known = self.known.lock();
+        let kept = |(key, at): (&Key, &Position)| stored.get(key).is_some_and(|stored| stored >= at);
+        if !known.iter().all(kept) {
+            known.clear();
+        }
+        known.extend(stored);
+        Ok(())
     }
 
     fn claim(&self, key: Key, upto: Position) {
@@ -113,6 +124,9 @@ pub(super) fn step(row: &PgRow) -> Result<(PartitionId, Position), sqlx::Error> 
 pub(super) const PROGRESS: &str =
     "SELECT partition, position FROM progress WHERE service = $1 AND position > 0";
 
+/// Of every service.
+pub(super) const ALL: &str = "SELECT partition, position, service FROM progress WHERE position > 0";
+
 impl Shared {
     pub async fn progress_of(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError> {
         let doing = "reading progress";
@@ -137,8 +151,7 @@ impl Shared {
         let all = progress.asked.load(Ordering::Acquire);
         let doing = "reading progress";
         let mut conn = self.conn(doing).await?;
-        let text = "SELECT partition, position, service FROM progress WHERE position > 0";
-        let rows = conn.rows(doing, sqlx::query(text)).await?;
+        let rows = conn.rows(doing, sqlx::query(ALL)).await?;
         for service in [Service::Persistence, Service::Receipts] {
             let mut steps = Vec::new();
             for row in &rows {

@@ -134,7 +134,7 @@ async fn heads(tx: &mut Conn<'_>, sums: AHashMap<i64, Sum>) -> Result<AHashMap<i
                     waiting_since = CASE WHEN u.answered OR h.waiting_since = 0 THEN u.waiting_since ELSE h.waiting_since END
                   FROM u WHERE h.topic = u.topic),
                 new AS (INSERT INTO heads SELECT topic, branch, partition, head, first_at, shown, last, updated_at, waiting_since
-                  FROM u WHERE NOT EXISTS (SELECT FROM old WHERE old.topic = u.topic))
+                  FROM u WHERE NOT EXISTS (SELECT FROM heads h WHERE h.topic = u.topic))
                 SELECT topic, head FROM old";
     let sums: Vec<Sum> = sums.into_values().collect();
     let column = |of: fn(&Sum) -> i64| sums.iter().map(of).collect::<Vec<i64>>();
