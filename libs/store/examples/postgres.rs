@@ -56,7 +56,7 @@ async fn main() {
     PostgresStore::migrate(&config).await.unwrap();
     let store = PostgresStore::open(&config).await.unwrap();
     let partitioning = Partitioning::new(16);
-    let mut at = vec![Position::START; 16];
+    let mut at = [Position::START; 16];
     for (p, position) in store.progress(Service::Persistence).await.unwrap() {
         at[usize::from(p.0)] = position;
     }
