@@ -45,6 +45,7 @@ pub const ROLES: [&str; 6] = [
 pub struct Builder {
     nats: usize,
     apart: bool,
+    nats_room: Option<u32>,
     shared: bool,
     partitions: u16,
     /// Of each role: how many run, and how many more are only known of.
@@ -69,6 +70,13 @@ impl Builder {
     #[must_use]
     pub fn nats_apart(mut self) -> Self {
         self.apart = true;
+        self
+    }
+
+    /// Servers of NATS whose disks have so many MiB, to be filled: [`DataDir::fill`]. Needs root.
+    #[must_use]
+    pub fn nats_room(mut self, mib: u32) -> Self {
+        self.nats_room = Some(mib);
         self
     }
 
@@ -169,7 +177,7 @@ impl Builder {
     pub async fn start(self) -> Cluster {
         let servers = match self.shared {
             true => Servers::shared().await,
-            false => Servers::own(self.nats, self.apart).await,
+            false => Servers::own(self.nats, self.apart, self.nats_room).await,
         };
         let mut env = servers.settings(self.partitions);
         // One machine, one developer: the conveniences of the dev profile, unless the file says otherwise.
@@ -270,6 +278,7 @@ impl Cluster {
         Builder {
             nats: 3,
             apart: false,
+            nats_room: None,
             shared: false,
             partitions: 16,
             replicas: ROLES.into_iter().map(|role| (role, (2, 0))).collect(),

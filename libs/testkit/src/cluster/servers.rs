@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use super::list;
 use crate::nats::{self, NatsCluster, NatsNamespace};
 use crate::postgres::{self, Database, PostgresServer};
 use crate::redis::{self, RedisNamespace, RedisServer};
 use crate::server::Setup;
-use crate::{binary, cli, run, target_dir};
+use crate::{DataDir, binary, cli, run, target_dir};
 
 /// Where they are.
 #[derive(Debug)]
@@ -40,8 +41,13 @@ pub(super) struct Own {
 }
 
 impl Servers {
-    pub(super) async fn own(nats: usize, apart: bool) -> Self {
-        let options = vec![nats::Options::default(); nats];
+    /// Each server of NATS with a file system of `room` MiB where that is said.
+    pub(super) async fn own(nats: usize, apart: bool, room: Option<u32>) -> Self {
+        let options = (0..nats).map(|_| nats::Options {
+            data: room.and_then(DataDir::small).map(Arc::new),
+            ..nats::Options::default()
+        });
+        let options: Vec<_> = options.collect();
         let nats = async {
             match apart {
                 true => NatsCluster::start_apart(options).await,

@@ -21,5 +21,9 @@ const CAUGHT_UP: Duration = Duration::from_secs(15);
 async fn nothing_is_acknowledged_for(trial: &Trial, time: Duration) {
     let before = trial.progress().acknowledged;
     trial.go_on_for(time).await;
-    assert_eq!(trial.progress().acknowledged, before, "acknowledged without a quorum");
+    assert_eq!(
+        trial.progress().acknowledged,
+        before,
+        "acknowledged without a quorum"
+    );
 }

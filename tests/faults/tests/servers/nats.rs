@@ -37,7 +37,11 @@ async fn x9_the_leader_of_a_partition_dies() {
     let leader = trial.nats().leader_of(&stream).await.expect("a leader");
     trial.nats()[leader].kill().await;
     let took = trial.wait_for(200).await;
-    within_budget("200 acknowledged with two of three servers", took, CAUGHT_UP + Duration::from_secs(5));
+    within_budget(
+        "200 acknowledged with two of three servers",
+        took,
+        CAUGHT_UP + Duration::from_secs(5),
+    );
     trial.nats()[leader].restart().await;
     trial.wait_for(100).await;
     trial.verdict("X9", CAUGHT_UP).await;
@@ -54,7 +58,10 @@ async fn x10_the_quorum_is_lost_and_comes_back() {
         .unwrap();
     let away = std::time::Instant::now();
     join_all([0, 1].map(|i| trial.nats()[i].kill())).await;
-    soon("the edge is not ready", async || (edge.readiness().await? == 503).then_some(())).await;
+    soon("the edge is not ready", async || {
+        (edge.readiness().await? == 503).then_some(())
+    })
+    .await;
     nothing_is_acknowledged_for(&trial, Duration::from_secs(8)).await;
     kept.ping().await;
     for i in [0, 1] {
@@ -62,7 +69,11 @@ async fn x10_the_quorum_is_lost_and_comes_back() {
     }
     trial.nats().is_ready().await;
     let away = away.elapsed();
-    within_budget("acknowledging after their return", trial.wait_for(20).await, CAUGHT_UP);
+    within_budget(
+        "acknowledging after their return",
+        trial.wait_for(20).await,
+        CAUGHT_UP,
+    );
     kept.ping().await;
     trial.verdict("X10", away + CAUGHT_UP).await;
 }
@@ -72,7 +83,9 @@ async fn x10_the_quorum_is_lost_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn x11_all_servers_of_the_log_die() {
     let mut trial = Trial::start(replicated(), plan()).await;
-    let durable = trial.role("mqtt-edge")[0].metric("longwire_cluster_durable").await;
+    let durable = trial.role("mqtt-edge")[0]
+        .metric("longwire_cluster_durable")
+        .await;
     assert_eq!(durable, Some(1.0), "attested: three servers, each sync awaited");
     let away = std::time::Instant::now();
     join_all([0, 1, 2].map(|i| trial.nats()[i].kill())).await;
@@ -82,7 +95,11 @@ async fn x11_all_servers_of_the_log_die() {
     }
     trial.nats().is_ready().await;
     let away = away.elapsed();
-    within_budget("acknowledging after their return", trial.wait_for(20).await, CAUGHT_UP);
+    within_budget(
+        "acknowledging after their return",
+        trial.wait_for(20).await,
+        CAUGHT_UP,
+    );
     trial.verdict("X11", away + CAUGHT_UP).await;
 }
 
@@ -90,13 +107,21 @@ async fn x11_all_servers_of_the_log_die() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quick_x11_the_only_server_of_the_log_dies() {
     let mut trial = Trial::start(small(), plan()).await;
-    let durable = trial.role("mqtt-edge")[0].metric("longwire_cluster_durable").await;
+    let durable = trial.role("mqtt-edge")[0]
+        .metric("longwire_cluster_durable")
+        .await;
     assert_eq!(durable, Some(0.0), "a single server is not called durable");
     trial.nats()[0].kill().await;
     nothing_is_acknowledged_for(&trial, Duration::from_secs(2)).await;
     trial.nats()[0].restart().await;
-    within_budget("acknowledging after its return", trial.wait_for(20).await, CAUGHT_UP);
-    trial.verdict("X11 (one server)", Duration::from_secs(5) + CAUGHT_UP).await;
+    within_budget(
+        "acknowledging after its return",
+        trial.wait_for(20).await,
+        CAUGHT_UP,
+    );
+    trial
+        .verdict("X11 (one server)", Duration::from_secs(5) + CAUGHT_UP)
+        .await;
 }
 
 /// X14: every partition changes its leader every 5 s. Budget: no pause over 15 s.
@@ -127,6 +152,39 @@ async fn x16_the_servers_of_the_log_are_separated() {
     trial.nats().separate(&[0]);
     trial.go_on_for(cut).await;
     trial.nats().heal();
-    within_budget("acknowledging when it is whole again", trial.wait_for(100).await, CAUGHT_UP);
+    within_budget(
+        "acknowledging when it is whole again",
+        trial.wait_for(100).await,
+        CAUGHT_UP,
+    );
     trial.verdict("X16", cut + CAUGHT_UP).await;
+}
+
+/// X25: the disk of NATS is full. Nothing is acknowledged that was not stored. With room again, and the server restarted (it
+/// freezes a stream that it could not write), it goes on. Budget: 15 s after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x25_the_disk_of_the_log_is_full() {
+    if testkit::DataDir::small(1).is_none() {
+        println!("  not run: file systems may not be mounted here");
+        return;
+    }
+    let mut trial = Trial::start(small().nats_room(128), plan()).await;
+    let full = std::time::Instant::now();
+    let ballast = trial.nats()[0].data().fill(16 * 1024);
+    soon("the log takes no more", async || {
+        let before = trial.progress().acknowledged;
+        trial.go_on_for(Duration::from_secs(2)).await;
+        (trial.progress().acknowledged == before).then_some(())
+    })
+    .await;
+    nothing_is_acknowledged_for(&trial, Duration::from_secs(4)).await;
+    std::fs::remove_file(ballast).unwrap();
+    trial.nats()[0].kill().await;
+    trial.nats()[0].restart().await;
+    within_budget(
+        "acknowledging with room again",
+        trial.wait_for(20).await,
+        CAUGHT_UP,
+    );
+    trial.verdict("X25", full.elapsed() + CAUGHT_UP).await;
 }

@@ -24,6 +24,10 @@ async fn quick_x21_postgresql_dies() {
     println!("  acknowledged while it was away: {meanwhile}");
     assert!(meanwhile > 100, "live conversations go on without PostgreSQL");
     trial.postgres().restart().await;
-    within_budget("acknowledging after its return", trial.wait_for(100).await, CAUGHT_UP);
+    within_budget(
+        "acknowledging after its return",
+        trial.wait_for(100).await,
+        CAUGHT_UP,
+    );
     trial.verdict("X21", Duration::from_secs(5)).await;
 }

@@ -32,6 +32,8 @@ async fn quick_x23_redis_is_emptied_and_dies() {
         .await;
     trial.wait_for(100).await;
     trial.redis().restart().await;
-    trial.recovers("online again after its return", BACK, online).await;
+    trial
+        .recovers("online again after its return", BACK, online)
+        .await;
     trial.verdict("X23", Duration::from_secs(3)).await;
 }
