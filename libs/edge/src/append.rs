@@ -275,7 +275,8 @@ impl Appender {
         Some([first.collect(), second.collect()])
     }
 
-    /// An unknown outcome is resolved by appending the same frame id again, until the time is over.
+    /// An unknown outcome is resolved by appending the same frame id again, until the time is over. It stays unknown
+    /// whatever is said of a later try: the first may be stored even after that.
     async fn append_with_retry(
         &self,
         partition: PartitionId,
@@ -283,6 +284,7 @@ impl Appender {
         frame: Bytes,
     ) -> Result<FrameSeq, JournalError> {
         let deadline = Instant::now() + self.timeout;
+        let mut unknown = false;
         loop {
             let frame_id = FrameId {
                 writer: self.edge.clone(),
@@ -290,12 +292,14 @@ impl Appender {
             };
             let append = self.journal.append(partition, frame_id, frame.clone());
             match tokio::time::timeout_at(deadline, append).await {
-                Ok(Err(JournalError::Unknown)) if Instant::now() < deadline => {
-                    debug!(%partition, id, "appending a frame again");
+                Ok(Ok(seq)) => return Ok(seq),
+                Ok(Err(error)) if !unknown && !matches!(error, JournalError::Unknown) => return Err(error),
+                Ok(Err(error)) if Instant::now() < deadline => {
+                    debug!(%partition, id, %error, "appending a frame again");
+                    unknown = true;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                Ok(result) => return result,
-                Err(_) => return Err(JournalError::Unknown),
+                Ok(Err(_)) | Err(_) => return Err(JournalError::Unknown),
             }
         }
     }

@@ -240,3 +240,24 @@ async fn what_the_log_does_not_take_at_once_goes_in_parts_and_what_it_never_take
     );
     assert!(appender.unsettled(P).is_empty() && appender.waiting_bytes() == 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_stored_is_not_said_to_be_refused_because_a_later_try_was() {
+    let (log, appender) = start(Duration::ZERO, |_| {});
+    let full = || {
+        Err(JournalError::Unavailable {
+            reason: "full".into(),
+        })
+    };
+    log.answers.lock().extend([full(), Err(JournalError::Unknown)]);
+    let mailbox = Mailbox::new(1, 1);
+    put(&appender, &mailbox, 0);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(appender.unsettled(P), [(1, FrameSeq(3))]);
+    *log.answers.lock() = (0..1000)
+        .map(|_| full())
+        .chain([Err(JournalError::Unknown)])
+        .collect();
+    put(&appender, &mailbox, 1);
+    assert_eq!(outcomes(&mailbox, 1).await, [(1, Outcome::Unknown)]);
+}

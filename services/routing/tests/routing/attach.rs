@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use auth::{Acl, AclConfig, KeyRing, Verifier};
@@ -36,8 +36,10 @@ pub struct World {
     journal: Arc<MemJournal>,
     bus: Arc<LossyBus>,
     pub store: Arc<FakeStore>,
-    leases: Arc<EmbeddedLeases>,
+    pub leases: Arc<EmbeddedLeases>,
     clock: Clock,
+    /// Nobody publishes any more.
+    pub quiet: Arc<AtomicBool>,
 }
 
 impl World {
@@ -48,6 +50,7 @@ impl World {
             store: FakeStore::new(&journal),
             leases: Arc::new(EmbeddedLeases::new()),
             clock: Clock::system(),
+            quiet: Arc::default(),
             journal,
         }
     }
@@ -100,7 +103,7 @@ impl World {
             journal: self.journal.clone(),
             bus: self.bus.clone(),
             leases: self.leases.clone(),
-presence: Arc::new(EmbeddedPresence::new()),
+            presence: Arc::new(EmbeddedPresence::new()),
             persistence: self.store.clone(),
             verifier: Arc::new(Verifier::new(&auth, keys, self.clock.clone())),
             acl: Acl::new(&AclConfig::default()),
@@ -108,7 +111,7 @@ presence: Arc::new(EmbeddedPresence::new()),
             zone: TimeZone::UTC,
             clock: self.clock.clone(),
             health: runtime::health::Health::new(),
-metrics: Metrics::new().service("edge"),
+            metrics: Metrics::new().service("edge"),
             role: "test",
         };
         let config = edge::Config {
@@ -118,6 +121,14 @@ metrics: Metrics::new().service("edge"),
         let (core, tasks) = (Core::new(config, outside), Tasks::new(Stop::new()));
         core.start(&tasks);
         (core, tasks)
+    }
+}
+
+/// A message that the agent of [`World::listen`] gets.
+pub fn message_to_desk(n: u64) -> Entry {
+    Entry {
+        topic: format!("org/agent/desk/v{}", n % 7),
+        ..message(n, 0, 0)
     }
 }
 

@@ -4,3 +4,4 @@
 mod attach;
 mod fakes;
 mod judge;
+mod replicas;

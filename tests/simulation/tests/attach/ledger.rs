@@ -1,0 +1,276 @@
+//! What clients saw, sent and were told, and what must be true of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use edge::append::Outcome;
+use model::{PartitionId, Partitioning, Position, TopicFilter};
+use parking_lot::Mutex;
+use wire::Verdict;
+
+use crate::log::{Judged, Log};
+
+/// A place in the whole log.
+pub type Place = (PartitionId, Position);
+
+/// One session as its client sees it.
+#[derive(Default)]
+struct Seen {
+    ever: BTreeSet<Place>,
+    /// Acknowledged, and stored as such: must not come again.
+    done: BTreeSet<Place>,
+    /// Filters, with the place from which on each is owed, per partition; while it is subscribed.
+    owed: BTreeMap<TopicFilter, Vec<Position>>,
+    /// Everything it was ever subscribed to.
+    ever_subscribed: Vec<TopicFilter>,
+    connection: u64,
+    /// In this connection, by topic: the last position.
+    latest: BTreeMap<String, Place>,
+}
+
+/// One attempt to publish.
+struct Attempt {
+    partition: PartitionId,
+    sender: String,
+    uid: String,
+    digest: u64,
+    /// Whether a resend of it is recognised.
+    deduplicated: bool,
+    number: u64,
+}
+
+/// Which attempt brought an entry.
+pub fn attempt_of(entry: &wire::Entry) -> u64 {
+    entry.payload.as_ref().try_into().map_or(0, u64::from_be_bytes)
+}
+
+/// Everything that clients know.
+pub struct Ledger {
+    log: Arc<Log>,
+    partitioning: Partitioning,
+    sessions: Mutex<Vec<Seen>>,
+    attempts: Mutex<Vec<(Attempt, Outcome)>>,
+    wrong: Mutex<Option<String>>,
+}
+
+impl Ledger {
+    pub fn new(log: Arc<Log>, partitioning: Partitioning, sessions: usize) -> Self {
+        Self {
+            log,
+            partitioning,
+            sessions: Mutex::new((0..sessions).map(|_| Seen::default()).collect()),
+            attempts: Mutex::default(),
+            wrong: Mutex::default(),
+        }
+    }
+
+    /// The first thing that was wrong.
+    pub fn wrong(&self) -> Option<String> {
+        self.wrong.lock().clone()
+    }
+
+    pub fn fail(&self, what: String) {
+        self.wrong.lock().get_or_insert(what);
+    }
+
+    /// Where the log ends now.
+    pub fn heads(&self) -> Vec<Position> {
+        self.partitioning.all().map(|p| self.log.head(p)).collect()
+    }
+
+    /// A client was told that its connection stands.
+    pub fn connected(&self, session: usize, connection: u64, filters: &[TopicFilter]) {
+        let heads = self.heads();
+        let seen = &mut self.sessions.lock()[session];
+        seen.connection = connection;
+        seen.latest.clear();
+        for filter in filters {
+            seen.owed.entry(filter.clone()).or_insert_with(|| heads.clone());
+            if !seen.ever_subscribed.contains(filter) {
+                seen.ever_subscribed.push(filter.clone());
+            }
+        }
+    }
+
+    /// A client subscribes: it may get these from now on.
+    pub fn subscribes(&self, session: usize, filter: &TopicFilter) {
+        let seen = &mut self.sessions.lock()[session];
+        if !seen.ever_subscribed.contains(filter) {
+            seen.ever_subscribed.push(filter.clone());
+        }
+    }
+
+    /// A subscription was granted when the log was there, and is stored: it is owed from there on.
+    pub fn subscribed(&self, session: usize, filter: &TopicFilter, heads: &[Position]) {
+        let seen = &mut self.sessions.lock()[session];
+        seen.owed.entry(filter.clone()).or_insert_with(|| heads.to_vec());
+    }
+
+    pub fn unsubscribed(&self, session: usize, filter: &TopicFilter) {
+        self.sessions.lock()[session].owed.remove(filter);
+    }
+
+    /// These acknowledgements are stored.
+    pub fn done(&self, session: usize, places: &[Place]) {
+        self.sessions.lock()[session].done.extend(places);
+    }
+
+    /// A client got something.
+    pub fn got(&self, session: usize, connection: u64, place: Place, uid: &str, prev: Option<Position>) {
+        let mut sessions = self.sessions.lock();
+        let seen = &mut sessions[session];
+        let wrong = |what: &str| {
+            Err(format!(
+                "session {session}: {uid} at {}:{} {what}",
+                place.0, place.1
+            ))
+        };
+        let result = self.log.at(place.0, place.1, |found| {
+            let Some(judged) = found.filter(|j| j.entry.uid == uid) else {
+                return wrong("is not what the log has there");
+            };
+            if judged.verdict != Verdict::Accepted {
+                return wrong("was not accepted, and is handed out");
+            }
+            if prev.is_some() && prev != judged.prev {
+                return wrong(&format!("follows {:?}, but says {prev:?}", judged.prev));
+            }
+            if !seen
+                .ever_subscribed
+                .iter()
+                .any(|f| f.matches(&judged.entry.topic))
+            {
+                return wrong("was not asked for");
+            }
+            if seen.connection != connection {
+                return wrong("comes on a connection that is over");
+            }
+            Ok(judged.entry.topic.clone())
+        });
+        let result = result.and_then(|topic| {
+            if let Some(last) = seen.latest.insert(topic.clone(), place)
+                && last >= place
+            {
+                return wrong(&format!("comes after {}", last.1));
+            }
+            if seen.done.contains(&place) {
+                return wrong("comes again though it was acknowledged and that was stored");
+            }
+            match self.missing(seen, place.0, Some((&topic, place.1))) {
+                Some((at, missing)) => wrong(&format!("comes before {missing} at {at}")),
+                None => Ok(topic),
+            }
+        });
+        seen.ever.insert(place);
+        drop(sessions);
+        if let Err(what) = result {
+            self.fail(what);
+        }
+    }
+
+    /// The first entry that is owed and was not seen; of one topic and before a position, or of all.
+    fn missing(
+        &self,
+        seen: &Seen,
+        p: PartitionId,
+        before: Option<(&str, Position)>,
+    ) -> Option<(Position, String)> {
+        let from = seen.owed.values().map(|heads| heads[usize::from(p.0)]).min()?;
+        self.log.after(p, from, |entries| {
+            let until = before.map_or(Position(u64::MAX), |(_, at)| at);
+            let accepted = entries.iter().take_while(|e| e.position < until);
+            let accepted = accepted.filter(|e| e.verdict == Verdict::Accepted);
+            let mut owed = accepted.filter(|e| {
+                before.is_none_or(|(topic, _)| e.entry.topic == topic)
+                    && !seen.ever.contains(&(p, e.position))
+                    && seen.owed.iter().any(|(filter, heads)| {
+                        e.position > heads[usize::from(p.0)] && filter.matches(&e.entry.topic)
+                    })
+            });
+            owed.next().map(|e| (e.position, e.entry.uid.clone()))
+        })
+    }
+
+    /// What is still owed to anybody.
+    pub fn owes(&self) -> Option<String> {
+        let sessions = self.sessions.lock();
+        sessions.iter().enumerate().find_map(|(i, seen)| {
+            let missing = self
+                .partitioning
+                .all()
+                .find_map(|p| Some((p, self.missing(seen, p, None)?)));
+            missing.map(|(p, (at, uid))| format!("session {i} misses {uid} at {p}:{at}"))
+        })
+    }
+
+    /// What became of an attempt to publish.
+    pub fn outcome(&self, partition: PartitionId, entry: &wire::Entry, outcome: Outcome) {
+        let attempt = Attempt {
+            partition,
+            sender: entry.sender.clone(),
+            uid: entry.uid.clone(),
+            digest: entry.digest,
+            deduplicated: entry.is_deduplicated(),
+            number: attempt_of(entry),
+        };
+        if let Err(what) = self.check_outcome(&attempt, &outcome) {
+            self.fail(what);
+        }
+        self.attempts.lock().push((attempt, outcome));
+    }
+
+    fn check_outcome(&self, a: &Attempt, outcome: &Outcome) -> Result<(), String> {
+        let first = self.log.first_of(a.partition, &a.sender, &a.uid);
+        let wrong = |what: &str| {
+            Err(format!(
+                "{} of {} was answered {outcome:?}: {what}",
+                a.uid, a.sender
+            ))
+        };
+        match outcome {
+            Outcome::Stored { position, duplicate } => {
+                let own = |e: Option<&Judged>| e.is_some_and(|e| attempt_of(&e.entry) == a.number);
+                let own = self.log.at(a.partition, *position, own);
+                if a.deduplicated && first != Some((*position, a.digest)) {
+                    return wrong(&format!("the log has {first:?}"));
+                }
+                if own == *duplicate {
+                    return wrong("whether it is a duplicate is told wrongly");
+                }
+            }
+            Outcome::Conflict if first.is_none_or(|(_, digest)| digest == a.digest) => {
+                return wrong("there is no conflict");
+            }
+            Outcome::Conflict | Outcome::Unavailable(_) | Outcome::Unknown => {}
+            Outcome::Forbidden | Outcome::Rejected | Outcome::TooLarge => return wrong("nothing says so"),
+        }
+        Ok(())
+    }
+
+    /// At the end: no attempt is in the log twice, and none that was told not to be stored is there.
+    pub fn check_attempts(&self) -> Result<(), String> {
+        let mut in_log: BTreeMap<u64, u64> = BTreeMap::new();
+        for p in self.partitioning.all() {
+            self.log.after(p, Position::START, |entries| {
+                for e in entries {
+                    *in_log.entry(attempt_of(&e.entry)).or_default() += 1;
+                }
+            });
+        }
+        if let Some((number, times)) = in_log.iter().find(|(_, times)| **times > 1) {
+            return Err(format!("attempt {number} is in the log {times} times"));
+        }
+        for (a, outcome) in self.attempts.lock().iter() {
+            let stored = in_log.contains_key(&a.number);
+            let must = matches!(outcome, Outcome::Stored { .. } | Outcome::Conflict);
+            let must_not = matches!(outcome, Outcome::Unavailable(_));
+            if must && !stored || must_not && stored {
+                return Err(format!(
+                    "attempt {} was answered {outcome:?}, in the log: {stored}",
+                    a.number
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,315 @@
+//! Persistence: applies the log when it gets to it, answers backlogs from what it has applied, and keeps sessions with
+//! their epochs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::{
+    EdgeId, Membership, MessageUid, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName,
+    UnixMillis, UserId,
+};
+use parking_lot::Mutex;
+use rpc::persistence::*;
+use rpc::{ErrorKind, RpcError};
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
+use wire::Verdict;
+
+use crate::chance::Chance;
+use crate::log::Log;
+use crate::process::Process;
+
+/// How long a backlog waits for the log to be applied.
+const WAIT: Duration = Duration::from_secs(3);
+
+#[derive(Default, Clone)]
+struct Stored {
+    epoch: u64,
+    state: Bytes,
+    present: bool,
+    edge: Option<EdgeId>,
+}
+
+/// What is stored.
+pub struct Store {
+    chance: Arc<Chance>,
+    log: Arc<Log>,
+    partitioning: Partitioning,
+    applied: Mutex<Vec<Position>>,
+    progress: Notify,
+    stalled_until: Mutex<Instant>,
+    sessions: Mutex<BTreeMap<String, Stored>>,
+}
+
+impl Store {
+    pub fn new(chance: Arc<Chance>, log: Arc<Log>, partitioning: Partitioning) -> Arc<Self> {
+        Arc::new(Self {
+            chance,
+            log,
+            partitioning,
+            applied: Mutex::new(vec![Position::START; usize::from(partitioning.count())]),
+            progress: Notify::new(),
+            stalled_until: Mutex::new(Instant::now()),
+            sessions: Mutex::default(),
+        })
+    }
+
+    /// Applies nothing for a while.
+    pub fn stall(&self, time: Duration) {
+        *self.stalled_until.lock() = Instant::now() + time;
+    }
+
+    /// Applies the log, some of it at a time. Never returns.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            let behind = |(p, at): (PartitionId, &Position)| self.log.head(p) > *at;
+            let any = self
+                .partitioning
+                .all()
+                .zip(self.applied.lock().iter())
+                .any(behind);
+            if !any {
+                self.log.grown().await;
+            }
+            sleep(Duration::from_millis(1 + self.chance.below(20)) + self.chance.delay()).await;
+            let stalled = *self.stalled_until.lock();
+            sleep_until(stalled).await;
+            for p in self.partitioning.all() {
+                let head = self.log.head(p);
+                if self.chance.below(4) > 0 {
+                    self.applied.lock()[usize::from(p.0)] = head;
+                }
+            }
+            self.progress.notify_waiters();
+        }
+    }
+
+    fn is_applied(&self, lanes: &[BacklogLane]) -> bool {
+        let applied = self.applied.lock();
+        lanes
+            .iter()
+            .all(|l| applied[usize::from(l.partition.0)] >= l.upto)
+    }
+
+    async fn applied(&self, lanes: &[BacklogLane]) {
+        while !self.is_applied(lanes) {
+            self.progress.notified().await;
+        }
+    }
+
+    fn page(&self, r: &BacklogRequest) -> BacklogPage {
+        let mut page = BacklogPage::default();
+        for lane in &r.lanes {
+            let wanted = |topic: &str, at: Position| {
+                r.filters.iter().any(|f| {
+                    let start = f.start.iter().find(|(p, _)| *p == lane.partition);
+                    f.filter.matches(topic) && start.is_none_or(|(_, start)| at > *start)
+                })
+            };
+            let mut covered = lane.upto;
+            self.log.after(lane.partition, lane.after, |entries| {
+                let accepted = entries.iter().filter(|e| e.verdict == Verdict::Accepted);
+                for e in accepted.take_while(|e| e.position <= lane.upto) {
+                    if !wanted(&e.entry.topic, e.position) {
+                        continue;
+                    }
+                    if page.entries.len() >= r.max_entries {
+                        covered = e.position.before();
+                        break;
+                    }
+                    page.entries.push(BacklogEntry {
+                        partition: lane.partition,
+                        position: e.position,
+                        prev: e.prev,
+                        entry: e.bytes.clone(),
+                    });
+                }
+            });
+            page.covered.push((lane.partition, covered));
+        }
+        page
+    }
+}
+
+/// A process that asks persistence.
+pub struct StoreRpc {
+    pub store: Arc<Store>,
+    pub process: Arc<Process>,
+}
+
+fn unavailable<T>(detail: &str) -> Result<T, RpcError> {
+    Err(RpcError::new(ErrorKind::Unavailable, detail))
+}
+
+fn name(key: &SessionKey) -> String {
+    format!("{}/{}/{}", key.org, key.user, key.client)
+}
+
+impl StoreRpc {
+    async fn there(&self) -> Result<(), RpcError> {
+        self.process.pass().await;
+        let chance = &self.store.chance;
+        chance.pause().await;
+        self.process.pass().await;
+        if self.process.is_cut() || chance.happens(chance.faults().failed) {
+            sleep(Duration::from_millis(500)).await;
+            self.process.pass().await;
+            return unavailable("not to be reached");
+        }
+        Ok(())
+    }
+
+    async fn back<T>(&self, answer: T) -> Result<T, RpcError> {
+        let chance = &self.store.chance;
+        chance.pause().await;
+        self.process.pass().await;
+        if self.process.is_cut() || chance.happens(chance.faults().failed / 2) {
+            sleep(Duration::from_millis(500)).await;
+            self.process.pass().await;
+            return unavailable("the answer is lost");
+        }
+        Ok(answer)
+    }
+
+    fn found(&self, first: Option<(Position, u64)>, topic: &TopicName, sender: &UserId) -> Option<Found> {
+        let (position, digest) = first?;
+        Some(Found {
+            position,
+            topic: topic.clone(),
+            sender: sender.clone(),
+            author: sender.clone(),
+            digest,
+            accepted_at: UnixMillis(0),
+        })
+    }
+}
+
+#[async_trait]
+impl Persistence for StoreRpc {
+    async fn open_session(&self, open: OpenSession) -> Result<OpenedSession, RpcError> {
+        self.there().await?;
+        let opened = {
+            let mut sessions = self.store.sessions.lock();
+            let session = sessions.entry(name(&open.key)).or_default();
+            session.epoch += 1;
+            OpenedSession {
+                epoch: session.epoch,
+                present: session.present,
+                state: session.state.clone(),
+                previous_edge: session.edge.replace(open.edge),
+            }
+        };
+        let edge = self.process.number;
+        self.store
+            .chance
+            .note("open", [edge, opened.epoch, u64::from(opened.present), 0]);
+        self.back(opened).await
+    }
+
+    async fn save_sessions(&self, saves: Vec<SaveSession>) -> Result<Vec<bool>, RpcError> {
+        self.there().await?;
+        let mut kept = Vec::new();
+        for save in saves {
+            let mut sessions = self.store.sessions.lock();
+            let session = sessions
+                .get_mut(&name(&save.key))
+                .filter(|s| s.epoch == save.epoch);
+            kept.push(session.is_some());
+            if let Some(session) = session {
+                (session.state, session.present) = (save.state, true);
+            }
+        }
+        self.store
+            .chance
+            .note("save", [self.process.number, kept.len() as u64, 0, 0]);
+        self.back(kept).await
+    }
+
+    async fn close_session(&self, close: CloseSession) -> Result<(), RpcError> {
+        self.there().await?;
+        {
+            let mut sessions = self.store.sessions.lock();
+            let session = sessions
+                .get_mut(&name(&close.key))
+                .filter(|s| s.epoch == close.epoch);
+            if let Some(session) = session {
+                (session.state, session.present, session.edge) = (close.state, true, None);
+            }
+        }
+        self.back(()).await
+    }
+
+    async fn backlog(&self, request: BacklogRequest) -> Result<BacklogPage, RpcError> {
+        self.there().await?;
+        if timeout(WAIT, self.store.applied(&request.lanes)).await.is_err() {
+            self.process.pass().await;
+            return unavailable("the log is not applied so far");
+        }
+        let page = self.store.page(&request);
+        self.back(page).await
+    }
+
+    async fn find_sent(
+        &self,
+        org: &OrgId,
+        keys: Vec<(UserId, MessageUid)>,
+    ) -> Result<Vec<Option<Found>>, RpcError> {
+        self.process.pass().await;
+        let find = |(sender, uid): &(UserId, MessageUid)| {
+            let topic = TopicName::trusted(crate::world::topic_of(uid));
+            let partition = self.store.partitioning.of(org, &topic);
+            self.found(self.store.log.first_of(partition, sender, uid), &topic, sender)
+        };
+        Ok(keys.iter().map(find).collect())
+    }
+
+    async fn find_in_topic(
+        &self,
+        _: &OrgId,
+        _: &TopicName,
+        uids: Vec<MessageUid>,
+    ) -> Result<Vec<Option<Found>>, RpcError> {
+        Ok(uids.iter().map(|_| None).collect())
+    }
+
+    async fn retained(
+        &self,
+        _: &OrgId,
+        _: &TopicFilter,
+        _: Vec<BacklogLane>,
+    ) -> Result<Vec<Retained>, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn last_before(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Option<Position>, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn history(&self, _: HistoryRequest) -> Result<HistoryPage, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn membership(&self, _: &OrgId, _: &TopicName) -> Result<Membership, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn member_topics(&self, _: &OrgId, _: Vec<UserId>) -> Result<Vec<MemberTopic>, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn desk(&self, _: &OrgId, _: &UserId) -> Result<Desk, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn open_thread(&self, _: OpenThread) -> Result<OpenedThread, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn announced(&self, _: &OrgId, _: &TopicName, _: Vec<UserId>) -> Result<(), RpcError> {
+        unavailable("not modelled")
+    }
+    async fn threads(&self, _: ThreadsRequest) -> Result<ThreadPage, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn visitor(&self, _: &OrgId, _: UserCard) -> Result<UserCard, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn explain(&self, _: ExplainRequest) -> Result<Vec<Explained>, RpcError> {
+        unavailable("not modelled")
+    }
+}
