@@ -28,6 +28,8 @@ pub struct Standing {
     began: Instant,
     /// Milliseconds after `began` up to which the lease is held for certain; 0 = it is not.
     until: AtomicU64,
+    /// Grows each time the lease is held again after it was not.
+    term: AtomicU64,
     joined: watch::Sender<bool>,
     check: Check,
 }
@@ -37,6 +39,7 @@ impl Standing {
         Self {
             began: Instant::now(),
             until: AtomicU64::new(0),
+            term: AtomicU64::new(0),
             joined: watch::Sender::new(false),
             check,
         }
@@ -45,6 +48,12 @@ impl Standing {
     /// Whether the lease is held for certain at this moment.
     pub fn is_good(&self) -> bool {
         self.began.elapsed().as_millis() < u128::from(self.until.load(Ordering::Acquire))
+    }
+
+    /// The time for which the lease has been held without a break. What was opened in an earlier one may be somebody else's by
+    /// now: nothing is handed out for it until the store says that it is still held here.
+    pub fn term(&self) -> u64 {
+        self.term.load(Ordering::Acquire)
     }
 
     /// Waits until the lease is held for the first time.
@@ -109,6 +118,10 @@ impl Keeper {
                 let same = self.held.as_ref().is_none_or(|held| held.epoch == lease.epoch);
                 let returned = self.away_since.take().is_some() || !same || self.has_lapsed(asked);
                 self.held = Some(lease);
+                if returned {
+                    // Before it is held again, so that nobody takes the new term for his own.
+                    self.core.standing.term.fetch_add(1, Ordering::AcqRel);
+                }
                 self.core.standing.extend(asked, self.ttl);
                 if returned {
                     info!(edge = %self.core.id, "the edge holds its lease again");

@@ -298,6 +298,7 @@ async fn start_session(
         let detail = "this server is cut off from the rest; connect again";
         return Err(Refusal::new(ErrorKind::Unavailable, detail));
     }
+    let term = core.standing.term();
     let key = SessionKey {
         org: who.org.clone(),
         user: who.user.clone(),
@@ -401,6 +402,7 @@ async fn start_session(
         number,
         expiry,
         stored,
+        term,
         version: connect.version,
         keep_alive: connect.keep_alive,
         max_packet: connect

@@ -32,8 +32,10 @@ use crate::transport::{Turn, Wire};
 const HIGH_WATER: usize = 128 * 1024;
 /// How long after its expiry a token's connection ends at the latest, should the wall clock be set meanwhile.
 const EXPIRY_CHECK: Duration = Duration::from_secs(25);
-/// How long SUBACK waits for the session to be stored.
-const SUBSCRIPTIONS_STORED: Duration = Duration::from_secs(2);
+/// Between two questions whether a session is still held here.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long SUBACK, and what is handed out after the lease was lost, waits for the session to be stored.
+const STORED: Duration = Duration::from_secs(2);
 /// How often a connection looks whether it has memory to give back.
 const TIDY: Duration = Duration::from_secs(30);
 /// How long an ending connection waits to hear what became of QoS 2 messages, so that its session can tell a resend.
@@ -53,6 +55,8 @@ pub(crate) struct Start {
     pub expiry: u32,
     /// Whether persistence keeps the session: one that ends with its connection is kept for its will only.
     pub stored: bool,
+    /// The edge's term when the session was opened.
+    pub term: u64,
     pub version: Version,
     pub keep_alive: u16,
     pub max_packet: usize,
@@ -137,6 +141,10 @@ pub(crate) struct Connection {
     number: u64,
     expiry: u32,
     stored: bool,
+    /// The edge's term in which the session was last known to be held here.
+    term: u64,
+    /// Not asked again before: the store did not say whether the session is held here.
+    ask_again: Instant,
     keep_alive: Duration,
     last_read: Instant,
     /// Who waits for the session's state to be stored.
@@ -186,6 +194,8 @@ impl Connection {
             number: start.number,
             expiry: start.expiry,
             stored: start.stored,
+            term: start.term,
+            ask_again: Instant::now(),
             keep_alive: Duration::from_millis(u64::from(start.keep_alive) * 1500),
             last_read: Instant::now(),
             handover: Vec::new(),
@@ -420,7 +430,6 @@ impl Connection {
             Left::Mail(Mail::AccessChanged(org, topic)) => {
                 Box::pin(self.consumer.access_changed(&org, &topic)).await;
             }
-            Left::Mail(Mail::Verify) if self.stored => self.save(),
             Left::Mail(Mail::Leave) => {
                 let detail = "this server is cut off from the rest; connect again";
                 return Err(End::ours("server-draining", ReasonCode::ServerBusy, detail));
@@ -435,7 +444,7 @@ impl Connection {
         loop {
             let mut write = std::mem::take(&mut self.write);
             // Another edge may hold the session by now; what is handed out waits until this one knows.
-            if self.edge.core.standing.is_good() {
+            if self.is_ours().await? {
                 self.consumer.outputs(&mut write);
             }
             let any = !write.is_empty();
@@ -462,6 +471,33 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether the session is known to be held here: the edge holds its lease, and has without a break since the store said
+    /// so. Otherwise the store is asked, by storing the state.
+    async fn is_ours(&mut self) -> Result<bool, End> {
+        let core = self.edge.core.clone();
+        let (term, now) = (core.standing.term(), Instant::now());
+        if !core.standing.is_good() {
+            return Ok(false);
+        }
+        if self.term == term || !self.stored {
+            return Ok(true);
+        }
+        if now < self.ask_again {
+            return Ok(false);
+        }
+        match self.store_now().await {
+            Some(true) => {
+                self.term = term;
+                Ok(core.standing.is_good())
+            }
+            Some(false) => Err(End::TakenOver),
+            None => {
+                self.ask_again = Instant::now() + ASK_AGAIN;
+                Ok(false)
+            }
+        }
+    }
+
     /// The next time that something is due by the clock.
     fn rearm(&self, timer: std::pin::Pin<&mut tokio::time::Sleep>) {
         let now = Instant::now();
@@ -475,6 +511,9 @@ impl Connection {
         }
         if self.is_dirty() {
             due = due.min(now + self.edge.core.saver.interval());
+        }
+        if self.stored && self.term != self.edge.core.standing.term() {
+            due = due.min(self.ask_again.max(now + Duration::from_millis(1)));
         }
         if self.consumer.has_delivered() {
             due = due.min(now + self.edge.core.config.delivered_interval.get());
@@ -536,9 +575,13 @@ impl Connection {
     /// What a kept session subscribes to is stored before SUBACK says that it does: no crash of this edge takes it back.
     /// When the store is away the session goes on, and is stored when it is back.
     pub async fn keep_subscriptions(&mut self) {
-        if self.expiry == 0 {
-            return;
+        if self.expiry > 0 && self.store_now().await != Some(true) {
+            self.save();
         }
+    }
+
+    /// Stores the session's state: whether the session is held here. `None` when the store does not say.
+    async fn store_now(&mut self) -> Option<bool> {
         let (core, revision) = (self.edge.core.clone(), self.consumer.session.revision());
         core.saver.forget(&self.key).await;
         let save = SaveSession {
@@ -547,10 +590,12 @@ impl Connection {
             state: self.state(),
         };
         let saving = core.persistence.save_sessions(vec![save]);
-        match tokio::time::timeout(SUBSCRIPTIONS_STORED, saving).await {
-            Ok(Ok(kept)) if kept == [true] => self.saved_revision = revision,
-            _ => self.save(),
+        let kept = tokio::time::timeout(STORED, saving).await.ok()?.ok()?;
+        let is_kept = kept == [true];
+        if is_kept {
+            self.saved_revision = revision;
         }
+        Some(is_kept)
     }
 
     /// What is stored of the session: nothing of one that ends with its connection.
