@@ -99,7 +99,7 @@ async fn x35_one_replica_of_each_role_is_badly_configured() {
         assert_ne!(replica.readiness().await, Some(200), "{role} is not ready");
         replica.set_env(name, &common(&trial, name));
         if waits {
-            replica.terminate().await;
+            replica.kill().await;
         }
         replica.start().await;
     }

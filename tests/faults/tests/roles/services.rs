@@ -87,6 +87,10 @@ async fn x4_persistence_is_away() {
 
     trial.restart().await;
     let caught_up = async || {
+        let reply = messages(server, &token, &topic, "after=0&limit=10").await;
+        if reply.status != 200 {
+            return None;
+        }
         let log = history(server, &token, &topic).await;
         let said: Vec<_> = log.iter().map(|message| field(message, "content")).collect();
         (said == ["before", "asked", "answered", "still there?"]).then_some(())
