@@ -85,7 +85,7 @@ async fn serve(config: Config, store: Arc<dyn Store>, journal: Arc<EmbeddedJourn
             presence: Arc::new(EmbeddedPresence::new()),
         },
         partitioning: Partitioning::new(process.config.journal.partitions),
-        holder: format!("all-{}", std::process::id()),
+        holder: format!("all-{}", uuid::Uuid::now_v7().simple()),
     };
     let identity = Identity::start(&process)?;
     let persistence = parts.start_persistence(store.clone(), true).await?;

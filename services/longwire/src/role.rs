@@ -16,7 +16,7 @@ use rpc::grpc::{Metrics as Calls, Services};
 use rpc::persistence::Persistence;
 use rpc::receipts::Receipts;
 use runtime::lifecycle::OnError;
-use store::{PostgresStore, Store, StoreError};
+use store::{PostgresStore, Store};
 use tracing::warn;
 
 use crate::cli::Role;
