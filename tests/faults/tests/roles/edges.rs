@@ -20,7 +20,7 @@ const RESUMED: Duration = Duration::from_secs(3);
 /// under its packet id, QoS 2 goes on where it was in both directions, what was acknowledged (and saved, a second) does not
 /// come again. Budget: 3 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn x1_mqtt_edge_dies() {
+async fn quick_x1_mqtt_edge_dies() {
     let mut trial = Trial::start(small(), plan()).await;
     let [dying, other] = edges(&trial);
     let mut reader = connect(dying, persistent("reader")).await;

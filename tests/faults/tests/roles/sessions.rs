@@ -18,7 +18,7 @@ const TAKEN_OVER: Duration = Duration::from_secs(1);
 /// X32, one client id on two edges, each coming back at once whenever it is pushed out. One holds the session per generation
 /// and the other is told so (0x8E) within 1 s; no will is sent; every message reaches one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn x32_one_client_id_on_two_edges() {
+async fn quick_x32_one_client_id_on_two_edges() {
     let mut trial = Trial::start(small(), plan()).await;
     let homes = edges(&trial);
     let twin = || with_will("twin", "x32/wills", 30);
