@@ -22,7 +22,7 @@ test: ## install what the tests need, then run every test
 	$(CARGO) build -p longwire
 	$(CARGO) test --workspace --doc --quiet
 	tests/with-servers.sh $(CARGO) nextest run --workspace
-	LONGWIRE_TEST_SHAPE=cluster tests/with-servers.sh $(CARGO) nextest run -p e2e
+	LONGWIRE_TEST_SHAPE=cluster tests/with-servers.sh $(CARGO) nextest run -p e2e -E 'not binary(cluster)'
 
 test-faults: ## break everything that can break, one after the other, under load (an hour)
 	tests/install.sh
