@@ -35,6 +35,9 @@ need python3 python3
 need setpriv util-linux
 need redis-server redis-server
 need haproxy haproxy
+need openssl openssl
+# Other wall clocks for some processes; a library, so there is no command to look for.
+compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' > /dev/null || need faketime faketime
 # Debian keeps its programs off the path.
 if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' > /dev/null; then
   need postgres postgresql

@@ -102,8 +102,9 @@ async fn serve(config: Config, store: Arc<dyn Store>, journal: Arc<EmbeddedJourn
         rpc: None,
         ops: process.ops,
     };
+    process.started();
     bound.announce("all", &process.config);
-    let code = process.run().await;
+    let code = process.stopped().await?;
     tokio::task::spawn_blocking(move || journal.close()).await?;
     Ok(code)
 }

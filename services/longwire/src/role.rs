@@ -39,21 +39,28 @@ pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<ExitCode> {
 
 async fn serve(role: Role, config: Config) -> anyhow::Result<u8> {
     let process = Process::begin(config).await?;
-    // Told to stop while the servers are still waited for: there is nothing to hand back.
     let stop = process.tasks.stop().clone();
-    let seams = tokio::select! {
-        () = stop.soft().cancelled() => return Ok(process.run().await),
-        seams = connect(&process) => seams?,
-    };
+    tokio::select! {
+        // Told to stop while the servers are still waited for: there is nothing to hand back.
+        () = stop.soft().cancelled() => {}
+        started = begin(role, &process) => started?,
+    }
+    process.stopped().await
+}
+
+/// Starts the role when everything that it needs is there.
+async fn begin(role: Role, process: &Process) -> anyhow::Result<()> {
+    let seams = connect(process).await?;
     let parts = Parts {
-        process: &process,
+        process,
         seams,
         partitioning: Partitioning::new(process.config.journal.partitions),
         holder: format!("{}-{}", role.name(), uuid::Uuid::now_v7().simple()),
     };
     let bound = start(role, &parts).await?;
+    process.started();
     bound.announce(role.name(), &process.config);
-    Ok(process.run().await)
+    Ok(())
 }
 
 /// Connects to what the roles share. Servers that are not there yet are waited for: a cluster comes up in any order.

@@ -22,7 +22,7 @@ use runtime::metrics::Metrics;
 use runtime::ops::OpsServer;
 use store::Store;
 use tokio::net::TcpListener;
-use tracing::info;
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
 
@@ -40,9 +40,10 @@ pub(crate) struct Process {
     pub health: Health,
     pub metrics: Metrics,
     pub clock: Clock,
-    pub shutdown: Shutdown,
     pub tasks: Tasks,
     pub ops: SocketAddr,
+    /// Obeys signals from the beginning, also while servers are still waited for.
+    stopped: JoinHandle<u8>,
 }
 
 impl Process {
@@ -58,27 +59,28 @@ impl Process {
         let ops_addr = ops.local_addr()?;
         let stop = tasks.stop().clone();
         tasks.spawn_last("ops", OnError::Log, async move { ops.run(stop).await });
+        // A role may have nothing but tasks that end last, and they wait for the others.
+        let soft = tasks.stop().soft().clone();
+        tasks.spawn("process", OnError::Log, async move { soft.cancelled().await });
         Ok(Self {
             config,
             health,
             metrics,
             clock: Clock::system(),
-            shutdown,
             tasks,
             ops: ops_addr,
+            stopped: tokio::spawn(shutdown.run()),
         })
     }
 
-    /// Serves until told to stop; the exit code.
-    pub async fn run(self) -> u8 {
+    /// Everything is there.
+    pub fn started(&self) {
         self.health.set_started();
-        // A role may have nothing but tasks that end last, and they wait for the others.
-        let soft = self.tasks.stop().soft().clone();
-        self.tasks
-            .spawn("process", OnError::Log, async move { soft.cancelled().await });
-        let code = self.shutdown.run().await;
-        info!(code, "stopped");
-        code
+    }
+
+    /// Waits until it has been told to stop and has stopped; the exit code.
+    pub async fn stopped(self) -> anyhow::Result<u8> {
+        self.stopped.await.context("stopping")
     }
 }
 

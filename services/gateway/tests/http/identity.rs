@@ -150,7 +150,9 @@ async fn presence_is_asked_by_uid_alias_or_desk_within_the_organisation() {
         );
     }
     let visitor = w.visitor("v1");
-    let seen = w.get("/api/v1/connection/presence/df_ag_uid", Some(&visitor)).await;
+    let seen = w
+        .get("/api/v1/connection/presence/df_ag_uid", Some(&visitor))
+        .await;
     assert_eq!(
         seen.data(),
         json!({"online": true, "activeCount": 1}),

@@ -21,7 +21,9 @@ async fn x18_a_line_goes_dead() {
     let line = Proxy::start(here, 18).await;
     let options = |name: &str| {
         let topic = format!("dead/{name}");
-        Options::v5(name).keep_alive(2).will(&topic, name, QoS::AtLeastOnce, false)
+        Options::v5(name)
+            .keep_alive(2)
+            .will(&topic, name, QoS::AtLeastOnce, false)
     };
     let _silent = Mqtt::connect_to(line.address(), options("silent")).await.unwrap();
     line.stall(Way::ToServer);
@@ -37,7 +39,11 @@ async fn x18_a_line_goes_dead() {
     line.stall(Way::ToClient);
     let moved = Instant::now();
     let again = Mqtt::connect_to(there, moving()).await.unwrap();
-    within_budget("taken over from a dead line", moved.elapsed(), Duration::from_secs(2));
+    within_budget(
+        "taken over from a dead line",
+        moved.elapsed(),
+        Duration::from_secs(2),
+    );
     assert!(again.connack.session_present);
     again.disconnect().await;
     trial.verdict("X18", Duration::from_secs(3)).await;
@@ -80,16 +86,23 @@ async fn quick_x33_an_acknowledgement_is_lost() {
         (found.len() == 1).then(|| e2e::position(&found[0]))
     })
     .await;
-    let mut client = Mqtt::connect_to(there, agent_options_v5(&token, "x33")).await.unwrap();
+    let mut client = Mqtt::connect_to(there, agent_options_v5(&token, "x33"))
+        .await
+        .unwrap();
     let packet = publish(&mut client, true);
     client.send(&packet).await;
-    let Packet::Publish(Publish { packet_id: Some(id), .. }) = packet else {
+    let Packet::Publish(Publish {
+        packet_id: Some(id), ..
+    }) = packet
+    else {
         unreachable!("made above")
     };
     let ack = client.acknowledged(id).await;
     let said = ack.properties.as_ref().and_then(|p| {
         let mut pairs = p.user_properties.iter();
-        pairs.find(|(name, _)| name.as_str() == "position").map(|(_, v)| v.to_string())
+        pairs
+            .find(|(name, _)| name.as_str() == "position")
+            .map(|(_, v)| v.to_string())
     });
     assert_eq!(said, Some(stored.to_string()), "the position of the first");
     assert_eq!(history(trial.server(), &token, &topic).await.len(), 1);

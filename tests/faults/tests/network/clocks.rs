@@ -18,7 +18,14 @@ async fn x29_clocks_jump() {
     jump("+0");
     let path = clock.path().to_str().unwrap();
     let mut builder = small();
-    for role in ["mqtt-edge", "stomp-edge", "gateway", "routing", "persistence", "receipts"] {
+    for role in [
+        "mqtt-edge",
+        "stomp-edge",
+        "gateway",
+        "routing",
+        "persistence",
+        "receipts",
+    ] {
         for (name, value) in [
             ("LD_PRELOAD", LIBRARY),
             ("FAKETIME_TIMESTAMP_FILE", path),

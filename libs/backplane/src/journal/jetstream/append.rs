@@ -17,8 +17,9 @@ use crate::journal::{FrameId, JournalError};
 use crate::nats::api::{ApiError, code};
 use crate::nats::backoff;
 
-/// What the server takes beside the frame: its id and the header's own bytes.
-const OVERHEAD: usize = 512;
+/// What the server takes beside the frame (its id and the header's own bytes), and what routing puts around an entry on its way
+/// over the bus: an entry that the log takes can be sent on.
+const OVERHEAD: usize = 8 * 1024;
 /// How long one attempt waits. What is sent to a leader that hangs or has just died is lost, and found by the next attempt; one that
 /// was only slow is found as a duplicate.
 const ATTEMPT: Duration = Duration::from_millis(2500);
