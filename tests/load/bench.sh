@@ -8,9 +8,14 @@
 #   BENCH_PEERS=      peers to measure (default "mosquitto rumqttd"; empty for none). mosquitto is measured if it is
 #                     installed, rumqttd is built from its crate
 #   BENCH_ONLY_PEERS=1  leave Longwire out
+#   BENCH_SHAPE=cluster  only the cluster; "one" only one process and the peers; default both, the cluster where its servers
+#                     are installed (tests/install.sh; curl, jq and psql as well)
+#   BENCH_SCALE="1 2 4"  replicas of every role of the cluster, one run each (default 2)
+#   BENCH_BUILD=      measure what is built already
 #   BENCH_OUT=FILE    where the JSON lines go (default: the work folder, gone afterwards; they are printed as well)
 #
-# Ends with 0 when no server lost or reordered anything; a peer's loss is a result, not a failure.
+# Ends with 0 when no server lost or reordered anything, and a frame of chat in the cluster carried more than 20 messages;
+# a peer's loss is a result, not a failure.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -45,9 +50,12 @@ options=()
 [ -z "${BENCH_QUICK:-}" ] || options+=(--quick)
 [ -z "${BENCH_SECONDS:-}" ] || options+=(--seconds "$BENCH_SECONDS")
 
+shape=${BENCH_SHAPE:-all}
+[ -z "${BENCH_ONLY_PEERS:-}" ] || shape=one
 packages=(-p load)
 [ -n "${BENCH_ONLY_PEERS:-}" ] || packages+=(-p longwire)
-cargo build --profile "$profile" "${packages[@]}"
+[ "$shape" = one ] || packages+=(-p testkit)
+[ -z "${BENCH_BUILD-yes}" ] || cargo build --profile "$profile" "${packages[@]}" --bins
 load=$binaries/longwire-load
 : >"$out"
 
@@ -88,6 +96,7 @@ is_ready() { grep -q '"mqtt"' "$work/ready"; }
 
 measure_longwire() {
   rm -rf "$work/data"
+  : >"$work/ready"
   LONGWIRE_READY_JSON=1 LONGWIRE_MQTT__TCP_LISTEN=127.0.0.1:0 LONGWIRE_MQTT__WS_LISTEN=127.0.0.1:0 \
     LONGWIRE_HTTP__LISTEN=127.0.0.1:0 LONGWIRE_OPS__LISTEN=127.0.0.1:0 \
     "$binaries/longwire" all --data "$work/data" >"$work/ready" 2>"$work/log" &
@@ -98,6 +107,60 @@ measure_longwire() {
     --secret-file "$work/data/auth.secret" || status=$?
   end_server
   return "$status"
+}
+
+# counters WAIT: prints what the frames of the log and the transactions of the database add up to. PostgreSQL tells what an
+# idle session did only after ten seconds: WAIT for it.
+counters() {
+  local streams='[.account_details[].stream_detail[] | select(.name | test("^longwire_log")) | .state.last_seq] | add'
+  local transactions="select sum(xact_commit + xact_rollback) from pg_stat_database where datname = current_database()"
+  sleep "$1"
+  echo "frames $(curl -fsS "$(jq -r '.nats_monitor[0]' "$work/ready")/jsz?accounts=true&streams=true" | jq "$streams")"
+  echo "transactions $(psql -XqAt -d "$(jq -r .database "$work/ready")" -c "$transactions")"
+}
+
+# measure_cluster REPLICAS: three nats-servers, Redis, PostgreSQL, so many of every role, HAProxy.
+measure_cluster() {
+  local replicas=$1 status=0 short=${BENCH_QUICK:+2}
+  local seconds=${BENCH_SECONDS:-${short:-10}}
+  : >"$work/ready"
+  LONGWIRE_READY_JSON=1 LONGWIRE_CLUSTER_REPLICAS=$replicas LONGWIRE_BIN=$(realpath "$binaries/longwire") \
+    "$binaries/cluster" >"$work/ready" 2>"$work/log" &
+  pid=$!
+  await "$work/log" 120 is_ready
+  local common=(--json --label "cluster ×$replicas" --seconds "$seconds" --url "mqtt://$(field mqtt)"
+    --secret-file "$(field secret)")
+  mapfile -t -O "${#common[@]}" common < <(jq -r '.pids.longwire[] | "--server-pid", .' "$work/ready")
+  mapfile -t -O "${#common[@]}" common < <(jq -r '.pids | ["nats", "postgres", "redis", "haproxy"][] as $name
+    | .[$name][] | "--apart", "\($name)=\(.)"' "$work/ready")
+  local count settled
+  count="$(declare -f counters); work='$work'; counters 0"
+  settled="$(declare -f counters); work='$work'; counters 11"
+
+  scenario() {
+    echo "bench: cluster ×$replicas: $1" >&2
+    "$load" "$@" "${common[@]}" >>"$out" || status=$?
+  }
+  scenario pairs-max --payload chat --pairs 50 --window 16 --counters "$count"
+  scenario pairs-max --pairs 50 --window 16 --counters "$count"
+  scenario pairs-rate --rate 2000
+  scenario reconnect --clients 2000 --counters "$settled"
+  end_server
+  return "$status"
+}
+
+# Whether the cluster can be started here.
+has_cluster() {
+  local program
+  for program in haproxy redis-server psql curl jq; do
+    command -v "$program" >/dev/null || { echo "bench: no $program here, the cluster is left out" >&2; return 1; }
+  done
+}
+
+# Durable chat must not pay for the log per message: fewer than 50 frames for 1,000.
+frames_are_shared() {
+  jq -se 'map(select(.scenario | test("^pairs-max .*chat")) | .figures.frames_per_1000 // 0) | all(. < 50)' \
+    "$out" >/dev/null || { echo "bench: a frame of chat carried 20 messages or fewer" >&2; return 1; }
 }
 
 measure_mosquitto() {
@@ -146,13 +209,19 @@ has() {
 
 PATH=$PATH:/usr/sbin
 status=0
+[ "$shape" != cluster ] || peers=
 for run in $(seq "$runs"); do
   echo "bench: run $run of $runs" >&2
-  [ -n "${BENCH_ONLY_PEERS:-}" ] || measure_longwire || status=$?
+  [ -n "${BENCH_ONLY_PEERS:-}" ] || [ "$shape" = cluster ] || measure_longwire || status=$?
   for peer in $peers; do
     has "$peer" || { echo "bench: no $peer here, left out" >&2; continue; }
     "measure_$peer"
   done
+  [ "$shape" != one ] && has_cluster || continue
+  for replicas in ${BENCH_SCALE:-2}; do
+    measure_cluster "$replicas" || status=$?
+  done
+  frames_are_shared || status=1
 done
 
 "$load" report "$out"

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::process::Apart;
 use crate::scenario::{connect, fanout, offline, pairs, stomp};
 
 /// Measures an MQTT broker, Longwire or another, and checks that it loses and reorders nothing.
@@ -38,6 +39,13 @@ pub(crate) struct Common {
     /// A process of the server, for its CPU time and memory; may be given again.
     #[arg(long, global = true)]
     pub(crate) server_pid: Vec<u32>,
+    /// A process the server stands on, NAME=PID, whose CPU time is told apart, its children's with it; may be given
+    /// again, also with the same name.
+    #[arg(long, global = true, value_name = "NAME=PID")]
+    pub(crate) apart: Vec<Apart>,
+    /// A shell command that prints counters, `name value` a line: by how much they grow is told for 1,000 messages.
+    #[arg(long, global = true, value_name = "COMMAND")]
+    pub(crate) counters: Option<String>,
     /// What to call the server in the results.
     #[arg(long, global = true, default_value = "server")]
     pub(crate) label: String,
@@ -71,6 +79,8 @@ pub(crate) enum Command {
     Idle(connect::Idle),
     /// Connects a second.
     ConnectStorm(connect::Storm),
+    /// Persistent sessions whose connections broke come back, all at once.
+    Reconnect(connect::Reconnect),
     /// Many sessions that are away: storing, then draining.
     Offline(offline::Offline),
     /// One session that is away: storing, then draining.

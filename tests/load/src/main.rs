@@ -71,6 +71,7 @@ async fn dispatch(cli: &Cli) -> Result<Vec<Outcome>> {
         }
         Command::Fanout(options) => fanout::measure(&bench, &mqtt, options).await?,
         Command::ConnectStorm(options) => connect::storm(&bench, &mqtt, options).await?,
+        Command::Reconnect(options) => connect::reconnect(&bench, &mqtt, options).await?,
         Command::Offline(options) => offline::many(&bench, &mqtt, options).await?,
         Command::DrainOne(options) => offline::one(&bench, &mqtt, options).await?,
         Command::StompMqtt(options) => {
@@ -105,7 +106,11 @@ fn bench(common: &Common) -> Result<Bench> {
     Ok(Bench {
         run_id: format!("{:x}", token::epoch().as_millis()),
         label: common.label.clone(),
-        processes: process::Processes(common.server_pid.clone()),
+        processes: process::Processes {
+            server: common.server_pid.clone(),
+            apart: common.apart.clone(),
+            counters: common.counters.clone(),
+        },
         signer: signer.transpose()?,
         seconds: seconds(common)?.unwrap_or(Duration::from_secs(10)),
         patience: duration(common.patience)?,

@@ -56,7 +56,7 @@ pub(crate) struct Outcome {
     pub(crate) latency_ms: Option<Latency>,
     /// Resident memory of the server's processes afterwards.
     pub(crate) rss_kib: Option<u64>,
-    /// What only this scenario has.
+    /// What only this scenario has, and what was told apart or counted.
     pub(crate) figures: BTreeMap<String, f64>,
     /// Why it could not be measured.
     pub(crate) error: Option<String>,
@@ -67,6 +67,10 @@ impl Outcome {
     pub(crate) fn new(unit: &str, verdict: Verdict, reading: Reading) -> Self {
         let count = verdict.delivered.max(1) as f64;
         let cpu = reading.server.map(|cpu| cpu.as_secs_f64());
+        let apart = reading.apart.iter();
+        let apart = apart.map(|(name, cpu)| (format!("{name}_us_each"), cpu.as_secs_f64() * 1e6 / count));
+        let counters = reading.counters.iter();
+        let counters = counters.map(|(name, grown)| (format!("{name}_per_1000"), grown * 1e3 / count));
         Self {
             unit: unit.to_owned(),
             delivered: verdict.delivered,
@@ -78,6 +82,7 @@ impl Outcome {
             cpu_us_each: cpu.map(|cpu| cpu * 1e6 / count),
             cpu_s_per_1000: cpu.map(|cpu| cpu * 1e3 / count),
             generator_us_each: reading.own.as_secs_f64() * 1e6 / count,
+            figures: apart.chain(counters).collect(),
             ..Self::default()
         }
     }

@@ -1,6 +1,7 @@
 //! What all connections of one scenario share: the clock, the counts, and when to stop.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -157,15 +158,21 @@ pub(crate) fn add(counter: &Cell<u64>, count: u64) {
 pub(crate) struct Meter {
     processes: Processes,
     server: Option<Duration>,
+    apart: BTreeMap<String, Duration>,
+    counters: BTreeMap<String, f64>,
     own: Duration,
     began: Instant,
 }
 
 /// What a [`Meter`] read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reading {
     /// CPU time of the server's processes, if they are known.
     pub(crate) server: Option<Duration>,
+    /// CPU time of those it stands on, by name.
+    pub(crate) apart: BTreeMap<String, Duration>,
+    /// By how much the counters grew.
+    pub(crate) counters: BTreeMap<String, f64>,
     /// CPU time of the generator.
     pub(crate) own: Duration,
     pub(crate) elapsed: Duration,
@@ -176,19 +183,37 @@ impl Reading {
     pub(crate) fn then(self, next: Self) -> Self {
         Self {
             server: self.server.zip(next.server).map(|(one, other)| one + other),
+            apart: together(self.apart, next.apart, |one, other| one + other),
+            counters: together(self.counters, next.counters, |one, other| one + other),
             own: self.own + next.own,
             elapsed: self.elapsed + next.elapsed,
         }
     }
 }
 
+/// Two maps of the same keys as one.
+fn together<T: Default>(
+    one: BTreeMap<String, T>,
+    mut other: BTreeMap<String, T>,
+    join: impl Fn(T, T) -> T,
+) -> BTreeMap<String, T> {
+    let both = one.into_iter().map(|(name, value)| {
+        let joined = join(value, other.remove(&name).unwrap_or_default());
+        (name, joined)
+    });
+    both.collect()
+}
+
 impl Meter {
     /// Starts measuring.
     pub(crate) fn start(processes: &Processes) -> Result<Self> {
+        let (counters, apart) = (processes.counters()?, processes.cpu_apart()?);
         let (server, own) = (processes.cpu()?, process::own_cpu()?);
         Ok(Self {
             processes: processes.clone(),
             server,
+            apart,
+            counters,
             own,
             began: Instant::now(),
         })
@@ -202,9 +227,13 @@ impl Meter {
             .cpu()?
             .zip(self.server)
             .map(|(after, before)| after - before);
+        let own = process::own_cpu()? - self.own;
+        let (apart, counters) = (self.processes.cpu_apart()?, self.processes.counters()?);
         Ok(Reading {
             server,
-            own: process::own_cpu()? - self.own,
+            apart: together(apart, self.apart.clone(), Duration::saturating_sub),
+            counters: together(counters, self.counters.clone(), |after, before| after - before),
+            own,
             elapsed,
         })
     }

@@ -1,28 +1,76 @@
 //! A whole cluster on this machine, at the usual ports, until ctrl-C: `make cluster`.
+//!
+//! For programs: with `LONGWIRE_READY_JSON` it takes free ports and prints one line of JSON when it is ready, and with
+//! `LONGWIRE_CLUSTER_REPLICAS=n` it starts so many of every role.
 #![allow(clippy::print_stdout, reason = "it is a command")]
 
+use serde_json::json;
 use testkit::Endpoints;
-use testkit::cluster::{Cluster, Listener, ROLES};
+use testkit::cluster::{Builder, Cluster, Listener, ROLES};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    println!("starting three nats-servers, Redis, PostgreSQL, two of every role, and HAProxy …");
+    let for_a_program = std::env::var_os("LONGWIRE_READY_JSON").is_some();
+    let builder = builder(for_a_program)?;
+    if !for_a_program {
+        println!("starting three nats-servers, Redis, PostgreSQL, the roles, and HAProxy …");
+    }
     let cluster = tokio::select! {
-        cluster = Cluster::builder().at_usual_ports().start() => cluster,
+        cluster = builder.start() => cluster,
         // What has been started ends with this process.
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
-    introduce(&cluster);
+    match for_a_program {
+        true => println!("{}", describe(&cluster)),
+        false => introduce(&cluster),
+    }
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    println!("stopping");
+    if !for_a_program {
+        println!("stopping");
+    }
     cluster.terminate().await;
     Ok(())
+}
+
+fn builder(for_a_program: bool) -> std::io::Result<Builder> {
+    let builder = match std::env::var("LONGWIRE_CLUSTER_REPLICAS") {
+        Ok(count) => Cluster::builder().replicas(count.parse().map_err(std::io::Error::other)?),
+        Err(_) => Cluster::builder(),
+    };
+    Ok(match for_a_program {
+        true => builder,
+        false => builder.at_usual_ports(),
+    })
+}
+
+/// Addresses, and the process ids by what they are.
+fn describe(cluster: &Cluster) -> serde_json::Value {
+    let Endpoints { mqtt, ws, http, ops } = cluster.at();
+    let servers: Vec<_> = cluster.nats().iter().collect();
+    let secret = cluster.data().path().join("auth.secret");
+    let mut pids = json!({
+        "longwire": cluster.replicas().map(|replica| replica.pid()).collect::<Vec<_>>(),
+        "nats": servers.iter().map(|nats| nats.pid()).collect::<Vec<_>>(),
+        "postgres": [cluster.postgres().pid()],
+        "redis": [cluster.redis().pid()],
+        "haproxy": [cluster.balancer().pid()],
+    });
+    for role in ROLES {
+        pids[role] = cluster.role(role).iter().map(|replica| replica.pid()).collect();
+    }
+    json!({
+        "mqtt": mqtt, "ws": ws, "http": http, "ops": ops,
+        "secret": secret,
+        "database": cluster.database(),
+        "nats_monitor": servers.iter().map(|nats| nats.monitor_url()).collect::<Vec<_>>(),
+        "pids": pids,
+    })
 }
 
 fn introduce(cluster: &Cluster) {

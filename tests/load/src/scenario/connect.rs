@@ -17,6 +17,9 @@ use crate::report::Outcome;
 use crate::run::{Meter, Run, add, each};
 use crate::track::Verdict;
 
+/// How long clients are away before they come back.
+const AWAY: Duration = Duration::from_secs(3);
+
 /// What is varied while idle.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Idle {
@@ -165,4 +168,55 @@ async fn once(run: &Run, target: &Target, connect: &Connect, spread: usize) -> R
     run.record(run.now() - began);
     run.ack();
     client.disconnect().await
+}
+
+/// What is varied when all come back.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Reconnect {
+    /// Clients with a persistent session and one subscription each.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) clients: u64,
+}
+
+/// Breaks the connections of all sessions, then brings all back at the same moment.
+pub(crate) async fn reconnect(bench: &Bench, target: &Target, options: &Reconnect) -> Result<Outcome> {
+    let connects: Vec<_> = (0..options.clients as usize)
+        .map(|index| bench.connect("again", index, false))
+        .collect();
+    let opening = connects.iter().enumerate().map(|(index, connect)| {
+        let topic = bench.topic("again", index);
+        subscriber(target.clone(), connect.clone(), topic, 1, index)
+    });
+    drop(each(OPENING, opening).await?);
+    // The server has noticed and saved by then what there is to save.
+    sleep(AWAY).await;
+
+    let meter = Meter::start(&bench.processes)?;
+    let run = Run::start();
+    let jobs = connects.iter().enumerate().map(|(index, connect)| {
+        let (run, target, connect) = (Rc::clone(&run), target.clone(), connect.clone());
+        async move {
+            let began = run.now();
+            add(&run.sent, 1);
+            let client = Client::connect(&target, &connect, index).await?;
+            run.record(run.now() - began);
+            run.ack();
+            Ok(client)
+        }
+    });
+    let clients = each(connects.len(), jobs).await?;
+    let reading = meter.read_until_last(&run)?;
+    let kept = clients.iter().filter(|client| client.session_present).count() as u64;
+    each(OPENING, clients.into_iter().map(Client::disconnect)).await?;
+    forget(target, connects).await?;
+    let verdict = Verdict {
+        delivered: run.acked.get(),
+        lost: options.clients - kept,
+        ..Verdict::default()
+    };
+    bench.finish(
+        name("reconnect", target, &[]),
+        &run,
+        Outcome::new("connection", verdict, reading),
+    )
 }

@@ -135,10 +135,10 @@ async fn measure(bench: &Bench, target: &Target, load: Load<'_>) -> Result<Outco
             verdict += inbox.verdict(lane, load.messages);
         }
     }
-    let mut outcome = Outcome::new("message", verdict, storing.then(draining));
+    let mut outcome = Outcome::new("message", verdict, storing.clone().then(draining.clone()));
     let total = (load.lanes as u64 * load.messages) as f64;
-    put_phase(&mut outcome, "puback", storing, total);
-    put_phase(&mut outcome, "drain", draining, total);
+    put_phase(&mut outcome, "puback", &storing, total);
+    put_phase(&mut outcome, "drain", &draining, total);
     outcome
         .figures
         .extend(rss.map(|kib| ("stored_rss_MiB".to_owned(), kib as f64 / 1024.0)));
@@ -156,7 +156,7 @@ async fn measure(bench: &Bench, target: &Target, load: Load<'_>) -> Result<Outco
     })
 }
 
-fn put_phase(outcome: &mut Outcome, phase: &str, reading: Reading, total: f64) {
+fn put_phase(outcome: &mut Outcome, phase: &str, reading: &Reading, total: f64) {
     let seconds = reading.elapsed.as_secs_f64();
     let cpu = reading
         .server

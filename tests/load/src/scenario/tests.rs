@@ -18,7 +18,10 @@ fn bench(mistake: Mistake) -> Bench {
     Bench {
         run_id: "test".into(),
         label: "peer".into(),
-        processes: Processes(vec![std::process::id()]),
+        processes: Processes {
+            server: vec![std::process::id()],
+            ..Processes::default()
+        },
         signer: Some(Signer::for_tests()),
         seconds: Duration::from_millis(100),
         patience: Duration::from_secs(if sound { 15 } else { 1 }),
