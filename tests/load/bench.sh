@@ -217,7 +217,8 @@ for run in $(seq "$runs"); do
     has "$peer" || { echo "bench: no $peer here, left out" >&2; continue; }
     "measure_$peer"
   done
-  [ "$shape" != one ] && has_cluster || continue
+  [ "$shape" != one ] || continue
+  has_cluster || { [ "$shape" = all ] && continue || exit 1; }
   for replicas in ${BENCH_SCALE:-2}; do
     measure_cluster "$replicas" || status=$?
   done
