@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 use wire::{Exception, Frame, Settled, Verdict};
 
 use crate::mailbox::{Mail, Mailbox};
+pub use crate::metrics::Appended;
 
 /// How long routing usually takes at most; then it is asked.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -91,6 +92,7 @@ pub struct Appender {
     max_frame: usize,
     max_waiting: usize,
     timeout: Duration,
+    appended: Appended,
 }
 
 impl Appender {
@@ -101,6 +103,7 @@ impl Appender {
         partitioning: Partitioning,
         config: &crate::Config,
         first_id: u64,
+        appended: Appended,
     ) -> Arc<Self> {
         let lane = || Lane {
             queue: Mutex::default(),
@@ -118,6 +121,7 @@ impl Appender {
             max_frame: config.max_frame.as_usize(),
             max_waiting: config.max_waiting.as_usize(),
             timeout: config.commit_timeout.get(),
+            appended,
         })
     }
 
@@ -219,6 +223,7 @@ impl Appender {
     async fn append_frame(&self, partition: PartitionId, batch: Batch) -> Option<[Batch; 2]> {
         let (entries, tickets): (Vec<Bytes>, Vec<Ticket>) = batch.into_iter().unzip();
         let bytes: usize = entries.iter().map(Bytes::len).sum();
+        let count = entries.len() as u64;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let frame = Frame {
             edge: self.edge.to_string(),
@@ -246,6 +251,8 @@ impl Appender {
         }
         match result {
             Ok(seq) => {
+                self.appended.frames.inc();
+                self.appended.entries.inc_by(count);
                 if let Some(waiting) = self.waiting.lock().get_mut(&id) {
                     waiting.seq = Some(seq);
                 }

@@ -137,12 +137,14 @@ impl Core {
             role,
         } = outside;
         let id = EdgeId::new(format!("{role}-{}", uuid::Uuid::now_v7().simple()));
-        let appender = Appender::new(id.clone(), journal.clone(), partitioning, &config, 1);
+        let series = Metrics::new(&metrics);
+        let appended = series.appended.clone();
+        let appender = Appender::new(id.clone(), journal.clone(), partitioning, &config, 1, appended);
         let attachments = Arc::new(Attachments::new(partitioning, 1));
         let dispatcher = Dispatcher {
             attachments: attachments.clone(),
             appender: appender.clone(),
-            metrics: Metrics::new(&metrics),
+            metrics: series,
             mark: AtomicU64::new(1),
         };
         Arc::new(Self {

@@ -13,6 +13,17 @@ pub(crate) struct Metrics {
     pub gaps: Counter,
     /// Bytes that wait for the log.
     pub waiting: Gauge,
+    /// What the log took.
+    pub appended: Appended,
+}
+
+/// What the log took: entries to a frame say whether its cost is shared.
+#[derive(Clone, Debug, Default)]
+pub struct Appended {
+    /// Frames.
+    pub frames: Counter,
+    /// Entries in them.
+    pub entries: Counter,
 }
 
 impl Metrics {
@@ -28,6 +39,10 @@ impl Metrics {
                 "waiting_bytes",
                 "Bytes of published messages that wait for the log",
             ),
+            appended: Appended {
+                frames: m.counter("appended_frames", "Frames that the log took"),
+                entries: m.counter("appended_entries", "Entries in the frames that the log took"),
+            },
         }
     }
 }

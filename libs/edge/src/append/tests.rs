@@ -67,7 +67,14 @@ fn start_on(log: Log, change: impl FnOnce(&mut crate::Config)) -> (Arc<Log>, Arc
     let log = Arc::new(log);
     let mut config = crate::Config::default();
     change(&mut config);
-    let appender = Appender::new(EdgeId::new("e"), log.clone(), Partitioning::new(1), &config, 1);
+    let appender = Appender::new(
+        EdgeId::new("e"),
+        log.clone(),
+        Partitioning::new(1),
+        &config,
+        1,
+        Appended::default(),
+    );
     tokio::spawn(appender.clone().run(P));
     (log, appender)
 }
@@ -103,6 +110,8 @@ async fn one_frame_is_in_flight_and_the_next_collects_everything_meanwhile() {
         (vec![(1, 1), (2, 100)], 0)
     );
     assert_eq!(log.most_in_flight.load(Ordering::Relaxed), 1);
+    let Appended { frames, entries } = &appender.appended;
+    assert_eq!((frames.get(), entries.get()), (2, 101));
     assert_eq!(appender.unsettled(P).len(), 2);
     let refused = Exception {
         index: 99,

@@ -10,6 +10,7 @@ use model::{EdgeId, FrameSeq, Partitioning};
 use tokio::time::advance;
 
 use super::*;
+use crate::append::Appended;
 
 /// A log that is not used.
 struct NoJournal;
@@ -77,7 +78,14 @@ impl World {
         let config = crate::Config::default();
         let world = Self {
             bus: EmbeddedBus::default(),
-            appender: Appender::new(id, Arc::new(NoJournal), partitioning, &config, 1),
+            appender: Appender::new(
+                id,
+                Arc::new(NoJournal),
+                partitioning,
+                &config,
+                1,
+                Appended::default(),
+            ),
             told: Told::default(),
             link: Link::new(PartitionId(0), 1),
             owner: Owner::default(),
