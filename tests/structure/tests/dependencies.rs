@@ -135,7 +135,10 @@ fn a_codec_knows_nothing_of_ours_and_only_its_edge_knows_it() {
                 wrong.push(format!("{from} depends on {to}"));
             }
             if to == codec && !users.contains(&from.as_str()) && !OUTSIDE.contains(&from.as_str()) {
-                wrong.push(format!("{from} depends on {to}, which is for {}", users.join(" and ")));
+                wrong.push(format!(
+                    "{from} depends on {to}, which is for {}",
+                    users.join(" and ")
+                ));
             }
         }
     }
