@@ -1,13 +1,11 @@
 use edge::Limits;
-use runtime::config::{ByteSize, HumanDuration, Invalid, Listen};
+use runtime::config::{ByteSize, HumanDuration, Invalid};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the STOMP edge.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where STOMP is listened for when this role runs alone; otherwise it is served where the gateway listens.
-    pub listen: Listen,
     /// The paths of WebSocket upgrades.
     pub paths: Vec<String>,
     /// Origins that browsers may connect from; empty = any.
@@ -29,7 +27,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: Listen::loopback(9003),
             paths: vec!["/stomp".into(), "/mini".into()],
             allowed_origins: Vec::new(),
             heart_beat: HumanDuration::from_secs(10),
