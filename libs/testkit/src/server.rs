@@ -244,9 +244,18 @@ impl Longwire {
         }
     }
 
-    /// Its resident memory in bytes, mapped files not counted: of all its processes.
+    /// Its resident memory in bytes, mapped files not counted. Of a cluster, that of its edges and of routing: what a client
+    /// costs. Persistence and receipts hold what they are about to apply, however fast their readers are.
     pub fn rss(&self) -> u64 {
-        self.pids().into_iter().map(process::rss).sum()
+        match &self.shape {
+            Shape::One(one) => process::rss(one.pid()),
+            Shape::Cluster(cluster) => {
+                let live = ["mqtt-edge", "stomp-edge", "gateway", "routing"];
+                let replicas = live.into_iter().flat_map(|role| cluster.role(role));
+                let running = replicas.filter(|replica| replica.is_running());
+                running.map(|replica| process::rss(replica.pid())).sum()
+            }
+        }
     }
 
     /// Another command of the same binary with the same data and configuration.

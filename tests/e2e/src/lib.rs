@@ -11,7 +11,7 @@ use testkit::chat::{self, DESK};
 use testkit::http::{self, Reply};
 use testkit::mqtt::{Mqtt, Options, Publish, QoS};
 use testkit::stomp::{self, Stomp};
-use testkit::{Longwire, TokenSpec};
+use testkit::{DEADLINE, Longwire, TokenSpec, eventually};
 
 /// The token subject of the agent who answers at [`DESK`].
 pub const AGENT: &str = "u_agent";
@@ -75,7 +75,13 @@ pub async fn history(server: &Longwire, token: &str, topic: &str) -> Vec<Value> 
     let mut all = Vec::new();
     let mut after = "0".to_owned();
     loop {
-        let reply = messages(server, token, topic, &format!("after={after}&limit=500")).await;
+        let query = format!("after={after}&limit=500");
+        // Whoever keeps history may be catching up: it says so, and to try again.
+        let reply = eventually("history has caught up", 3 * DEADLINE, async || {
+            let reply = messages(server, token, topic, &query).await;
+            (reply.status != 503).then_some(reply)
+        })
+        .await;
         let data = reply.data();
         let page = data["content"].as_array().expect("a page has content");
         all.extend(page.iter().cloned());
