@@ -226,7 +226,11 @@ impl Default for Journal {
 
 /// Puts the configuration together: defaults < profile < file < environment < flags.
 pub(crate) fn load(cli: &Cli) -> Result<Config, ConfigError> {
-    let mut sources = Sources::new().process_env(&["LONGWIRE_CONFIG", "LONGWIRE_READY_JSON"]);
+    let environment = Sources::new().process_env(&["LONGWIRE_CONFIG", "LONGWIRE_READY_JSON"]);
+    load_from(environment, cli)
+}
+
+fn load_from(mut sources: Sources, cli: &Cli) -> Result<Config, ConfigError> {
     if let Some(file) = &cli.config {
         sources = sources.file(file);
     }
@@ -350,7 +354,7 @@ mod tests {
     fn the_example_of_a_production_configuration_is_valid_and_knows_no_development_seed() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/longwire.toml");
         let cli = Cli::try_parse_from(["longwire", "config", "check", "--config", file]).unwrap();
-        let config = load(&cli).unwrap();
+        let config = load_from(Sources::new(), &cli).unwrap();
         assert_eq!(config.profile, Profile::Production);
         assert!(!config.auth.allows_anonymous_mqtt() && !config.gateway.has_dev_login());
         assert!(

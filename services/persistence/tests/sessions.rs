@@ -272,11 +272,18 @@ async fn the_wills_of_a_dead_process_are_published() {
         .open_session(open("later", false, 3600, Some(60)))
         .await
         .unwrap();
-    world
+    let back = world
         .api
         .open_session(open("back", false, 3600, Some(60)))
         .await
         .unwrap();
+    // A session is present where a state of it was saved.
+    let save = SaveSession {
+        key: key("back"),
+        epoch: back.epoch,
+        state: Bytes::from_static(b"state"),
+    };
+    assert_eq!(world.api.save_sessions(vec![save]).await.unwrap(), [true]);
     world.close().await;
 
     let world = World::open(dir.path()).await;

@@ -259,6 +259,7 @@ impl Connection {
             Command::Abort => self.abort(&frame),
             Command::Disconnect => {
                 self.leaving = true;
+                self.store_progress().await;
                 self.answer_after_all(&frame);
                 Ok(())
             }
@@ -319,7 +320,7 @@ impl Connection {
         for mail in all.drain(..) {
             match mail {
                 Mail::Settled { token, outcome } => self.settled(token, &outcome)?,
-                Mail::Attached { token, boundaries } => self.attached(token, boundaries),
+                Mail::Attached { token, boundaries } => self.attached(token, boundaries).await,
                 Mail::AccessChanged(org, topic) => self.access_changed(&org, &topic).await?,
                 Mail::Verify => self.edge.cursors.verify(),
                 Mail::Leave => self.clocks.drain = Some(Instant::now()),
@@ -388,6 +389,16 @@ impl Connection {
             let after = config.save_interval.get().min(config.delivered_interval.get());
             self.clocks.report = Some(Instant::now() + after);
         }
+    }
+
+    /// Stores what the client has acknowledged, before it is told that it may go: it may be at another edge at once.
+    async fn store_progress(&mut self) {
+        if self.socket.write_now().await.is_ok() {
+            self.written();
+        }
+        self.report();
+        let durables: Vec<_> = self.subs.iter().filter_map(|s| s.durable.clone()).collect();
+        self.edge.cursors.store(&durables).await;
     }
 
     fn report(&mut self) {

@@ -30,6 +30,9 @@ use crate::progress::Progress;
 /// How often an edge whose writes are refused opens a session again.
 const REOPEN: Duration = Duration::from_secs(30);
 
+/// How long a client waits for its progress to be stored.
+const STORE: Duration = Duration::from_secs(2);
+
 /// The durable subscriptions of this edge.
 pub(crate) struct Cursors {
     core: Arc<Core>,
@@ -214,6 +217,24 @@ impl Cursors {
         let open = self.open.lock();
         open.values()
             .for_each(|durable| durable.inner.lock().changed = true);
+        self.changed.notify_one();
+    }
+
+    /// Stores these now, as far as they changed; what the store does not take in time is stored later.
+    pub async fn store(&self, durables: &[Arc<Durable>]) {
+        let changed = durables.iter().map(|d| &**d).filter(|durable| {
+            let inner = durable.inner.lock();
+            inner.changed && inner.fenced.is_none()
+        });
+        let due: Vec<&Durable> = changed.collect();
+        match tokio::time::timeout(STORE, self.save(&due)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => debug!(%error, "a subscription is stored later"),
+            Err(_) => {
+                due.iter().for_each(|durable| durable.inner.lock().changed = true);
+                debug!("a subscription is stored later: the store does not answer");
+            }
+        }
         self.changed.notify_one();
     }
 

@@ -145,7 +145,7 @@ impl Connection {
     }
 
     /// From where on a subscription comes live is known: it begins to receive.
-    pub fn attached(&mut self, token: u64, boundaries: Vec<Boundaries>) {
+    pub async fn attached(&mut self, token: u64, boundaries: Vec<Boundaries>) {
         let waits = |s: &&mut Sub| matches!(s.half, Half::Waiting { token: t, .. } if t == token);
         let Some(sub) = self.subs.iter_mut().find(waits) else {
             return;
@@ -174,6 +174,10 @@ impl Connection {
             && let Some(consumer) = sub.consumer()
         {
             consumer.throttle(true);
+        }
+        // Where it begins is stored before anything is given out: what is not acknowledged here is owed on any edge.
+        if let Some(durable) = sub.durable.clone() {
+            self.edge.cursors.store(&[durable]).await;
         }
         if let Some(receipt) = receipt {
             self.receipt(&receipt);
