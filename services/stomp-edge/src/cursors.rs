@@ -222,20 +222,36 @@ impl Cursors {
 
     /// Stores these now, as far as they changed; what the store does not take in time is stored later.
     pub async fn store(&self, durables: &[Arc<Durable>]) {
-        let changed = durables.iter().map(|d| &**d).filter(|durable| {
-            let inner = durable.inner.lock();
-            inner.changed && inner.fenced.is_none()
-        });
-        let due: Vec<&Durable> = changed.collect();
-        match tokio::time::timeout(STORE, self.save(&due)).await {
-            Ok(Ok(_)) => {}
+        match tokio::time::timeout(STORE, self.store_these(durables)).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(%error, "a subscription is stored later"),
             Err(_) => {
-                due.iter().for_each(|durable| durable.inner.lock().changed = true);
+                for durable in durables {
+                    durable.inner.lock().changed = true;
+                }
                 debug!("a subscription is stored later: the store does not answer");
             }
         }
         self.changed.notify_one();
+    }
+
+    async fn store_these(&self, durables: &[Arc<Durable>]) -> Result<(), RpcError> {
+        for durable in durables {
+            let (changed, fenced) = {
+                let inner = durable.inner.lock();
+                (inner.changed, inner.fenced.is_some())
+            };
+            if !changed || !fenced && self.save(&[&**durable]).await? {
+                continue;
+            }
+            // Another edge has opened it since: what that one stored is taken over.
+            let life = durable.gate.lock().await;
+            if !life.ended {
+                self.open_session(durable).await?;
+                self.save(&[&**durable]).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Stores what changed, at most once per interval. Never returns.
