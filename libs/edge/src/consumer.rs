@@ -84,7 +84,9 @@ pub struct Consumer {
     next_attach: u64,
     initial_attach: Option<u64>,
     grants: Vec<(u64, PartitionId)>,
-    /// Boundaries of partitions in which an attach is under way: until that is complete, what comes live has holes.
+    /// Partitions of which the edge has lost entries: what comes live has holes until the edge has a boundary again.
+    broken: Vec<PartitionId>,
+    /// Boundaries of partitions that are broken, or in which an attach is under way: until that is over, what comes live has holes.
     held: Vec<(PartitionId, Position)>,
     /// Retained messages that the window has had no room for yet.
     kept: VecDeque<Item>,
@@ -147,6 +149,7 @@ impl Consumer {
             next_attach: 1,
             initial_attach: None,
             grants: Vec::new(),
+            broken: Vec::new(),
             held: Vec::new(),
             kept: VecDeque::new(),
             revoked: Vec::new(),
@@ -252,7 +255,6 @@ impl Consumer {
     pub fn mail(&mut self, mail: Mail) -> Left {
         match mail {
             Mail::Live(delivery) if self.is_early(delivery.partition, delivery.position) => Left::Nothing,
-            Mail::Boundary(partition, boundary) if self.is_early(partition, boundary) => Left::Nothing,
             Mail::Live(delivery) => {
                 if let Some(item) = self.item(delivery) {
                     self.session.live(item, &mut self.out);
@@ -260,14 +262,20 @@ impl Consumer {
                 Left::Nothing
             }
             Mail::Gap(partition) => {
+                if !self.broken.contains(&partition) {
+                    self.broken.push(partition);
+                }
                 self.session.gap(partition);
                 Left::Nothing
             }
             Mail::Boundary(partition, boundary) => {
-                if self.session.partitions().any(|p| p == partition) {
-                    self.hold(partition, boundary);
-                    self.release_held();
-                }
+                self.broken.retain(|p| *p != partition);
+                self.goes_on_from(partition, boundary);
+                Left::Nothing
+            }
+            Mail::Skipped(partition, upto) => {
+                self.session.gap(partition);
+                self.goes_on_from(partition, upto);
                 Left::Nothing
             }
             Mail::Attached { token, boundaries } => self.attached(token, boundaries),
@@ -281,13 +289,20 @@ impl Consumer {
         fresh.map(|(_, early)| *early = position.max(*early)).is_some()
     }
 
+    fn goes_on_from(&mut self, partition: PartitionId, boundary: Position) {
+        if !self.is_early(partition, boundary) && self.session.partitions().any(|p| p == partition) {
+            self.hold(partition, boundary);
+            self.release_held();
+        }
+    }
+
     /// The session begins where its topics were attached, neither before nor after: what came live meanwhile is read.
     fn begin_fresh(&mut self, boundaries: &[Boundaries]) {
         for (partition, early) in std::mem::take(&mut self.fresh) {
             let of_partition = boundaries.iter().flatten().filter(|(p, _)| *p == partition);
             let boundary = of_partition.map(|(_, b)| *b).max().unwrap_or_default();
             self.session.boundary(partition, boundary, &mut self.out);
-            if early > boundary {
+            if early > boundary || self.broken.contains(&partition) {
                 self.session.gap(partition);
                 self.hold(partition, early);
             }
@@ -339,13 +354,13 @@ impl Consumer {
         }
     }
 
-    /// Gives the session the boundaries of partitions in which no attach is under way any more.
+    /// Gives the session the boundaries of partitions that are whole and in which no attach is under way any more.
     fn release_held(&mut self) {
         if self.initial_attach.is_some() {
             return;
         }
         for (partition, boundary) in std::mem::take(&mut self.held) {
-            if self.grants.iter().any(|(_, p)| *p == partition) {
+            if self.broken.contains(&partition) || self.grants.iter().any(|(_, p)| *p == partition) {
                 self.held.push((partition, boundary));
             } else {
                 self.session.boundary(partition, boundary, &mut self.out);

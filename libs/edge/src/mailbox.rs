@@ -19,10 +19,14 @@ use crate::delivery::Delivery;
 pub enum Mail {
     /// An entry of a topic it attached to.
     Live(Arc<Delivery>),
-    /// Entries of this partition were lost on the way. What comes live from now on does not follow on from before.
+    /// Entries of this partition were lost on the way to the edge. What comes live may have holes until the boundary that
+    /// follows this.
     Gap(PartitionId),
-    /// Everything of this partition after the position comes live; what is before it has to be read from the store.
+    /// Everything of this partition after the position comes live to the edge; what is before it has to be read from the store.
     Boundary(PartitionId, Position),
+    /// The mailbox had no room: of this partition, what is up to the position has to be read from the store. Says nothing of what
+    /// was lost on the way to the edge.
+    Skipped(PartitionId, Position),
     /// What became of a message that the connection published.
     Settled {
         /// The connection's own name for it.
@@ -158,8 +162,7 @@ impl Mailbox {
         let before = out.len();
         out.extend(inner.mail.drain(..));
         for (partition, upto) in std::mem::take(&mut inner.skipped) {
-            out.push(Mail::Gap(partition));
-            out.push(Mail::Boundary(partition, upto));
+            out.push(Mail::Skipped(partition, upto));
         }
         (inner.live, inner.live_bytes) = (0, 0);
         if inner.mail.capacity() > 64 {
@@ -187,7 +190,7 @@ mod tests {
             .map(|m| match m {
                 Mail::Live(d) => format!("{}:{}", d.partition, d.position),
                 Mail::Gap(p) => format!("gap {p}"),
-                Mail::Boundary(p, b) => format!("boundary {p}:{b}"),
+                Mail::Skipped(p, b) => format!("skipped {p}:{b}"),
                 other => format!("{other:?}"),
             })
             .collect()
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told_as_a_gap_and_nothing_after_it_overtakes() {
+    fn what_does_not_fit_is_told_and_nothing_after_it_overtakes() {
         let mailbox = Mailbox::new(2, usize::MAX);
         for i in 1..=4 {
             mailbox.push_live(&delivery(0, i));
@@ -224,10 +227,7 @@ mod tests {
         mailbox.push_live(&delivery(1, 9));
         let mut out = Vec::new();
         assert!(mailbox.try_take(&mut out));
-        assert_eq!(
-            positions(&out),
-            ["0:1", "0:2", "gap 0", "boundary 0:4", "gap 1", "boundary 1:9"]
-        );
+        assert_eq!(positions(&out), ["0:1", "0:2", "skipped 0:4", "skipped 1:9"]);
         out.clear();
         mailbox.push_live(&delivery(0, 5));
         assert!(mailbox.try_take(&mut out));

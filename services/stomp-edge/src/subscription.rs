@@ -109,7 +109,6 @@ impl Sub {
     }
 
     fn take(&mut self, mail: Mail) {
-        let partition = self.partition;
         match &mut self.half {
             Half::Receiving(consumer) => {
                 let _about_receiving = consumer.mail(mail);
@@ -118,8 +117,8 @@ impl Sub {
                 // As if the mailbox had been full: what is missed is read.
                 Mail::Live(delivery) if early.len() >= EARLY => {
                     if delivery.position > Position::START {
-                        let upto = delivery.position;
-                        *early = vec![Mail::Gap(partition), Mail::Boundary(partition, upto)];
+                        early.retain(|mail| !matches!(mail, Mail::Live(_)));
+                        early.push(Mail::Skipped(self.partition, delivery.position));
                     }
                 }
                 _ => early.push(mail),
@@ -185,6 +184,10 @@ pub(crate) fn give(subs: &mut [Sub], mail: Mail) {
         Mail::Boundary(partition, at) => {
             let to = subs.iter_mut().filter(|s| s.partition == partition);
             to.for_each(|s| s.take(Mail::Boundary(partition, at)));
+        }
+        Mail::Skipped(partition, upto) => {
+            let to = subs.iter_mut().filter(|s| s.partition == partition);
+            to.for_each(|s| s.take(Mail::Skipped(partition, upto)));
         }
         _ => {}
     }

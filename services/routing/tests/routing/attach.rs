@@ -225,10 +225,9 @@ async fn simulate(seed: u64) {
         .bus
         .frames
         .store(pick(&mut rng, [0, 4, 60]), Ordering::Relaxed);
-    world
-        .bus
-        .requests
-        .store(pick(&mut rng, [0, 4, 20]), Ordering::Relaxed);
+    let rate = pick(&mut rng, [0, 4, 20]);
+    world.bus.requests.store(rate, Ordering::Relaxed);
+    world.bus.answers.store(rate, Ordering::Relaxed);
     let mut subscribers: Vec<Subscriber> = Vec::new();
     let settled = Arc::new(Mutex::new(HashMap::<u64, Outcome>::new()));
     let (mut n, mut owners, mut sent) = (0, 0, Vec::new());
@@ -277,6 +276,7 @@ async fn simulate(seed: u64) {
     tokio::time::sleep(Duration::from_secs(60)).await;
     world.bus.frames.store(0, Ordering::Relaxed);
     world.bus.requests.store(0, Ordering::Relaxed);
+    world.bus.answers.store(0, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(60)).await;
     check(seed, &sent, &subscribers, &settled.lock());
     routing.kill();
@@ -322,6 +322,74 @@ async fn whoever_attaches_gets_everything_after_that_once_and_in_order_whatever_
     for seed in first.map_or(0..40, |seed| seed..seed + 1) {
         simulate(seed).await;
     }
+}
+
+/// Takes what comes for a while, and acknowledges nothing.
+async fn receive(consumer: &mut Consumer, mailbox: &Mailbox, got: &mut Vec<String>, time: Duration) {
+    let (mut mail, mut write) = (Vec::new(), Vec::new());
+    let mut over = std::pin::pin!(tokio::time::sleep(time));
+    loop {
+        consumer.outputs(&mut write);
+        for output in write.drain(..) {
+            if let Output::Send { item, .. } = output {
+                got.push(item.delivery.entry.uid.clone());
+            }
+        }
+        tokio::select! {
+            () = mailbox.take(&mut mail) => mail.drain(..).for_each(|one| drop(consumer.mail(one))),
+            () = consumer.fetched() => {}
+            () = &mut over => return,
+        }
+    }
+}
+
+/// The connection had no room for what came before the loss. That it has to read this says nothing of what was lost.
+#[tokio::test(start_paused = true)]
+async fn a_full_mailbox_does_not_hide_that_the_edge_has_lost_a_frame() {
+    let world = World::new(0);
+    let routing = world.routing(0);
+    let (core, edge) = world.edge();
+    core.ready().await;
+    let mut who = Principal::new(OrgId::new("o"), UserId::new("agent"), Role::Agent, Origin::Token);
+    who.aliases = vec![UserId::new("desk")];
+    let mailbox = Mailbox::new(1, 1 << 20);
+    core.attachments.join(&mailbox);
+    let mut consumer = Consumer::new(
+        core.clone(),
+        Arc::new(who),
+        "c",
+        mailbox.clone(),
+        Limits::default(),
+        None,
+    );
+    consumer.begin(true, &[]);
+    assert!(consumer.attached_from_the_beginning().await.is_empty());
+    // One topic, so that they are of one partition.
+    let send = async |n: u64| {
+        let outcome = core.appender.append_and_wait(&message_to_desk(n * 7)).await;
+        assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
+    };
+    let uids: Vec<String> = (1..=5).map(|n| format!("m{}", n * 7)).collect();
+
+    send(1).await;
+    send(2).await; // finds no room
+    world.bus.frames.store(1, Ordering::Relaxed);
+    let entry = message_to_desk(21); // is lost on the way back
+    let partition = entry.partition(core.partitioning);
+    core.appender.append(partition, entry.to_bytes(), Ticket::Nobody);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.bus.frames.store(0, Ordering::Relaxed);
+    world.bus.answers.store(1, Ordering::Relaxed);
+    send(4).await; // tells the edge that a frame is missing
+    let mut got = Vec::new();
+    receive(&mut consumer, &mailbox, &mut got, Duration::from_millis(100)).await;
+    send(5).await; // comes on the new stream, of which the edge has no boundary yet
+    receive(&mut consumer, &mailbox, &mut got, Duration::from_millis(100)).await;
+    world.bus.answers.store(0, Ordering::Relaxed);
+    receive(&mut consumer, &mailbox, &mut got, Duration::from_secs(10)).await;
+    assert_eq!(got, uids);
+    routing.kill();
+    edge.kill();
 }
 
 #[tokio::test(start_paused = true)]

@@ -131,11 +131,12 @@ impl Reader for MemReader {
     }
 }
 
-/// The embedded bus; loses one in so many frames to edges, and one in so many requests or their answers.
+/// The embedded bus; loses one in so many frames to edges, and one in so many requests, and of their answers.
 pub struct LossyBus {
     inner: EmbeddedBus,
     pub frames: AtomicU32,
     pub requests: AtomicU32,
+    pub answers: AtomicU32,
     rng: Mutex<StdRng>,
 }
 
@@ -145,6 +146,7 @@ impl LossyBus {
             inner: EmbeddedBus::default(),
             frames: AtomicU32::new(0),
             requests: AtomicU32::new(0),
+            answers: AtomicU32::new(0),
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
         })
     }
@@ -176,7 +178,7 @@ impl Bus for LossyBus {
             return Err(lost());
         }
         let answer = self.inner.request(subject, payload, timeout).await?;
-        if self.loses(&self.requests) {
+        if self.loses(&self.answers) {
             tokio::time::sleep(timeout).await;
             return Err(lost());
         }
