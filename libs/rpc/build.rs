@@ -1,10 +1,12 @@
 //! Compiles `/proto/rpc.proto`. No protoc is needed.
-use std::path::Path;
+
+/// From the package's folder, in which build scripts run: a path fixed at compile time would be that of another checkout when both
+/// share their builds.
+const PROTO: &str = "../../proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    println!("cargo:rerun-if-changed={}", root.join("rpc.proto").display());
-    let fds = protox::compile(["rpc.proto"], [&root])?;
+    println!("cargo:rerun-if-changed={PROTO}/rpc.proto");
+    let fds = protox::compile(["rpc.proto"], [PROTO])?;
     tonic_prost_build::configure()
         // Calls are made through one function for all of them: see grpc::client.
         .build_client(false)

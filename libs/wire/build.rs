@@ -1,10 +1,12 @@
 //! Compiles `/proto`. No protoc is needed.
-use std::path::Path;
+
+/// From the package's folder, in which build scripts run: a path fixed at compile time would be that of another checkout when both
+/// share their builds.
+const PROTO: &str = "../../proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    println!("cargo:rerun-if-changed={}", root.display());
-    let fds = protox::compile(["chat.proto", "internal.proto"], [&root])?;
+    println!("cargo:rerun-if-changed={PROTO}");
+    let fds = protox::compile(["chat.proto", "internal.proto"], [PROTO])?;
     let mut config = prost_build::Config::new();
     // Slices of the received frame, not copies.
     config.bytes(["."]);

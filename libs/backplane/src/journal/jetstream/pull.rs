@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::nats::api::ApiError;
-use crate::nats::{Nats, PATIENCE};
+use crate::nats::Nats;
 
 /// What one request asks for: the most that waits for a slow reader.
 const BATCH: usize = 4096;
 pub(super) const BYTES: usize = 4 << 20;
+/// How long the servers may take for a new consumer. The next one may be placed on another server, so it is soon given up.
+const CREATING: Duration = Duration::from_millis(2500);
 /// How long a request stays open at the server.
 const EXPIRES: Duration = Duration::from_secs(30);
 /// How often the server says that it is there while nothing comes.
@@ -92,7 +94,7 @@ impl Pull {
             },
         });
         let what = format!("CONSUMER.CREATE.{}.{}", pull.stream, pull.consumer);
-        let _created: Value = nats.api(&what, &body, PATIENCE).await?;
+        let _created: Value = nats.api(&what, &body, CREATING).await?;
         Ok(pull)
     }
 

@@ -20,8 +20,9 @@ use crate::nats::backoff;
 
 /// The log has more and the consumer brings nothing, though it lives: after this it is thrown away.
 const STALLED: Duration = Duration::from_secs(10);
-/// How long [`super::JetStreamJournal`]'s `read` tries, before it says that the log is away.
-const OPENING: Duration = Duration::from_secs(10);
+/// How long [`super::JetStreamJournal`]'s `read` tries, before it says that the log is away. The servers miss one of them that died
+/// only after some seconds, and until then may give it new consumers, about which nobody answers.
+const OPENING: Duration = Duration::from_secs(30);
 
 /// Reads a partition and begins anew, from where it stands, whenever anything is wrong.
 pub(super) struct JetStreamReader {
