@@ -8,8 +8,8 @@ use futures::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use crate::nats::api::ApiError;
 use crate::nats::Nats;
+use crate::nats::api::ApiError;
 
 /// What one request asks for: the most that waits for a slow reader.
 const BATCH: usize = 4096;
