@@ -1,6 +1,7 @@
 //! One holder per name, with an epoch that grows at each change of holder: the fence for everything a holder does.
 
 mod embedded;
+mod fence;
 mod kv;
 pub mod share;
 #[cfg(feature = "suite")]
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 pub use embedded::EmbeddedLeases;
+pub use fence::Fence;
 pub use kv::KvLeases;
 
 /// Why a lease could not be had or kept.

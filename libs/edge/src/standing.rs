@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backplane::lease::{Lease, LeaseError, Leases};
+use backplane::lease::{Fence, Lease, LeaseError, Leases};
 use runtime::health::Check;
 use runtime::lifecycle::Stop;
 use tokio::sync::watch;
@@ -25,9 +25,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The edge's own view of its lease.
 pub struct Standing {
-    began: Instant,
-    /// Milliseconds after `began` up to which the lease is held for certain; 0 = it is not.
-    until: AtomicU64,
+    fence: Fence,
     /// Grows each time the lease is held again after it was not.
     term: AtomicU64,
     joined: watch::Sender<bool>,
@@ -37,8 +35,7 @@ pub struct Standing {
 impl Standing {
     pub(crate) fn new(check: Check) -> Self {
         Self {
-            began: Instant::now(),
-            until: AtomicU64::new(0),
+            fence: Fence::new(),
             term: AtomicU64::new(0),
             joined: watch::Sender::new(false),
             check,
@@ -47,7 +44,7 @@ impl Standing {
 
     /// Whether the lease is held for certain at this moment.
     pub fn is_good(&self) -> bool {
-        self.began.elapsed().as_millis() < u128::from(self.until.load(Ordering::Acquire))
+        self.fence.holds()
     }
 
     /// The time for which the lease has been held without a break. What was opened in an earlier one may be somebody else's by
@@ -64,15 +61,13 @@ impl Standing {
 
     /// Held for `ttl` from the moment before it was asked for: the granter's time began later.
     fn extend(&self, asked: Instant, ttl: Duration) {
-        let until = asked.duration_since(self.began) + ttl;
-        let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-        self.until.store(until, Ordering::Release);
+        self.fence.extend(asked + ttl);
         self.check.ok();
         self.joined.send_replace(true);
     }
 
     fn lose(&self, error: &LeaseError) {
-        self.until.store(0, Ordering::Release);
+        self.fence.lose();
         self.check.fail(error);
     }
 }
@@ -139,9 +134,7 @@ impl Keeper {
 
     /// Joined before, and between two renewals the lease ran out by our clock: this process was paused.
     fn has_lapsed(&self, asked: Instant) -> bool {
-        let standing = &self.core.standing;
-        let until = Duration::from_millis(standing.until.load(Ordering::Acquire));
-        self.held.is_some() && asked.duration_since(standing.began) >= until
+        self.held.is_some() && asked >= self.core.standing.fence.until()
     }
 
     async fn ask(&self) -> Result<Lease, LeaseError> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use backplane::bus::{Bus, Request};
 use backplane::journal::{Journal, JournalError, Reader, StoredFrame};
-use backplane::lease::share::{Fence, Held};
+use backplane::lease::Fence;
+use backplane::lease::share::Held;
 use model::{EdgeId, FrameSeq, PartitionId, Position};
 use tracing::warn;
 use wire::{Exception, Frame, Kind, RouteReply, RouteRequest, Routed, Settled};

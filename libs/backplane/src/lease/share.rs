@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::{Lease, LeaseError, Leases};
+use super::{Fence, Lease, LeaseError, Leases};
 
 /// How long to wait before a part that somebody else holds is asked for again, at most.
 const RETRY: Duration = Duration::from_millis(250);
@@ -123,7 +123,8 @@ impl Shares {
             let answer = timeout(inner.ttl, inner.leases.acquire(&name, &inner.holder, inner.ttl)).await;
             match answer {
                 Ok(Ok(lease)) if inner.is_new(part, lease.epoch) => {
-                    let fence = Fence(Arc::new(Mutex::new(asked + inner.ttl)));
+                    let fence = Fence::new();
+                    fence.extend(asked + inner.ttl);
                     return Held { lease, fence, turn };
                 }
                 // It could not be given back the last time: whoever knows the epoch would take this holding for that one.
@@ -309,27 +310,6 @@ impl Drop for Turn {
     }
 }
 
-/// Tells whether a lease is held, by the clock of its holder alone: a process that was paused, or is cut off, knows at once
-/// when it wakes up that somebody else may hold the lease.
-#[derive(Debug, Clone)]
-pub struct Fence(Arc<Mutex<Instant>>);
-
-impl Fence {
-    /// Whether the lease is held for certain at this moment.
-    pub fn holds(&self) -> bool {
-        Instant::now() < self.until()
-    }
-
-    /// A fence that holds until then, whatever happens. For tests.
-    pub fn fixed(until: Instant) -> Self {
-        Self(Arc::new(Mutex::new(until)))
-    }
-
-    fn until(&self) -> Instant {
-        *self.0.lock()
-    }
-}
-
 /// A part that this replica holds. Call [`Self::ended`] all the while, and [`Self::release`] at the end; dropped, it is
 /// left to run out.
 pub struct Held {
@@ -366,7 +346,7 @@ impl Held {
             let asked = Instant::now();
             match timeout_at(self.fence.until(), inner.leases.renew(&self.lease, inner.ttl)).await {
                 Ok(Ok(())) => {
-                    *self.fence.0.lock() = asked + inner.ttl;
+                    self.fence.extend(asked + inner.ttl);
                     pause = inner.ttl / 3;
                 }
                 // It may work again before the time is over.
