@@ -113,8 +113,8 @@ async fn exchange(
     answer
 }
 
-/// A value as part of a query.
-pub(crate) fn encode(text: &str) -> String {
+/// A value as part of a query (RFC 3986 §2.3: what is unreserved stays).
+pub fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -26,6 +26,7 @@ mod verdict;
 pub use cast::dev_tokens;
 pub use check::check;
 pub use error::Error;
+pub use http::encode;
 pub use key::{Key, Names};
 pub use plan::Plan;
 pub use run::{Progress, Run};

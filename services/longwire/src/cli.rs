@@ -22,18 +22,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs every service in this process, on embedded backends.
     All,
-    /// Serves MQTT, as one role of a cluster.
-    MqttEdge,
-    /// Serves STOMP, as one role of a cluster.
-    StompEdge,
-    /// Answers HTTP calls, as one role of a cluster.
-    Gateway,
-    /// Brings what is in the log to the edges, as one role of a cluster.
-    Routing,
-    /// Keeps history, sessions and threads, as one role of a cluster.
-    Persistence,
-    /// Keeps how far messages have come, as one role of a cluster.
-    Receipts,
+    #[command(flatten)]
+    Role(Role),
     /// Prints a signed access token.
     Token(TokenArgs),
     /// Says where a message is, with whom, and why not with others; asks a running installation.
@@ -56,13 +46,19 @@ pub(crate) enum Command {
 }
 
 /// One role of a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub(crate) enum Role {
+    /// Serves MQTT, as one role of a cluster.
     MqttEdge,
+    /// Serves STOMP, as one role of a cluster.
     StompEdge,
+    /// Answers HTTP calls, as one role of a cluster.
     Gateway,
+    /// Brings what is in the log to the edges, as one role of a cluster.
     Routing,
+    /// Keeps history, sessions and threads, as one role of a cluster.
     Persistence,
+    /// Keeps how far messages have come, as one role of a cluster.
     Receipts,
 }
 
@@ -94,12 +90,7 @@ impl Command {
     /// The role that it runs.
     pub fn role(&self) -> Option<Role> {
         match self {
-            Command::MqttEdge => Some(Role::MqttEdge),
-            Command::StompEdge => Some(Role::StompEdge),
-            Command::Gateway => Some(Role::Gateway),
-            Command::Routing => Some(Role::Routing),
-            Command::Persistence => Some(Role::Persistence),
-            Command::Receipts => Some(Role::Receipts),
+            Command::Role(role) => Some(*role),
             _ => None,
         }
     }

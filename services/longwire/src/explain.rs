@@ -14,6 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use runtime::config::HumanDuration;
 use serde_json::Value;
+use verify::encode;
 
 use crate::cli::{TokenArgs, TokenRole};
 use crate::config::Config;
@@ -47,11 +48,7 @@ pub(crate) struct ExplainArgs {
 
 /// Asks, and gives the report.
 pub(crate) fn run(config: &Config, asked: &ExplainArgs) -> anyhow::Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(ask(config, asked))
+    crate::wait_for(ask(config, asked))?
 }
 
 async fn ask(config: &Config, asked: &ExplainArgs) -> anyhow::Result<String> {
@@ -126,19 +123,6 @@ async fn get(url: &str, token: &str) -> anyhow::Result<(u16, Bytes)> {
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("reading the answer: {error}"))?;
     Ok((status, body.to_bytes()))
-}
-
-/// A value of a query (RFC 3986 §2.3: what is unreserved stays).
-fn encode(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _infallible = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 fn text(value: &Value) -> &str {
@@ -260,12 +244,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_query_holds_any_uid() {
-        assert_eq!(encode("a-1._~"), "a-1._~");
-        assert_eq!(encode("a b&c=/é"), "a%20b%26c%3D%2F%C3%A9");
-    }
 
     #[test]
     fn the_report_says_where_the_message_is_and_why_it_is_not_with_somebody() {
