@@ -46,6 +46,7 @@ pub trait Persistence: Send + Sync + 'static {
     /// Opens a session for a new connection: its epoch grows by one, whoever held it before can change nothing any
     /// more. With `clean_start` what was stored is forgotten first. Durable before it returns. A clean session that
     /// expires with its connection and has no will is not stored at all.
+    /// Also names the threads of its user, so that a reconnect asks once.
     async fn open_session(&self, open: OpenSession) -> Result<OpenedSession, RpcError>;
 
     /// Stores progress. One answer per session, in order: false where the epoch is stale or the session is gone.
@@ -95,10 +96,6 @@ pub trait Persistence: Send + Sync + 'static {
 
     /// Who belongs to a thread beyond those its topic names.
     async fn membership(&self, org: &OrgId, topic: &TopicName) -> Result<Membership, RpcError>;
-
-    /// The threads that any of these identities was made a member of, with the position from which each sees it.
-    async fn member_topics(&self, org: &OrgId, identities: Vec<UserId>)
-    -> Result<Vec<MemberTopic>, RpcError>;
 
     /// Who answers at a desk (agent or workgroup); `NotFound` when there is none of that uid.
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError>;

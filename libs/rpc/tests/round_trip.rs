@@ -76,8 +76,6 @@ round_trips! {
     history: values::history_request() => values::history_page(), |s, q| s.persistence.history(q);
     membership: (values::org(), values::topic()) => values::membership(),
         |s, (org, topic)| s.persistence.membership(&org, &topic);
-    member_topics: (values::org(), vec(values::user(), 0..3)) => vec(values::member_topic(), 0..3),
-        |s, (org, who)| s.persistence.member_topics(&org, who);
     a_desk: (values::org(), values::user()) => values::desk(), |s, (org, uid)| s.persistence.desk(&org, &uid);
     opening_a_thread: values::open_thread() => values::opened_thread(), |s, q| s.persistence.open_thread(q);
     announcing: (values::org(), values::topic(), vec(values::user(), 0..3)) => Just(()),

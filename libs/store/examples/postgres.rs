@@ -115,6 +115,7 @@ async fn main() {
             expiry: 60,
             will: None,
             edge: "e".into(),
+            identities: Vec::new(),
         };
         tokio::spawn(async move { store.open_session(open, UnixMillis(1)).await.unwrap() })
     });

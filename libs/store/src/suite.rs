@@ -50,6 +50,7 @@ macro_rules! store_suite {
             the_sessions_of_a_dead_edge_are_ended_and_fenced
             the_sessions_of_a_user_can_be_listed
             a_session_is_present_once_a_state_was_saved
+            whoever_opens_a_session_is_told_of_its_threads
             a_uid_is_found_wherever_it_stands
             a_message_tells_how_far_it_came_with_whom
         );

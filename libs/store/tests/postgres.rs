@@ -216,6 +216,7 @@ fn session(client: &str, edge: &str) -> OpenSession {
         expiry: 60,
         will: None,
         edge: edge.into(),
+        identities: Vec::new(),
     }
 }
 
@@ -258,9 +259,10 @@ async fn of_many_edges_that_open_a_session_at_once_one_holds_it() {
     }
 }
 
-/// What a client costs that comes back: at most two statements, and one less when it missed nothing at all.
+/// What a client costs that comes back, with the threads it is a member of: one statement when it missed nothing at all, two when
+/// something was said elsewhere, three with what it missed.
 #[tokio::test]
-async fn a_reconnect_costs_two_statements() {
+async fn a_reconnect_costs_two_statements_and_one_for_news() {
     let database = database().await;
     let store = open(&database.url).await;
     let opened = store.open_session(session("c", "e"), NOW).await.unwrap();
@@ -278,7 +280,11 @@ async fn a_reconnect_costs_two_statements() {
         .unwrap();
     for (after, cost, news) in [(upto, 1, 0), (upto.before(), 2, 0), (at(20), 3, 10)] {
         let before = store.statements();
-        let opened = store.open_session(session("c", "e"), NOW).await.unwrap();
+        let connect = OpenSession {
+            identities: vec!["u".into(), "desk".into()],
+            ..session("c", "e")
+        };
+        let opened = store.open_session(connect, NOW).await.unwrap();
         assert!(opened.present);
         store
             .wait_applied(Service::Persistence, PARTITION, upto, Duration::ZERO)

@@ -122,6 +122,7 @@ async fn an_opened_session_survives_a_kill() {
         expiry: 60,
         will: None,
         edge: "e".into(),
+        identities: Vec::new(),
     };
     let opened = store.open_session(session.clone(), NOW).await.unwrap();
     server.kill().await;

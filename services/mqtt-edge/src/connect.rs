@@ -323,6 +323,10 @@ async fn start_session(
         expiry,
         will,
         edge: core.id.clone(),
+        identities: match who.origin {
+            Origin::Token => who.identities().cloned().collect(),
+            _ => Vec::new(),
+        },
     };
     let opened = core.persistence.open_session(open).await?;
     opening.opened = Some((opened.epoch, expiry, opened.state.clone()));
@@ -339,14 +343,6 @@ async fn start_session(
         }
     };
     let present = saved.is_some();
-    let threads = match who.origin {
-        Origin::Token => {
-            core.persistence
-                .member_topics(&who.org, who.identities().cloned().collect())
-                .await?
-        }
-        _ => Vec::new(),
-    };
     let client_window = connect
         .properties
         .receive_maximum
@@ -362,7 +358,7 @@ async fn start_session(
     let mut consumer = Consumer::new(core.clone(), who, &client, mailbox.clone(), session_limits, saved);
     consumer.check_subscriptions().await?;
     core.attachments.join(&mailbox);
-    consumer.begin(true, &threads);
+    consumer.begin(true, &opened.threads);
     // CONNACK waits until nothing can be missed any more, and until a kept session would begin here after a crash too.
     let attached = tokio::time::timeout(ATTACH_LIMIT, consumer.attached_from_the_beginning()).await;
     let Ok(later) = attached else {

@@ -2,8 +2,8 @@
 
 use ::rpc::persistence::{
     AgentCard, BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained,
-    Found, HistoryPage, HistoryRange, HistoryRequest, MemberTopic, OpenSession, OpenThread, OpenedSession,
-    OpenedThread, Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UserCard,
+    Found, HistoryPage, HistoryRange, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread,
+    Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UserCard,
 };
 use ::rpc::{ErrorKind, RpcError};
 use async_trait::async_trait;
@@ -158,18 +158,6 @@ impl Persistence for Core {
 
     async fn membership(&self, org: &OrgId, topic: &TopicName) -> Result<Membership, RpcError> {
         self.deps.store.membership(org, topic).await.map_err(answer)
-    }
-
-    async fn member_topics(
-        &self,
-        org: &OrgId,
-        identities: Vec<UserId>,
-    ) -> Result<Vec<MemberTopic>, RpcError> {
-        self.deps
-            .store
-            .member_topics(org, identities)
-            .await
-            .map_err(answer)
     }
 
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError> {

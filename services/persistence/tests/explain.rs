@@ -53,6 +53,7 @@ async fn open(world: &World, key: SessionKey) -> u64 {
         expiry: 3600,
         will: None,
         edge: "edge-1".into(),
+        identities: Vec::new(),
     };
     world.api.open_session(open).await.unwrap().epoch
 }

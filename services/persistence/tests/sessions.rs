@@ -33,6 +33,7 @@ fn open(client: &str, clean_start: bool, expiry: u32, delay: Option<u32>) -> Ope
         expiry,
         will,
         edge: "edge-1".into(),
+        identities: Vec::new(),
     }
 }
 
@@ -373,11 +374,15 @@ async fn a_workgroups_threads_go_to_the_agent_with_the_fewest() {
     assert_eq!(second.thread.agent.map(|a| a.user), Some("agent1".into()));
     let members = world.api.membership(&org, &name).await.unwrap();
     assert_eq!((members.version, members.members), (2, vec!["df_ag2_uid".into()]));
-    let topics = world
-        .api
-        .member_topics(&org, vec!["agent2".into(), "df_ag2_uid".into()])
-        .await
-        .unwrap();
+    let connect = OpenSession {
+        key: SessionKey {
+            org: org.clone(),
+            ..key("agent2")
+        },
+        identities: vec!["agent2".into(), "df_ag2_uid".into()],
+        ..open("agent2", true, 0, None)
+    };
+    let topics = world.api.open_session(connect).await.unwrap().threads;
     assert_eq!(topics.iter().map(|t| &t.topic).collect::<Vec<_>>(), [&name]);
     let error = world
         .api

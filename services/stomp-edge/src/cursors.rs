@@ -157,6 +157,7 @@ impl Cursors {
             expiry: self.expiry,
             will: None,
             edge: self.core.id.clone(),
+            identities: Vec::new(),
         };
         let opened = self.core.persistence.open_session(open).await?;
         match SavedState::decode(&opened.state) {
@@ -191,11 +192,24 @@ impl Cursors {
         self.open.lock().remove(&durable.key);
     }
 
-    async fn close_session(&self, durable: &Durable) -> Result<(), RpcError> {
+    /// Whether the store takes its state: not when another edge has opened the session since.
+    async fn save_one(&self, durable: &Durable) -> Result<bool, RpcError> {
         let fenced = durable.inner.lock().fenced.is_some();
+        Ok(!fenced && self.save(&[durable]).await?)
+    }
+
+    /// Opens it again, taking over what another edge has stored; `false` when its last page has left meanwhile.
+    async fn reopen(&self, durable: &Durable) -> Result<bool, RpcError> {
+        let life = durable.gate.lock().await;
+        if !life.ended {
+            self.open_session(durable).await?;
+        }
+        Ok(!life.ended)
+    }
+
+    async fn close_session(&self, durable: &Durable) -> Result<(), RpcError> {
         // Asked once more: another edge may have opened the session since the last write.
-        let refused = fenced || !self.save(std::slice::from_ref(&durable)).await?;
-        if refused {
+        if !self.save_one(durable).await? {
             self.open_session(durable).await?;
         }
         let close = {
@@ -237,18 +251,9 @@ impl Cursors {
 
     async fn store_these(&self, durables: &[Arc<Durable>]) -> Result<(), RpcError> {
         for durable in durables {
-            let (changed, fenced) = {
-                let inner = durable.inner.lock();
-                (inner.changed, inner.fenced.is_some())
-            };
-            if !changed || !fenced && self.save(&[&**durable]).await? {
-                continue;
-            }
-            // Another edge has opened it since: what that one stored is taken over.
-            let life = durable.gate.lock().await;
-            if !life.ended {
-                self.open_session(durable).await?;
-                self.save(&[&**durable]).await?;
+            let changed = durable.inner.lock().changed;
+            if changed && !self.save_one(durable).await? && self.reopen(durable).await? {
+                self.save(&[durable]).await?;
             }
         }
         Ok(())
@@ -275,17 +280,11 @@ impl Cursors {
                 (false, _) => {}
                 (true, None) => due.push(&**durable),
                 (true, Some(since)) if since.elapsed() < REOPEN => self.changed.notify_one(),
-                (true, Some(_)) => {
-                    let life = durable.gate.lock().await;
-                    let reopened = match life.ended {
-                        true => Ok(()),
-                        false => self.open_session(durable).await,
-                    };
-                    match reopened {
-                        Ok(()) => due.push(&**durable),
-                        Err(error) => debug!(%error, "a session is not opened again yet"),
-                    }
-                }
+                (true, Some(_)) => match self.reopen(durable).await {
+                    Ok(true) => due.push(&**durable),
+                    Ok(false) => {}
+                    Err(error) => debug!(%error, "a session is not opened again yet"),
+                },
             }
         }
         if let Err(error) = self.save(&due).await {

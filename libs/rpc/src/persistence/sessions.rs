@@ -1,6 +1,8 @@
 use bytes::Bytes;
 use model::{ClientId, EdgeId, OrgId, UnixMillis, UserId};
 
+use super::MemberTopic;
+
 /// Whose session: nobody takes over another user's by naming its client id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionKey {
@@ -25,6 +27,8 @@ pub struct OpenSession {
     pub will: Option<Will>,
     /// The edge that holds the connection.
     pub edge: EdgeId,
+    /// Whose threads the answer is to name: [`OpenedSession::threads`].
+    pub identities: Vec<UserId>,
 }
 
 /// A will, ready to append.
@@ -47,6 +51,8 @@ pub struct OpenedSession {
     pub state: Bytes,
     /// The edge that held the session before and had not closed it.
     pub previous_edge: Option<EdgeId>,
+    /// The threads that any of the identities was made a member of.
+    pub threads: Vec<MemberTopic>,
 }
 
 /// Progress of a session.

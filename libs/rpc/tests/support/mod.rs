@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use rpc::grpc::{self, Config, Metrics, Services};
 use rpc::persistence::{
     BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
-    HistoryPage, HistoryRequest, MemberTopic, OpenSession, OpenThread, OpenedSession, OpenedThread,
-    Persistence, Retained, SaveSession, SessionKey, ThreadPage, ThreadsRequest, UserCard,
+    HistoryPage, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread, Persistence, Retained,
+    SaveSession, SessionKey, ThreadPage, ThreadsRequest, UserCard,
 };
 use rpc::receipts::Receipts;
 use rpc::{ErrorKind, RpcError};
@@ -122,6 +122,7 @@ pub fn opened(epoch: u64) -> OpenedSession {
         present: false,
         state: Bytes::new(),
         previous_edge: None,
+        threads: Vec::new(),
     }
 }
 
@@ -140,6 +141,7 @@ pub fn open() -> OpenSession {
         expiry: 60,
         will: None,
         edge: EdgeId::from("e"),
+        identities: Vec::new(),
     }
 }
 
@@ -215,9 +217,6 @@ impl Persistence for Fake {
     }
     async fn membership(&self, org: &OrgId, topic: &TopicName) -> Result<Membership, RpcError> {
         self.meet((org.clone(), topic.clone())).await
-    }
-    async fn member_topics(&self, org: &OrgId, who: Vec<UserId>) -> Result<Vec<MemberTopic>, RpcError> {
-        self.meet((org.clone(), who)).await
     }
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError> {
         self.meet((org.clone(), uid.clone())).await

@@ -63,13 +63,13 @@ prop_compose! {
     }
 }
 prop_compose! {
-    pub fn open_session()(key in key(), clean_start: bool, expiry: u32, will in of(will()), edge in edge()) -> OpenSession {
-        OpenSession { key, clean_start, expiry, will, edge }
+    pub fn open_session()(key in key(), clean_start: bool, expiry: u32, will in of(will()), edge in edge(), identities in vec(user(), 0..3)) -> OpenSession {
+        OpenSession { key, clean_start, expiry, will, edge, identities }
     }
 }
 prop_compose! {
-    pub fn opened_session()(epoch: u64, present: bool, state in bytes(), previous_edge in of(edge())) -> OpenedSession {
-        OpenedSession { epoch, present, state, previous_edge }
+    pub fn opened_session()(epoch: u64, present: bool, state in bytes(), previous_edge in of(edge()), threads in vec(member_topic(), 0..3)) -> OpenedSession {
+        OpenedSession { epoch, present, state, previous_edge, threads }
     }
 }
 prop_compose! {

@@ -6,12 +6,12 @@
 
 use ahash::AHashMap;
 use async_trait::async_trait;
-use model::{EdgeId, OrgId, UnixMillis, UserId};
-use rpc::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey};
+use model::{EdgeId, OrgId, PartitionId, TopicName, UnixMillis, UserId};
+use rpc::persistence::{CloseSession, MemberTopic, OpenSession, OpenedSession, SaveSession, SessionKey};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::{PostgresStore, int};
+use super::{PostgresStore, int, position};
 use crate::{DueWill, SessionRow, SessionStore, StoreError};
 
 /// A will that waits is cancelled when the session goes on and is due when the session is forgotten [MQTT-3.1.3-9]; that of
@@ -42,7 +42,9 @@ const OPEN: &str = "
   released AS (
     UPDATE wills SET due_at = $9 FROM opened
     WHERE NOT opened.present AND wills.org = $1 AND wills.usr = $2 AND wills.client = $3 AND wills.due_at > $9)
-  SELECT epoch, present AND octet_length(state) > 0, state, previous FROM opened";
+  SELECT epoch, present AND octet_length(state) > 0, state, previous, topics, partitions, sinces
+  FROM opened, (SELECT array_agg(t.topic) AS topics, array_agg(t.partition) AS partitions, array_agg(m.since) AS sinces
+    FROM members m JOIN topics t ON t.id = m.topic WHERE m.org = $1 AND m.member = ANY($10)) member";
 
 const CLOSE: &str = "
   WITH s AS (SELECT org, usr, client, epoch, will, will_delay FROM sessions
@@ -96,7 +98,8 @@ impl SessionStore for PostgresStore {
             .bind(will.map(|w| i64::from(w.delay)))
             .bind(will.map(|w| &w.entry[..]))
             .bind(open.clean_start)
-            .bind(int(now.0));
+            .bind(int(now.0))
+            .bind(open.identities.iter().map(UserId::as_str).collect::<Vec<_>>());
         let row = self.shared.conn(doing).await?.row(doing, ask).await?;
         let read = |row: &PgRow| -> Result<OpenedSession, sqlx::Error> {
             Ok(OpenedSession {
@@ -104,6 +107,7 @@ impl SessionStore for PostgresStore {
                 present: row.try_get(1)?,
                 state: row.try_get::<Vec<u8>, _>(2)?.into(),
                 previous_edge: row.try_get::<Option<String>, _>(3)?.map(EdgeId::from),
+                threads: threads(row)?,
             })
         };
         let row = row
@@ -259,6 +263,20 @@ impl SessionStore for PostgresStore {
         let ask = sqlx::query("DELETE FROM wills WHERE id = ANY($1)").bind(ids);
         self.shared.conn(doing).await?.run(doing, ask).await.map(|_| ())
     }
+}
+
+/// The threads that a row of [`OPEN`] names; it has none where there are none.
+fn threads(row: &PgRow) -> Result<Vec<MemberTopic>, sqlx::Error> {
+    let topics: Option<Vec<String>> = row.try_get(4)?;
+    let partitions: Option<Vec<i64>> = row.try_get(5)?;
+    let sinces: Option<Vec<i64>> = row.try_get(6)?;
+    let places = partitions.into_iter().flatten().zip(sinces.into_iter().flatten());
+    let thread = |(topic, (partition, since)): (String, (i64, i64))| MemberTopic {
+        topic: TopicName::trusted(topic),
+        partition: PartitionId(partition as u16),
+        since: position(since),
+    };
+    Ok(topics.into_iter().flatten().zip(places).map(thread).collect())
 }
 
 impl PostgresStore {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::writer::{Ctx, Mode};
 use super::{SqliteStore, int, sql};
-use crate::{DueWill, SessionRow, SessionStore, StoreError};
+use crate::{DueWill, SessionRow, SessionStore, StoreError, ThreadStore};
 
 /// A session's row.
 struct Stored {
@@ -23,7 +23,13 @@ struct Stored {
 #[async_trait]
 impl SessionStore for SqliteStore {
     async fn open_session(&self, open: OpenSession, now: UnixMillis) -> Result<OpenedSession, StoreError> {
-        self.write(Mode::Sync, move |ctx| opened(ctx, &open, now)).await
+        let (org, identities) = (open.key.org.clone(), open.identities.clone());
+        let opened = self.write(Mode::Sync, move |ctx| opened(ctx, &open, now)).await?;
+        let threads = match identities.is_empty() {
+            true => Vec::new(),
+            false => self.member_topics(&org, identities).await?,
+        };
+        Ok(OpenedSession { threads, ..opened })
     }
 
     async fn save_sessions(&self, saves: Vec<SaveSession>) -> Result<Vec<bool>, StoreError> {
@@ -183,6 +189,7 @@ fn opened(ctx: &mut Ctx<'_>, open: &OpenSession, now: UnixMillis) -> Result<Open
             present: goes_on && !state.is_empty(),
             state: state.into(),
             previous_edge: previous,
+            threads: Vec::new(),
         });
     }
     Ok(OpenedSession {
@@ -190,6 +197,7 @@ fn opened(ctx: &mut Ctx<'_>, open: &OpenSession, now: UnixMillis) -> Result<Open
         present: false,
         state: Bytes::new(),
         previous_edge: previous,
+        threads: Vec::new(),
     })
 }
 

@@ -82,6 +82,7 @@ fn session(client: &str) -> OpenSession {
         expiry: 60,
         will,
         edge: "e".into(),
+        identities: Vec::new(),
     }
 }
 

@@ -24,6 +24,7 @@ fn open(client: &str, edge: &str, expiry: u32) -> OpenSession {
             delay: 5,
         }),
         edge: edge.into(),
+        identities: Vec::new(),
     }
 }
 

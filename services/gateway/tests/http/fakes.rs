@@ -116,9 +116,6 @@ impl Persistence for Store {
     async fn last_before(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Option<Position>, RpcError> {
         none_such()
     }
-    async fn member_topics(&self, _: &OrgId, _: Vec<UserId>) -> Result<Vec<MemberTopic>, RpcError> {
-        none_such()
-    }
 
     async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, RpcError> {
         self.reached()?;

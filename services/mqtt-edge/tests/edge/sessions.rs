@@ -188,6 +188,7 @@ async fn no_session_stays_connected_in_the_store_when_its_connection_is_gone() {
         expiry: 0,
         will: None,
         edge: "other".into(),
+        identities: Vec::new(),
     };
     let opened = rig.persistence.open_session(open).await.unwrap();
     assert_eq!(opened.previous_edge, None);
@@ -400,6 +401,7 @@ async fn a_connection_whose_session_was_opened_elsewhere_ends_though_nobody_told
         expiry: 3600,
         will: None,
         edge: "cut-off".into(),
+        identities: Vec::new(),
     };
     assert!(rig.persistence.open_session(open).await.unwrap().present);
     let mut writer = edge.connect(Options::v5("writer")).await;

@@ -298,9 +298,6 @@ impl Persistence for FakeStore {
     async fn membership(&self, _: &OrgId, _: &TopicName) -> Result<Membership, RpcError> {
         no()
     }
-    async fn member_topics(&self, _: &OrgId, _: Vec<UserId>) -> Result<Vec<MemberTopic>, RpcError> {
-        no()
-    }
     async fn desk(&self, _: &OrgId, _: &UserId) -> Result<Desk, RpcError> {
         no()
     }

@@ -66,9 +66,6 @@ impl Persistence for Revocable {
     async fn history(&self, request: HistoryRequest) -> Answer<HistoryPage> {
         self.real.history(request).await
     }
-    async fn member_topics(&self, org: &OrgId, identities: Vec<UserId>) -> Answer<Vec<MemberTopic>> {
-        self.real.member_topics(org, identities).await
-    }
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Answer<Desk> {
         self.real.desk(org, uid).await
     }

@@ -153,6 +153,7 @@ async fn open(with: With) -> Option<Connection> {
         expiry: u32::MAX,
         will: None,
         edge: core.id.clone(),
+        identities: Vec::new(),
     };
     let opened = core.persistence.open_session(open).await.ok()?;
     if let Some(former) = opened.previous_edge.filter(|former| *former != core.id) {

@@ -199,6 +199,7 @@ impl Persistence for StoreRpc {
                 present: session.present,
                 state: session.state.clone(),
                 previous_edge: session.edge.replace(open.edge),
+                threads: Vec::new(),
             }
         };
         let edge = self.process.number;
@@ -289,9 +290,6 @@ impl Persistence for StoreRpc {
         unavailable("not modelled")
     }
     async fn membership(&self, _: &OrgId, _: &TopicName) -> Result<Membership, RpcError> {
-        unavailable("not modelled")
-    }
-    async fn member_topics(&self, _: &OrgId, _: Vec<UserId>) -> Result<Vec<MemberTopic>, RpcError> {
         unavailable("not modelled")
     }
     async fn desk(&self, _: &OrgId, _: &UserId) -> Result<Desk, RpcError> {

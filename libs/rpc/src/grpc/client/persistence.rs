@@ -9,8 +9,8 @@ use crate::grpc::pb;
 use crate::grpc::wire::{Findings, Wire as _};
 use crate::persistence::{
     BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
-    HistoryPage, HistoryRequest, MemberTopic, OpenSession, OpenThread, OpenedSession, OpenedThread,
-    Persistence, Retained, SaveSession, ThreadPage, ThreadsRequest, UserCard,
+    HistoryPage, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread, Persistence, Retained,
+    SaveSession, ThreadPage, ThreadsRequest, UserCard,
 };
 use crate::{ErrorKind, RpcError};
 
@@ -116,19 +116,6 @@ impl Persistence for Remote {
             topic: topic.to_string(),
         };
         answer(self.0.call(Method::Membership, request).await?)
-    }
-
-    async fn member_topics(
-        &self,
-        org: &OrgId,
-        identities: Vec<UserId>,
-    ) -> Result<Vec<MemberTopic>, RpcError> {
-        let request = pb::MemberTopicsRequest {
-            org: org.to_string(),
-            identities: identities.to_wire(),
-        };
-        let found: pb::MemberTopicsAnswer = self.0.call(Method::MemberTopics, request).await?;
-        answer(found.topics)
     }
 
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError> {

@@ -96,19 +96,6 @@ impl Calls for Served<dyn Persistence> {
         .await
     }
 
-    async fn member_topics(
-        &self,
-        request: Request<pb::MemberTopicsRequest>,
-    ) -> Answer<pb::MemberTopicsAnswer> {
-        self.answer(Method::MemberTopics, request, |service, asked| async move {
-            let topics = service
-                .member_topics(&read(asked.org)?, read(asked.identities)?)
-                .await?;
-            Ok(pb::MemberTopicsAnswer { topics: told(topics) })
-        })
-        .await
-    }
-
     async fn desk(&self, request: Request<pb::DeskRequest>) -> Answer<pb::DeskAnswer> {
         self.answer(Method::Desk, request, |service, asked| async move {
             let (org, uid) = (read(asked.org)?, read(asked.uid)?);

@@ -52,6 +52,7 @@ impl Wire for OpenSession {
             expiry: self.expiry,
             will: self.will.to_wire(),
             edge: self.edge.to_wire(),
+            identities: self.identities.to_wire(),
         }
     }
 
@@ -62,6 +63,7 @@ impl Wire for OpenSession {
             expiry: m.expiry,
             will: read(m.will)?,
             edge: read(m.edge)?,
+            identities: read(m.identities)?,
         })
     }
 }
@@ -75,6 +77,7 @@ impl Wire for OpenedSession {
             present: self.present,
             state: self.state,
             previous_edge: self.previous_edge.to_wire(),
+            threads: self.threads.to_wire(),
         }
     }
 
@@ -84,6 +87,7 @@ impl Wire for OpenedSession {
             present: m.present,
             state: m.state,
             previous_edge: read(m.previous_edge)?,
+            threads: read(m.threads)?,
         })
     }
 }
