@@ -1,5 +1,10 @@
-//! Taking messages into the log: one append in flight per partition, the next frame collected meanwhile. No timer, no
-//! added latency when idle, large frames under load, and the order of one edge by construction.
+//! Taking messages into the log: one append in flight per partition, the next frame collected meanwhile. No added latency
+//! when idle, large frames under load, and the order of one edge by construction.
+//!
+//! Those whose messages one frame has carried are answered together and send their next ones together, but a little after
+//! the log is free again. So under load the next frame waits for them, a fraction of what the last append took: without
+//! that the senders fall into two groups that take turns, and every frame carries half of what it could
+//! (docs/adr/0013-gathering-frames.md).
 //!
 //! A message's outcome is known when routing has settled its frame: only then is it certain whether it is new, a resend
 //! of an earlier one, or refused, and only then is it acknowledged.
@@ -14,7 +19,7 @@ use bytes::Bytes;
 use model::{EdgeId, FrameSeq, PartitionId, Partitioning, Position};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 use wire::{Exception, Frame, Settled, Verdict};
 
@@ -23,6 +28,13 @@ pub use crate::metrics::Appended;
 
 /// How long routing usually takes at most; then it is asked.
 const OVERDUE: Duration = Duration::from_secs(1);
+
+/// The part of an append's time that the next frame waits for more.
+const GATHER_PART: u32 = 4;
+/// The least and the longest that a frame waits: less is below what a timer can do.
+const GATHER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
+/// With so many messages a frame does not wait for more.
+const GATHERED: usize = 256;
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +84,41 @@ struct Waiting {
     seq: Option<FrameSeq>,
     tickets: Vec<Ticket>,
     since: Instant,
+}
+
+/// The last frame of a lane.
+struct Last {
+    messages: usize,
+    begun: Instant,
+    took: Duration,
+}
+
+impl Default for Last {
+    fn default() -> Self {
+        Self {
+            messages: 0,
+            begun: Instant::now(),
+            took: Duration::ZERO,
+        }
+    }
+}
+
+impl Last {
+    fn begin(&mut self, messages: usize) {
+        (self.messages, self.begun) = (messages, Instant::now());
+    }
+
+    fn end(&mut self) {
+        self.took = self.begun.elapsed();
+    }
+
+    /// How long the next frame waits for more. Not at all after a single message, or when the last frame is long past: nobody
+    /// can be expected then.
+    fn pause(&self) -> Option<Duration> {
+        let pause = (self.took / GATHER_PART).min(GATHER.1);
+        let expected = self.messages > 1 && self.begun.elapsed() < self.took * 2;
+        (expected && pause >= GATHER.0).then_some(pause)
+    }
 }
 
 struct Lane {
@@ -185,18 +232,25 @@ impl Appender {
         let Some(lane) = self.lanes.get(usize::from(partition.0)) else {
             return;
         };
+        let mut last = Last::default();
         loop {
-            let batch = self.take(lane);
-            if batch.is_empty() {
+            let waiting = lane.queue.lock().entries.len();
+            if waiting == 0 {
                 lane.filled.notified().await;
                 continue;
             }
+            if let Some(pause) = last.pause().filter(|_| waiting < GATHERED) {
+                sleep(pause).await;
+            }
+            let batch = self.take(lane);
+            last.begin(batch.len());
             let mut batches = vec![batch];
             while let Some(batch) = batches.pop() {
                 if let Some([first, second]) = self.append_frame(partition, batch).await {
                     batches.extend([second, first]);
                 }
             }
+            last.end();
         }
     }
 
@@ -304,7 +358,7 @@ impl Appender {
                 Ok(Err(error)) if Instant::now() < deadline => {
                     debug!(%partition, id, %error, "appending a frame again");
                     unknown = true;
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    sleep(Duration::from_millis(50)).await;
                 }
                 Ok(Err(_)) | Err(_) => return Err(JournalError::Unknown),
             }
@@ -341,7 +395,7 @@ impl Appender {
     /// is overdue, and after the commit timeout their senders are told that the outcome is unknown. Never returns.
     pub async fn sweep(self: Arc<Self>, ask: impl Fn(PartitionId)) {
         loop {
-            tokio::time::sleep(OVERDUE).await;
+            sleep(OVERDUE).await;
             let (mut late, mut overdue) = (Vec::new(), Vec::new());
             for (id, frame) in self.waiting.lock().iter() {
                 let waits = frame.since.elapsed();

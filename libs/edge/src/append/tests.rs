@@ -270,3 +270,37 @@ async fn what_may_be_stored_is_not_said_to_be_refused_because_a_later_try_was() 
     put(&appender, &mailbox, 1);
     assert_eq!(outcomes(&mailbox, 1).await, [(1, Outcome::Unknown)]);
 }
+
+/// Half of them begin while the messages of the others are being stored: left alone, the two halves would take turns for ever.
+#[tokio::test(start_paused = true)]
+async fn senders_that_are_answered_together_share_their_next_frame() {
+    let (log, appender) = start(Duration::from_millis(20), |_| {});
+    let mailbox = Mailbox::new(1, 1);
+    (0..8).for_each(|n| put(&appender, &mailbox, n));
+    sleep(Duration::from_millis(10)).await;
+    (8..16).for_each(|n| put(&appender, &mailbox, n));
+    let (mut answered, mut mail) = (0, Vec::new());
+    while answered < 20 {
+        sleep(Duration::from_millis(1)).await;
+        let Some((id, _)) = log.frames.lock().get(answered).copied() else {
+            continue;
+        };
+        answered += 1;
+        sleep(Duration::from_millis(2)).await;
+        let exceptions = Vec::new();
+        appender.settle(&Settled {
+            id,
+            seq: id,
+            exceptions,
+        });
+        mailbox.try_take(&mut mail);
+        (0..)
+            .zip(mail.drain(..))
+            .for_each(|(n, _)| put(&appender, &mailbox, n));
+    }
+    let frames = log.frames.lock().clone();
+    assert!(
+        frames.iter().skip(1).all(|(_, messages)| *messages == 16),
+        "{frames:?}"
+    );
+}
