@@ -159,8 +159,11 @@ impl Shared {
 }
 
 /// How connections are made. What a session promises must be on disk when it is answered, whatever the server's default.
-/// Every statement is made for an index; a plan that was chosen while a table was small is kept, so that no table may ever
-/// be read whole because it once was.
+///
+/// Every statement is made for an index, and asks for a few rows of tables that grow for years. So no plan is chosen by how
+/// large a table or an array of parameters is at the moment: for a few thousand uids the planner would read the whole index,
+/// and keep doing so when that has grown. Nor is anything compiled: a small table that is read whole all the same looks dear
+/// enough for that, and compiling would cost more than any statement here. `docs/adr/0014-generic-plans.md` has the measurements.
 fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
     let url: PgConnectOptions = config
         .url
@@ -176,6 +179,9 @@ fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
         ("synchronous_commit", "on".to_owned()),
         ("enable_seqscan", "off".to_owned()),
         ("enable_mergejoin", "off".to_owned()),
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ("jit", "off".to_owned()),
+        ("random_page_cost", "1.1".to_owned()),
         ("statement_timeout", millis(config.statement_timeout)),
         ("lock_timeout", millis(config.lock_timeout)),
         (
