@@ -109,14 +109,18 @@ measure_longwire() {
   return "$status"
 }
 
-# counters WAIT: prints what the frames of the log and the transactions of the database add up to. PostgreSQL tells what an
-# idle session did only after ten seconds: WAIT for it.
+# counters WAIT: prints what the frames of the log, and the transactions and statements of the database add up to. PostgreSQL
+# tells what an idle session did only after ten seconds: WAIT for it.
 counters() {
-  local streams='[.account_details[].stream_detail[] | select(.name | test("^longwire_log")) | .state.last_seq] | add'
+  local database streams='[.account_details[].stream_detail[] | select(.name | test("^longwire_log")) | .state.last_seq] | add'
   local transactions="select sum(xact_commit + xact_rollback) from pg_stat_database where datname = current_database()"
+  local statements="select coalesce(sum(calls), 0) from pg_stat_statements where dbid = (select oid from pg_database where datname = current_database())"
+  database=$(jq -r .database "$work/ready")
   sleep "$1"
   echo "frames $(curl -fsS "$(jq -r '.nats_monitor[0]' "$work/ready")/jsz?accounts=true&streams=true" | jq "$streams")"
-  echo "transactions $(psql -XqAt -d "$(jq -r .database "$work/ready")" -c "$transactions")"
+  echo "transactions $(psql -XqAt -d "$database" -c "$transactions")"
+  psql -XqAt -d "$database" -c "create extension if not exists pg_stat_statements" >/dev/null 2>&1 || return 0
+  echo "statements $(psql -XqAt -d "$database" -c "$statements")"
 }
 
 # measure_cluster REPLICAS: three nats-servers, Redis, PostgreSQL, so many of every role, HAProxy.

@@ -223,6 +223,13 @@ pub async fn database_from(template: &str) -> Database {
 }
 
 /// A program of PostgreSQL: in the folder `LONGWIRE_POSTGRES_BIN`, in Debian's newest, or on the path.
+/// Settings of a server that counts what each statement costs, in `pg_stat_statements`, where that is installed.
+pub fn counting_statements() -> Vec<String> {
+    let library = program("postgres").with_file_name("../lib/pg_stat_statements.so");
+    let loaded = "shared_preload_libraries=pg_stat_statements".to_owned();
+    library.exists().then_some(loaded).into_iter().collect()
+}
+
 fn program(name: &str) -> PathBuf {
     let named = std::env::var_os(PROGRAMS).map(|folder| PathBuf::from(folder).join(name));
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();

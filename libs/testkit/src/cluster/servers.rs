@@ -54,7 +54,11 @@ impl Servers {
                 false => NatsCluster::start_with(options).await,
             }
         };
-        let (nats, redis, postgres) = tokio::join!(nats, RedisServer::start(), PostgresServer::start());
+        let postgres = PostgresServer::start_with(postgres::Options {
+            settings: postgres::counting_statements(),
+            ..postgres::Options::default()
+        });
+        let (nats, redis, postgres) = tokio::join!(nats, RedisServer::start(), postgres);
         let at = Addresses {
             nats: nats.urls(),
             monitor: nats.monitor_urls(),
