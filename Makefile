@@ -17,17 +17,18 @@ cluster: ## the same as processes: 3 nats-servers, Redis, PostgreSQL, two of eve
 	$(CARGO) build --release -p longwire -p testkit --bin longwire --bin cluster
 	@target=$${CARGO_TARGET_DIR:-target}; exec "$$target/release/cluster"
 
+# Always the whole workspace: a part of it would be built with other features of what they share, and so would all below it. It
+# brings the binary that the tests start.
 test: ## install what the tests need, then run every test
 	tests/install.sh
-	$(CARGO) build -p longwire
+	$(CARGO) nextest run --workspace --no-run
 	$(CARGO) test --workspace --doc --quiet
 	tests/with-servers.sh $(CARGO) nextest run --workspace
-	LONGWIRE_TEST_SHAPE=cluster tests/with-servers.sh $(CARGO) nextest run -p e2e -E 'not binary(cluster)'
+	LONGWIRE_TEST_SHAPE=cluster tests/with-servers.sh $(CARGO) nextest run --workspace -E 'package(e2e) & not binary(cluster)'
 
-test-faults: ## break everything that can break, one after the other, under load (an hour)
+test-faults: ## break everything that can break, one after the other, under load (a quarter of an hour)
 	tests/install.sh
-	$(CARGO) build -p longwire
-	$(CARGO) nextest run --profile faults -p faults
+	$(CARGO) nextest run --workspace --profile faults
 
 lint: ## formatting and clippy, without mercy
 	$(CARGO) fmt --all --check
