@@ -14,7 +14,7 @@ use backplane::journal::suite::{self as promises, id, take};
 use backplane::journal::{JetStreamJournal, Journal, JournalError, StoredFrame};
 use backplane::lease::suite as grants;
 use backplane::lease::{KvLeases, LeaseError, Leases};
-use backplane::nats::{Nats, NatsConfig};
+use backplane::nats::{Nats, NatsConfig, NatsError};
 use bytes::Bytes;
 use model::{FrameSeq, PartitionId};
 use testkit::nats::NatsCluster;
@@ -37,6 +37,29 @@ async fn connect_as(cluster: &NatsCluster, name: &str) -> Nats {
         ..NatsConfig::default()
     };
     Nats::connect(&config, name).await.unwrap()
+}
+
+/// Opens as a role does: servers that have just found each other may refuse for a moment, saying that it will pass.
+async fn patiently<T>(open: impl AsyncFn() -> Result<T, NatsError>) -> T {
+    let opened = async {
+        loop {
+            match open().await {
+                Err(error) if error.is_temporary() => sleep(Duration::from_millis(200)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    timeout(OVER, opened)
+        .await
+        .expect("the servers are ready in time")
+}
+
+async fn log(nats: &Nats, partitions: u16) -> Arc<JetStreamJournal> {
+    Arc::new(patiently(async || JetStreamJournal::open(nats, partitions).await).await)
+}
+
+async fn leases(nats: &Nats) -> Arc<KvLeases> {
+    Arc::new(patiently(async || KvLeases::open(nats).await).await)
 }
 
 /// Writers that append one frame after the other, each again with its id until it is stored.
@@ -149,11 +172,11 @@ async fn replicated_streams_keep_the_promises_of_the_seams() {
     let cluster = NatsCluster::start(3).await;
     let journal = async |name: &str| {
         let nats = connect_as(&cluster, name).await;
-        let journal: Arc<dyn Journal> = Arc::new(JetStreamJournal::open(&nats, 4).await.unwrap());
+        let journal: Arc<dyn Journal> = log(&nats, 4).await;
         journal
     };
     let nats = connect(&cluster).await;
-    let leases: Arc<dyn Leases> = Arc::new(KvLeases::open(&nats).await.unwrap());
+    let leases: Arc<dyn Leases> = leases(&nats).await;
     let log = async {
         promises::retries_in_flight_together_are_stored_once(journal("a").await).await;
         promises::appends_in_flight_together_get_places_without_holes(journal("b").await).await;
@@ -175,8 +198,8 @@ async fn replicated_streams_keep_the_promises_of_the_seams() {
 async fn the_death_of_a_leader_loses_and_doubles_nothing_and_leases_outlive_it() {
     let cluster = NatsCluster::start(3).await;
     let nats = connect(&cluster).await;
-    let journal = Arc::new(JetStreamJournal::open(&nats, 2).await.unwrap());
-    let leases = KvLeases::open(&nats).await.unwrap();
+    let journal = log(&nats, 2).await;
+    let leases = leases(&nats).await;
     let ttl = Duration::from_secs(40);
     let lease = leases.acquire("p", "a", ttl).await.unwrap();
     let attestation = nats.attest().await;
@@ -206,7 +229,7 @@ async fn the_death_of_a_leader_loses_and_doubles_nothing_and_leases_outlive_it()
 async fn the_death_of_all_servers_loses_and_doubles_nothing() {
     let cluster = NatsCluster::start(3).await;
     let nats = connect(&cluster).await;
-    let journal = Arc::new(JetStreamJournal::open(&nats, 1).await.unwrap());
+    let journal = log(&nats, 1).await;
     let each = 100;
     let (load, seen) = (Load::start(&journal, each), follow(&journal, WRITERS * each));
     load.reach(100).await;
@@ -228,7 +251,7 @@ async fn the_death_of_all_servers_loses_and_doubles_nothing() {
 async fn a_server_that_hangs_is_left_for_another() {
     let cluster = NatsCluster::start(3).await;
     let nats = connect(&cluster).await;
-    let journal = Arc::new(JetStreamJournal::open(&nats, 1).await.unwrap());
+    let journal = log(&nats, 1).await;
     let each = 100;
     let (load, seen) = (Load::start(&journal, each), follow(&journal, WRITERS * each));
     load.reach(100).await;
