@@ -86,38 +86,19 @@ struct Waiting {
     since: Instant,
 }
 
-/// The last frame of a lane.
-struct Last {
-    messages: usize,
-    begun: Instant,
-    took: Duration,
+/// How long the next frame waits for those whom the last one answers, and until when they can be expected.
+struct Gather {
+    pause: Duration,
+    until: Instant,
 }
 
-impl Default for Last {
-    fn default() -> Self {
-        Self {
-            messages: 0,
-            begun: Instant::now(),
-            took: Duration::ZERO,
-        }
-    }
-}
-
-impl Last {
-    fn begin(&mut self, messages: usize) {
-        (self.messages, self.begun) = (messages, Instant::now());
-    }
-
-    fn end(&mut self) {
-        self.took = self.begun.elapsed();
-    }
-
-    /// How long the next frame waits for more. Not at all after a single message, or when the last frame is long past: nobody
-    /// can be expected then.
-    fn pause(&self) -> Option<Duration> {
-        let pause = (self.took / GATHER_PART).min(GATHER.1);
-        let expected = self.messages > 1 && self.begun.elapsed() < self.took * 2;
-        (expected && pause >= GATHER.0).then_some(pause)
+impl Gather {
+    /// After a frame of so many messages, whose append begun then has just ended. `None` after a single message, or when the
+    /// log is too fast for a timer.
+    fn after(messages: usize, begun: Instant) -> Option<Self> {
+        let took = begun.elapsed();
+        let (pause, until) = ((took / GATHER_PART).min(GATHER.1), begun + took * 2);
+        (messages > 1 && pause >= GATHER.0).then_some(Self { pause, until })
     }
 }
 
@@ -232,25 +213,28 @@ impl Appender {
         let Some(lane) = self.lanes.get(usize::from(partition.0)) else {
             return;
         };
-        let mut last = Last::default();
+        let mut gather: Option<Gather> = None;
         loop {
             let waiting = lane.queue.lock().entries.len();
             if waiting == 0 {
                 lane.filled.notified().await;
                 continue;
             }
-            if let Some(pause) = last.pause().filter(|_| waiting < GATHERED) {
+            if let Some(Gather { pause, until }) = gather
+                && waiting < GATHERED
+                && Instant::now() < until
+            {
                 sleep(pause).await;
             }
             let batch = self.take(lane);
-            last.begin(batch.len());
+            let (messages, begun) = (batch.len(), Instant::now());
             let mut batches = vec![batch];
             while let Some(batch) = batches.pop() {
                 if let Some([first, second]) = self.append_frame(partition, batch).await {
                     batches.extend([second, first]);
                 }
             }
-            last.end();
+            gather = Gather::after(messages, begun);
         }
     }
 
