@@ -133,4 +133,10 @@ mod tests {
     fn a_topic_is_encoded_for_a_query() {
         assert_eq!(encode("org/agent/a_b/ü+"), "org%2Fagent%2Fa_b%2F%C3%BC%2B");
     }
+
+    #[test]
+    fn a_query_holds_any_uid() {
+        assert_eq!(encode("a-1._~"), "a-1._~");
+        assert_eq!(encode("a b&c=/é"), "a%20b%26c%3D%2F%C3%A9");
+    }
 }
