@@ -31,6 +31,21 @@ pub(crate) struct Item {
     not_before: Option<Instant>,
 }
 
+impl Item {
+    /// One that was never sent.
+    fn new(key: Key, topic: usize, read: Option<Key>, at: u32, qos: QoS) -> Self {
+        Self {
+            key,
+            topic,
+            read,
+            at,
+            qos,
+            flying: None,
+            not_before: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Lane {
     writer: usize,
@@ -103,16 +118,8 @@ impl Outbox {
                 at,
                 ..Sent::default()
             });
-            let (topic, read) = (lane.topic, None);
-            self.push(Item {
-                key,
-                topic,
-                read,
-                at,
-                qos,
-                flying: None,
-                not_before: None,
-            });
+            let topic = lane.topic;
+            self.push(Item::new(key, topic, None, at, qos));
             written += 1;
         }
         // What could not be written in time is not made up for: a page that is stuck does not type on.
@@ -138,16 +145,7 @@ impl Outbox {
             },
             of,
         ));
-        let (read, qos) = (Some(of), QoS::AtLeastOnce);
-        self.push(Item {
-            key,
-            topic,
-            read,
-            at,
-            qos,
-            flying: None,
-            not_before: None,
-        });
+        self.push(Item::new(key, topic, Some(of), at, QoS::AtLeastOnce));
         ledger.owed = self.owed.len();
     }
 
