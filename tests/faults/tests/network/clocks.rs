@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use faults::{Trial, plan, small};
+use testkit::cluster::ROLES;
 
 /// Makes a program of ours see another time; Debian's package is `libfaketime`.
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -18,14 +19,7 @@ async fn x29_clocks_jump() {
     jump("+0");
     let path = clock.path().to_str().unwrap();
     let mut builder = small();
-    for role in [
-        "mqtt-edge",
-        "stomp-edge",
-        "gateway",
-        "routing",
-        "persistence",
-        "receipts",
-    ] {
+    for role in ROLES {
         for (name, value) in [
             ("LD_PRELOAD", LIBRARY),
             ("FAKETIME_TIMESTAMP_FILE", path),
