@@ -2,9 +2,9 @@
 //!
 //! [`Store`] is the seam, split by concern; [`SqliteStore`] is the implementation for one process, [`PostgresStore`] that
 //! for many. Two rules hold for all
-//! of it. What comes from the journal is committed lazily, with the position up to which it was applied in the same
-//! transaction: a crash takes rows and position back together, and the journal brings them again. What does not come
-//! from the journal is durable when the call returns.
+//! of it. What comes from the journal is committed with the position up to which it was applied in the same transaction, and
+//! lazily: a crash takes rows and position back together, and the journal brings them again. Receipts alone are synced, as
+//! a status that was shown must not go back. What does not come from the journal is durable when the call returns.
 
 mod error;
 mod log;

@@ -79,7 +79,9 @@ pub struct ReceiptRow {
 /// How far messages have come.
 #[async_trait]
 pub trait ReceiptStore: Send + Sync + 'static {
-    /// Applies a stretch of the log in one transaction, lazily durable. On an error nothing was applied.
+    /// Applies a stretch of the log in one transaction. On an error nothing was applied. A status that can be seen outlives
+    /// the death of the process and of the database, so that it never goes back (P8); SQLite may lose the last ones with
+    /// the power, and the log brings them again at the start.
     async fn apply_receipts(&self, batch: std::sync::Arc<ReceiptBatch>) -> Result<(), StoreError>;
 
     /// How far a message has come with each recipient, as far as that is kept: who brought it to its furthest state, who

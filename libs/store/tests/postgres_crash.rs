@@ -3,12 +3,17 @@
 
 mod batches;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batches::{NOW, PARTITION, applied, backlog, batch, check, open};
-use model::{FrameSeq, Position};
-use rpc::persistence::{OpenSession, SessionKey};
-use store::{LogStore, MessageStore, PostgresStore, Service, SessionStore, StoreError};
+use bytes::Bytes;
+use model::{FrameSeq, OrgId, Position, ReceiptKind, TopicName};
+use rpc::persistence::{HistoryRange, OpenSession, SessionKey};
+use store::{
+    Advance, LogStore, MessageStore, NewReceipt, PostgresStore, ReceiptBatch, ReceiptStore, Service,
+    SessionStore, StoreError,
+};
 use testkit::postgres::{Options, PostgresServer};
 
 /// Messages a batch.
@@ -105,6 +110,46 @@ async fn a_backlog_is_not_given_short_after_a_crash() {
     apply_upto(&store, 200).await;
     let page = patiently(async || ask().await).await;
     assert_eq!((page.entries.len(), page.covered[0].1), (200, upto));
+}
+
+/// P8: a status never goes back. History does not wait for receipts, so what it has shown must outlive the database.
+#[tokio::test]
+async fn a_status_that_was_shown_survives_a_kill() {
+    let server = lazy().await;
+    let store = open(&server.database().await).await;
+    apply_upto(&store, 3).await;
+    let (org, topic) = (OrgId::new("o"), TopicName::trusted("t/0/1"));
+    let read = NewReceipt {
+        org: org.clone(),
+        topic: topic.clone(),
+        message: batches::at(1),
+        state: ReceiptKind::Read,
+        by: "v".into(),
+        changed: batches::at(4),
+        bytes: Bytes::from_static(b"r"),
+    };
+    let batch = ReceiptBatch {
+        advances: vec![Advance {
+            partition: PARTITION,
+            from: Position::START,
+            to: Position::end_of(FrameSeq(4)),
+        }],
+        receipts: vec![read],
+        marks: Vec::new(),
+    };
+    store.apply_receipts(Arc::new(batch)).await.unwrap();
+    let range = HistoryRange::After {
+        position: Position::START,
+        limit: 9,
+    };
+    let states = async || {
+        let page = patiently(async || store.history(&org, &topic, range).await).await;
+        page.entries.iter().map(|e| e.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, [Some(ReceiptKind::Read)]);
+    server.kill().await;
+    server.restart().await;
+    assert_eq!(states().await, [Some(ReceiptKind::Read)]);
 }
 
 /// What was answered is there: sessions are not committed lazily.

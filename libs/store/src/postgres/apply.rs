@@ -87,7 +87,7 @@ impl Shared {
             );
         let topics = self.enter_topics(named).await?;
         let mut tx = self.begin(DOING).await?;
-        if let Some(error) = advance(&mut tx, Service::Persistence, &batch.advances).await? {
+        if let Some(error) = advance(&mut tx, Service::Persistence, &batch.advances, Commit::Lazy).await? {
             tx.roll_back().await;
             return Err(error);
         }
@@ -103,21 +103,30 @@ impl Shared {
     }
 }
 
+/// When a transaction that applies the log is on disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commit {
+    /// Soon after it can be seen: a crash of the database takes its rows and its progress back together.
+    Lazy,
+    /// Before it can be seen.
+    Synced,
+}
+
 /// Moves a service's progress, if every partition stands where the caller believes; says so when one does not. Holds the
-/// rows until the end of the transaction, which becomes lazily durable with it: a crash of the database takes rows and
-/// progress back together.
+/// rows until the end of the transaction.
 pub(super) async fn advance(
     tx: &mut Conn<'_>,
     service: Service,
     steps: &[Advance],
+    commit: Commit,
 ) -> Result<Option<StoreError>, StoreError> {
     let doing = "storing progress";
     let column = |of: fn(&Advance) -> u64| steps.iter().map(|s| int(of(s))).collect::<Vec<i64>>();
     let partitions = column(|s| u64::from(s.partition.0));
-    let text = "WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+    let text = "WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', $5, true))
                 INSERT INTO progress AS p (service, partition, position, came_from)
                 SELECT $1, s.partition, s.upto, s.came_from
-                FROM lazy, unnest($2::bigint[], $3::bigint[], $4::bigint[]) s (partition, came_from, upto)
+                FROM durable, unnest($2::bigint[], $3::bigint[], $4::bigint[]) s (partition, came_from, upto)
                 WHERE s.came_from = 0 OR EXISTS (SELECT FROM progress q WHERE q.service = $1 AND q.partition = s.partition)
                 ORDER BY s.partition
                 ON CONFLICT (service, partition) DO UPDATE SET position = excluded.position, came_from = excluded.came_from
@@ -126,7 +135,8 @@ pub(super) async fn advance(
         .bind(service as i64)
         .bind(&partitions)
         .bind(column(|s| s.from.0))
-        .bind(column(|s| s.to.0));
+        .bind(column(|s| s.to.0))
+        .bind(if commit == Commit::Lazy { "off" } else { "on" });
     let moved = tx.rows(doing, moved).await?;
     if moved.len() == steps.len() {
         return Ok(None);

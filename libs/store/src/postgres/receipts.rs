@@ -10,7 +10,7 @@ use model::{OrgId, Position, ReceiptKind, TopicName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::apply::advance;
+use super::apply::{Commit, advance};
 use super::conn::Conn;
 use super::topics::{Topic, Topics};
 use super::{PostgresStore, Shared, int, position};
@@ -84,8 +84,13 @@ impl Shared {
             .chain(batch.marks.iter().map(|m| (m.org.as_str(), m.topic.as_str())));
         let topics = self.find_topics(named).await?;
         let last = Last::of(batch, &topics);
+        // History shows a status as soon as it can be seen, and a status never goes back.
+        let commit = match last.receipts.is_empty() && last.marks.is_empty() {
+            true => Commit::Lazy,
+            false => Commit::Synced,
+        };
         let mut tx = self.begin(DOING).await?;
-        if let Some(error) = advance(&mut tx, Service::Receipts, &batch.advances).await? {
+        if let Some(error) = advance(&mut tx, Service::Receipts, &batch.advances, commit).await? {
             tx.roll_back().await;
             return Err(error);
         }
