@@ -1,6 +1,7 @@
 //! Where the built binary is.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// The folder of the profile under test, `target/<profile>`: where Cargo put the test executable's folder `deps`. It
 /// follows `CARGO_TARGET_DIR` by itself.
@@ -32,13 +33,17 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// The root of the checkout.
+/// The root of the checkout: that of the crate which cargo runs, as a build may be shared by several checkouts; without
+/// cargo, that in which this was built.
 ///
 /// # Panics
-/// Never: this crate lies two folders below it.
+/// Never: every crate lies two folders below it.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("libs/testkit is two folders deep")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder =
+            std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = Path::new(&folder).ancestors().nth(2);
+        root.expect("crates are two folders deep").to_owned()
+    });
+    &ROOT
 }

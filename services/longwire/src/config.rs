@@ -352,8 +352,9 @@ mod tests {
 
     #[test]
     fn the_example_of_a_production_configuration_is_valid_and_knows_no_development_seed() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/longwire.toml");
-        let cli = Cli::try_parse_from(["longwire", "config", "check", "--config", file]).unwrap();
+        let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+        let file = format!("{here}/../../deploy/longwire.toml");
+        let cli = Cli::try_parse_from(["longwire", "config", "check", "--config", &file]).unwrap();
         let config = load_from(Sources::new(), &cli).unwrap();
         assert_eq!(config.profile, Profile::Production);
         assert!(!config.auth.allows_anonymous_mqtt() && !config.gateway.has_dev_login());

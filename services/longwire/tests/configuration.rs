@@ -21,13 +21,13 @@ struct Field {
     required: bool,
 }
 
+fn root() -> PathBuf {
+    let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    here.ancestors().nth(2).expect("two folders deep").to_owned()
+}
+
 /// The structs that are read from the configuration, by crate and name.
 type Structs = BTreeMap<(String, String), Vec<Field>>;
-
-fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).expect("two folders deep")
-}
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {

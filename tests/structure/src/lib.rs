@@ -1,16 +1,22 @@
 //! Tests about the repository itself. What they share.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-/// The root of the checkout.
+/// The root of the checkout whose tests cargo runs.
 ///
 /// # Panics
-/// Never: this crate lies two folders below it.
+/// When it is not cargo that runs them.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("tests/structure is two folders deep")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests"));
+        folder
+            .ancestors()
+            .nth(2)
+            .expect("crates are two folders deep")
+            .to_owned()
+    });
+    &ROOT
 }
 
 /// Every file below a folder of the checkout whose name ends in one of `extensions`, with its path from the root. What is
