@@ -3,6 +3,8 @@
 
 mod membership;
 
+pub use membership::asked_for_threads;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -97,6 +99,10 @@ pub struct Consumer {
     fresh: Vec<(PartitionId, Position)>,
     /// How far the saved session had got.
     resumed: Vec<(PartitionId, Position)>,
+    /// Up to where the user's own topic had been given out when the threads were asked for.
+    asked: Position,
+    /// Where a new session begins in its user's own topic: from `asked` to here it is told of memberships only.
+    began: Option<Position>,
     /// Whether it follows its user into the threads that the user is made a member of.
     entitled: bool,
     hears_presence: bool,
@@ -155,6 +161,8 @@ impl Consumer {
             revoked: Vec::new(),
             fresh: Vec::new(),
             resumed,
+            asked: Position::START,
+            began: None,
             entitled: false,
             hears_presence: false,
         }
@@ -167,8 +175,11 @@ impl Consumer {
 
     /// Begins to receive: what the principal is entitled to (if `entitled`), the threads it is a member of, and what the
     /// session subscribed to before.
-    pub fn begin(&mut self, entitled: bool, threads: &[MemberTopic]) {
+    /// `asked` is what [`asked_for_threads`] said before the threads were asked for: who became a member since then is told
+    /// so, though the session begins later.
+    pub fn begin(&mut self, entitled: bool, threads: &[MemberTopic], asked: Position) {
         self.entitled = entitled;
+        self.asked = asked;
         if entitled {
             let of_principal = audience::of_principal(&self.who);
             self.implied
@@ -306,6 +317,7 @@ impl Consumer {
                 self.session.gap(partition);
                 self.hold(partition, early);
             }
+            self.hear_of_grants(partition, boundary);
         }
     }
 
@@ -397,7 +409,7 @@ impl Consumer {
     /// What this connection makes of an entry; `None` if it is not for it.
     fn item(&self, delivery: Arc<Delivery>) -> Option<Item> {
         let entry = &delivery.entry;
-        if self.is_revoked(&entry.topic) {
+        if self.is_revoked(&entry.topic) || self.is_before_beginning(&delivery) {
             return None;
         }
         let author = entry.sender == self.who.user.as_str();

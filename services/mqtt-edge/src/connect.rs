@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use edge::Refusal;
-use edge::consumer::Consumer;
+use edge::consumer::{Consumer, asked_for_threads};
 use edge::mailbox::{Mail, Mailbox};
 use model::{ChatTopic, ClientId, OrgId, Origin, Principal, Role, TopicName, UserId};
 use mqtt_codec::{
@@ -328,6 +328,7 @@ async fn start_session(
             _ => Vec::new(),
         },
     };
+    let asked = asked_for_threads(core, &who);
     let opened = core.persistence.open_session(open).await?;
     opening.opened = Some((opened.epoch, expiry, opened.state.clone()));
     if let Some(former) = opened.previous_edge.filter(|former| *former != core.id) {
@@ -358,7 +359,7 @@ async fn start_session(
     let mut consumer = Consumer::new(core.clone(), who, &client, mailbox.clone(), session_limits, saved);
     consumer.check_subscriptions().await?;
     core.attachments.join(&mailbox);
-    consumer.begin(true, &opened.threads);
+    consumer.begin(true, &opened.threads, asked);
     // CONNACK waits until nothing can be missed any more, and until a kept session would begin here after a crash too.
     let attached = tokio::time::timeout(ATTACH_LIMIT, consumer.attached_from_the_beginning()).await;
     let Ok(later) = attached else {

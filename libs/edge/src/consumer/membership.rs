@@ -1,13 +1,46 @@
 //! What a connection receives changes while it lives: its user becomes a member of threads, and ceases to be one.
 
-use model::{Access, ChatTopic, OrgId, PartitionId, Position, TopicFilter, TopicName};
+use model::{Access, ChatTopic, OrgId, PartitionId, Position, Principal, TopicFilter, TopicName};
 use rpc::persistence::MemberTopic;
+use wire::Kind;
 
 use super::{Consumer, Implied};
 use crate::delivery::Delivery;
-use crate::{Refusal, audience};
+use crate::{Core, Refusal, audience};
+
+/// Up to where a user's own topic, which tells it of memberships, has been given out. For [`Consumer::begin`]; to be asked
+/// before the session is opened, which names the threads.
+pub fn asked_for_threads(core: &Core, who: &Principal) -> Position {
+    core.attachments
+        .given_out(core.partitioning.of(&who.org, &own_topic(who)))
+}
+
+fn own_topic(who: &Principal) -> TopicName {
+    TopicName::trusted(format!("user/{}", who.user))
+}
 
 impl Consumer {
+    /// A new session begins in a partition. If that is where its user's own topic is, the memberships that were granted
+    /// after its threads had been asked for are read.
+    pub(super) fn hear_of_grants(&mut self, partition: PartitionId, boundary: Position) {
+        let own = own_topic(&self.who);
+        if self.entitled
+            && self.asked < boundary
+            && partition == self.core.partitioning.of(&self.who.org, &own)
+        {
+            self.began = Some(boundary);
+            self.session.catch_up(partition, own.to_filter(), self.asked);
+        }
+    }
+
+    /// Whether this was sent to the user itself before the session began, and is no membership.
+    pub(super) fn is_before_beginning(&self, delivery: &Delivery) -> bool {
+        let entry = &delivery.entry;
+        self.began.is_some_and(|boundary| delivery.position <= boundary)
+            && entry.known_kind() != Kind::Membership
+            && entry.topic == own_topic(&self.who).as_str()
+    }
+
     /// Ends the subscriptions of a resumed session that would not be granted any more. Call before [`Self::begin`].
     pub async fn check_subscriptions(&mut self) -> Result<(), Refusal> {
         let filters: Vec<TopicFilter> = self

@@ -9,7 +9,7 @@ use auth::{Acl, AclConfig, KeyRing, Verifier};
 use backplane::lease::EmbeddedLeases;
 use backplane::presence::EmbeddedPresence;
 use edge::append::{Outcome, Ticket};
-use edge::consumer::Consumer;
+use edge::consumer::{Consumer, asked_for_threads};
 use edge::mailbox::Mailbox;
 use edge::{Core, Outside};
 use jiff::tz::TimeZone;
@@ -170,8 +170,9 @@ async fn subscriber(core: Arc<Core>, desk: String, got: Got, begun: oneshot::Sen
         ..Limits::default()
     };
     core.attachments.join(&mailbox);
+    let asked = asked_for_threads(&core, &who);
     let mut consumer = Consumer::new(core, Arc::new(who), "c", mailbox.clone(), limits, None);
-    consumer.begin(true, &[]);
+    consumer.begin(true, &[], asked);
     let mut begun = Some(begun);
     let (mut mail, mut write) = (Vec::new(), Vec::new());
     loop {
@@ -354,6 +355,7 @@ async fn a_full_mailbox_does_not_hide_that_the_edge_has_lost_a_frame() {
     who.aliases = vec![UserId::new("desk")];
     let mailbox = Mailbox::new(1, 1 << 20);
     core.attachments.join(&mailbox);
+    let asked = asked_for_threads(&core, &who);
     let mut consumer = Consumer::new(
         core.clone(),
         Arc::new(who),
@@ -362,7 +364,7 @@ async fn a_full_mailbox_does_not_hide_that_the_edge_has_lost_a_frame() {
         Limits::default(),
         None,
     );
-    consumer.begin(true, &[]);
+    consumer.begin(true, &[], asked);
     assert!(consumer.attached_from_the_beginning().await.is_empty());
     // One topic, so that they are of one partition.
     let send = async |n: u64| {
@@ -388,6 +390,56 @@ async fn a_full_mailbox_does_not_hide_that_the_edge_has_lost_a_frame() {
     world.bus.answers.store(0, Ordering::Relaxed);
     receive(&mut consumer, &mailbox, &mut got, Duration::from_secs(10)).await;
     assert_eq!(got, uids);
+    routing.kill();
+    edge.kill();
+}
+
+/// The threads of the user are asked for, then it becomes a member of one more and a visitor writes there, then the session
+/// attaches. What else was sent to the user meanwhile is older than the session.
+#[tokio::test(start_paused = true)]
+async fn a_membership_granted_while_a_session_begins_is_heard_of() {
+    let world = World::new(2);
+    let routing = world.routing(0);
+    let (core, edge) = world.edge();
+    core.ready().await;
+    let who = Principal::new(OrgId::new("o"), UserId::new("agent"), Role::Agent, Origin::Token);
+    let asked = asked_for_threads(&core, &who);
+    let thread = "org/workgroup/w/v";
+    let send = async |entry: Entry| {
+        let outcome = core.appender.append_and_wait(&entry).await;
+        assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
+    };
+    let text = |n: u64, topic: &str| Entry {
+        topic: topic.into(),
+        ..message(n, 0, 0)
+    };
+    send(text(1, "user/agent")).await;
+    send(Entry {
+        kind: Kind::Membership.into(),
+        target: thread.into(),
+        state: 1,
+        ..text(2, "user/agent")
+    })
+    .await;
+    send(text(3, thread)).await;
+    let mailbox = Mailbox::new(9, 1 << 20);
+    core.attachments.join(&mailbox);
+    let mut consumer = Consumer::new(
+        core.clone(),
+        Arc::new(who),
+        "c",
+        mailbox.clone(),
+        Limits::default(),
+        None,
+    );
+    consumer.begin(true, &[], asked);
+    assert!(consumer.attached_from_the_beginning().await.is_empty());
+    send(text(4, thread)).await;
+    send(text(5, "user/agent")).await;
+    let mut got = Vec::new();
+    receive(&mut consumer, &mailbox, &mut got, Duration::from_secs(10)).await;
+    got.sort();
+    assert_eq!(got, ["m3", "m4", "m5"]);
     routing.kill();
     edge.kill();
 }

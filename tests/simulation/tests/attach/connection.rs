@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use edge::Core;
-use edge::consumer::{Consumer, Left};
+use edge::consumer::{Consumer, Left, asked_for_threads};
 use edge::mailbox::{Mail, Mailbox};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -155,6 +155,7 @@ async fn open(with: With) -> Option<Connection> {
         edge: core.id.clone(),
         identities: Vec::new(),
     };
+    let asked = asked_for_threads(&core, &who);
     let opened = core.persistence.open_session(open).await.ok()?;
     if let Some(former) = opened.previous_edge.filter(|former| *former != core.id) {
         let (core, key) = (core.clone(), key.clone());
@@ -173,7 +174,7 @@ async fn open(with: With) -> Option<Connection> {
     };
     let mut consumer = Consumer::new(core.clone(), who, "c", mailbox.clone(), limits, saved);
     core.attachments.join(&mailbox);
-    consumer.begin(true, &[]);
+    consumer.begin(true, &[], asked);
     let attached = timeout(PATIENCE / 2, consumer.attached_from_the_beginning()).await;
     let later = attached.unwrap_or_else(|_| vec![Mail::Leave]);
     let mut connection = Connection {
