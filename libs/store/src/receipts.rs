@@ -96,4 +96,12 @@ pub trait ReceiptStore: Send + Sync + 'static {
 
     /// How many countable messages by others the identities have not read: not recalled, after they joined.
     async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError>;
+
+    /// The same in each of these topics by itself, in their order: a page of threads asks once.
+    async fn unread_each(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        topics: Vec<TopicName>,
+    ) -> Result<Vec<u64>, StoreError>;
 }

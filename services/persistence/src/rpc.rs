@@ -11,9 +11,7 @@ use bytes::Bytes;
 use model::{
     Membership, MessageUid, OrgId, Position, ThreadKind, TopicFilter, TopicName, UnixMillis, UserId,
 };
-use store::{
-    Assign, NewThread, SentKey, Service, Stored, TargetKey, ThreadQuery, ThreadRow, UnreadQuery, Want,
-};
+use store::{Assign, NewThread, SentKey, Service, Stored, TargetKey, ThreadQuery, ThreadRow, Want};
 use tokio::time::Duration;
 
 use crate::error::{answer, late};
@@ -206,18 +204,13 @@ impl Persistence for Core {
             limit: size,
         };
         let (rows, total) = self.deps.store.threads(query).await.map_err(answer)?;
-        let mut threads = Vec::with_capacity(rows.len());
-        for row in rows {
-            let (org, identities) = (request.org.clone(), request.identities.clone());
-            let query = UnreadQuery {
-                org,
-                identities,
-                topic: Some(row.topic.clone()),
-                anew: false,
-            };
-            let unread = self.deps.store.unread(query).await.map_err(answer)?;
-            threads.push(self.card(&request.org, row, unread));
-        }
+        let topics = rows.iter().map(|row| row.topic.clone()).collect();
+        let unread = (self.deps.store)
+            .unread_each(&request.org, request.identities, topics)
+            .await
+            .map_err(answer)?;
+        let card = |(row, unread)| self.card(&request.org, row, unread);
+        let threads = rows.into_iter().zip(unread).map(card).collect();
         Ok(ThreadPage { threads, total })
     }
 

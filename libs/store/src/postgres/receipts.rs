@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ahash::{AHashMap, AHashSet};
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{OrgId, Position, ReceiptKind, TopicName};
+use model::{OrgId, Position, ReceiptKind, TopicName, UserId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -39,6 +39,15 @@ impl ReceiptStore for PostgresStore {
 
     async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError> {
         super::unread::unread(&self.shared, &query).await
+    }
+
+    async fn unread_each(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        topics: Vec<TopicName>,
+    ) -> Result<Vec<u64>, StoreError> {
+        super::unread::unread_each(&self.shared, org, &identities, &topics).await
     }
 }
 

@@ -1,55 +1,83 @@
 //! Counts what a user has not read.
 
-use model::UserId;
+use ahash::AHashMap;
+use model::{OrgId, TopicName, UserId};
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
 use super::write::user_hash;
 use super::{Shared, threads};
 use crate::{StoreError, UnreadQuery};
 
-/// One statement: the topics taken part in, in each the countable messages by others after the floor that are not read.
+/// In each of these topics, or in those taken part in: the countable messages by others after the floor that are not read.
+/// Whoever may ask for a topic without a thread takes part in it. What has none is left out.
+const UNREAD: &str = concat!(
+    "WITH ",
+    threads::taking_part!(),
+    ", t AS (SELECT topic, since FROM part WHERE $3::bigint[] IS NULL
+         UNION ALL SELECT n.topic, coalesce(part.since, 0) FROM unnest($3::bigint[]) n (topic) LEFT JOIN part ON part.topic = n.topic)
+     SELECT t.topic, c.n FROM t CROSS JOIN LATERAL (
+       SELECT greatest(t.since, CASE WHEN $4 THEN 0 ELSE coalesce(
+         (SELECT max(f.floor) FROM floors f WHERE f.topic = t.topic AND f.usr = ANY($2)), 0) END) AS after) a
+     JOIN heads h ON h.topic = t.topic AND h.head > a.after
+     CROSS JOIN LATERAL (SELECT count(*) AS n FROM messages m
+       WHERE m.topic = t.topic AND m.position > a.after AND m.accepted_at >= h.first_at
+         AND m.flags & 6 = 2 AND m.sender <> ALL($5) AND m.author <> ALL($5)
+         AND NOT EXISTS (SELECT FROM reads r WHERE r.topic = t.topic AND r.usr = ANY($2) AND r.message = m.position)) c
+     WHERE c.n > 0"
+);
+
 pub(super) async fn unread(shared: &Shared, query: &UnreadQuery) -> Result<u64, StoreError> {
-    let doing = "counting unread messages";
-    const TEXT: &str = concat!(
-        "WITH ",
-        threads::taking_part!(),
-        ", t AS (SELECT part.topic, part.since FROM part WHERE $3::bigint IS NULL OR part.topic = $3
-             UNION ALL SELECT $3, 0 WHERE $3 IS NOT NULL AND NOT EXISTS (SELECT FROM part WHERE part.topic = $3))
-         SELECT coalesce(sum(c.n), 0)::bigint FROM t CROSS JOIN LATERAL (
-           SELECT greatest(t.since, CASE WHEN $4 THEN 0 ELSE coalesce(
-             (SELECT max(f.floor) FROM floors f WHERE f.topic = t.topic AND f.usr = ANY($2)), 0) END) AS after) a
-         JOIN heads h ON h.topic = t.topic AND h.head > a.after
-         CROSS JOIN LATERAL (SELECT count(*) AS n FROM messages m
-           WHERE m.topic = t.topic AND m.position > a.after AND m.accepted_at >= h.first_at
-             AND m.flags & 6 = 2 AND m.sender <> ALL($5) AND m.author <> ALL($5)
-             AND NOT EXISTS (SELECT FROM reads r WHERE r.topic = t.topic AND r.usr = ANY($2) AND r.message = m.position)) c"
-    );
-    let topic = match &query.topic {
+    let only = match &query.topic {
         None => None,
         Some(name) => match shared.topic(&query.org, name).await? {
-            Some(topic) => Some(topic.id),
+            Some(topic) => Some(vec![topic.id]),
             None => return Ok(0),
         },
     };
-    let mut conn = shared.conn(doing).await?;
-    let ask = sqlx::query(TEXT)
-        .bind(query.org.as_str())
-        .bind(query.identities.iter().map(UserId::as_str).collect::<Vec<_>>())
-        .bind(topic)
-        .bind(query.anew)
-        .bind(
-            query
-                .identities
-                .iter()
-                .map(|who| user_hash(who))
-                .collect::<Vec<_>>(),
-        );
-    let row = conn.row(doing, ask).await?;
-    let count: i64 = row
-        .map_or(Ok(0), |row| row.try_get(0))
-        .map_err(StoreError::postgres(doing))?;
-    Ok(count as u64)
+    let counts = counts(shared, &query.org, &query.identities, only, query.anew).await?;
+    Ok(counts.values().sum())
+}
+
+pub(super) async fn unread_each(
+    shared: &Shared,
+    org: &OrgId,
+    identities: &[UserId],
+    names: &[TopicName],
+) -> Result<Vec<u64>, StoreError> {
+    let topics = shared
+        .find_topics(names.iter().map(|name| (org.as_str(), name.as_str())))
+        .await?;
+    let id = |name: &TopicName| topics.get(org, name).map(|topic| topic.id);
+    let only: Vec<i64> = names.iter().filter_map(id).collect();
+    if only.is_empty() {
+        return Ok(vec![0; names.len()]);
+    }
+    let counts = counts(shared, org, identities, Some(only), false).await?;
+    let count = |name| id(name).and_then(|id| counts.get(&id).copied());
+    Ok(names.iter().map(|name| count(name).unwrap_or(0)).collect())
+}
+
+async fn counts(
+    shared: &Shared,
+    org: &OrgId,
+    identities: &[UserId],
+    only: Option<Vec<i64>>,
+    anew: bool,
+) -> Result<AHashMap<i64, u64>, StoreError> {
+    let doing = "counting unread messages";
+    let ask = sqlx::query(UNREAD)
+        .bind(org.as_str())
+        .bind(identities.iter().map(UserId::as_str).collect::<Vec<_>>())
+        .bind(only)
+        .bind(anew)
+        .bind(identities.iter().map(|who| user_hash(who)).collect::<Vec<_>>());
+    let rows = shared.conn(doing).await?.rows(doing, ask).await?;
+    let read =
+        |row: &PgRow| -> Result<_, sqlx::Error> { Ok((row.try_get(0)?, row.try_get::<i64, _>(1)? as u64)) };
+    let counts: Result<_, _> = rows.iter().map(read).collect();
+    counts.map_err(StoreError::postgres(doing))
 }
 
 /// Raises the floors of users over what they have read and what they wrote themselves: up to before the first countable

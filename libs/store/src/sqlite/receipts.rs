@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashSet;
 use async_trait::async_trait;
-use model::{OrgId, Position, ReceiptKind, TopicName};
+use model::{OrgId, Position, ReceiptKind, TopicName, UserId};
 use rusqlite::params;
 
 use super::mem::TopicId;
@@ -33,6 +33,17 @@ impl ReceiptStore for SqliteStore {
 
     async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError> {
         self.read(move |conn, mem| super::unread::unread(conn, mem, &query))
+            .await
+    }
+
+    async fn unread_each(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        topics: Vec<TopicName>,
+    ) -> Result<Vec<u64>, StoreError> {
+        let org = org.clone();
+        self.read(move |conn, mem| super::unread::unread_each(conn, mem, &org, &identities, &topics))
             .await
     }
 }

@@ -1,7 +1,7 @@
 //! Counts what a user has not read.
 
-use ahash::AHashSet;
-use model::UserId;
+use ahash::{AHashMap, AHashSet};
+use model::{OrgId, TopicName, UserId};
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -14,21 +14,54 @@ use crate::{Flags, StoreError, UnreadQuery};
 const PAGE: usize = 256;
 
 pub(super) fn unread(conn: &Connection, mem: &RwLock<Mem>, query: &UnreadQuery) -> Result<u64, StoreError> {
-    let doing = sql("counting unread messages");
-    let mut topics = super::threads::taking_part(conn, &query.org, &query.identities).map_err(&doing)?;
-    if let Some(name) = &query.topic {
-        let only = mem.read().topics.id(&query.org, name);
-        topics.retain(|(id, _)| Some(*id) == only);
-        if let (true, Some(id)) = (topics.is_empty(), only) {
-            // A topic without a thread: whoever may ask for it takes part in it.
-            topics.push((id, 0));
+    let who = &query.identities;
+    match &query.topic {
+        Some(name) => {
+            let each = each(conn, mem, &query.org, who, std::slice::from_ref(name), query.anew)?;
+            Ok(each.iter().sum())
         }
+        None => (taking_part(conn, &query.org, who)?.into_iter())
+            .map(|(topic, since)| in_topic(conn, mem, topic, since, who, query.anew))
+            .sum(),
     }
-    let mut count = 0;
-    for (topic, since) in topics {
-        count += in_topic(conn, mem, topic, since, query)?;
-    }
-    Ok(count)
+}
+
+pub(super) fn unread_each(
+    conn: &Connection,
+    mem: &RwLock<Mem>,
+    org: &OrgId,
+    identities: &[UserId],
+    names: &[TopicName],
+) -> Result<Vec<u64>, StoreError> {
+    each(conn, mem, org, identities, names, false)
+}
+
+fn each(
+    conn: &Connection,
+    mem: &RwLock<Mem>,
+    org: &OrgId,
+    identities: &[UserId],
+    names: &[TopicName],
+    anew: bool,
+) -> Result<Vec<u64>, StoreError> {
+    let part: AHashMap<TopicId, u64> = taking_part(conn, org, identities)?.into_iter().collect();
+    let count = |name: &TopicName| {
+        let Some(topic) = mem.read().topics.id(org, name) else {
+            return Ok(0);
+        };
+        // A topic without a thread: whoever may ask for it takes part in it.
+        let since = part.get(&topic).copied().unwrap_or(0);
+        in_topic(conn, mem, topic, since, identities, anew)
+    };
+    names.iter().map(count).collect()
+}
+
+fn taking_part(
+    conn: &Connection,
+    org: &OrgId,
+    identities: &[UserId],
+) -> Result<Vec<(TopicId, u64)>, StoreError> {
+    super::threads::taking_part(conn, org, identities).map_err(sql("counting unread messages"))
 }
 
 fn in_topic(
@@ -36,18 +69,19 @@ fn in_topic(
     mem: &RwLock<Mem>,
     topic: TopicId,
     since: u64,
-    query: &UnreadQuery,
+    identities: &[UserId],
+    anew: bool,
 ) -> Result<u64, StoreError> {
     let (mut after, mut read) = (since, AHashSet::new());
-    for who in &query.identities {
-        if !query.anew {
+    for who in identities {
+        if !anew {
             after = after.max(floor(conn, topic, who)?);
         }
     }
     if mem.read().topics.get(topic).is_none_or(|t| t.sums.head <= after) {
         return Ok(0);
     }
-    for who in &query.identities {
+    for who in identities {
         reads(conn, topic, who, after, &mut read)?;
     }
     let mut count = 0;
@@ -58,7 +92,7 @@ fn in_topic(
         };
         after = *last;
         for (position, id) in page {
-            if !read.contains(&position) && is_others(conn, id, &query.identities)? {
+            if !read.contains(&position) && is_others(conn, id, identities)? {
                 count += 1;
             }
         }

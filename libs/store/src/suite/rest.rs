@@ -346,6 +346,9 @@ pub async fn unread_counts_equal_a_recount(fixture: &impl Fixture) {
                 "round {round}, anew {anew}"
             );
         }
+        let topics = vec![topic("org/member/no/where"), topic(name)];
+        let each = feed.store.unread_each(&org(), vec!["a".into()], topics).await;
+        assert_eq!(each.unwrap(), [0, want], "round {round}");
         if round % 50 == 49 {
             drop(feed);
             feed = Feed::new(fixture.open().await).await;
