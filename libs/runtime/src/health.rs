@@ -31,21 +31,28 @@ impl Health {
     ///
     /// Names are unique: asking for the same one again gives a handle to the same check.
     pub fn require(&self, name: impl Into<String>) -> Check {
-        self.check(name.into(), true)
+        self.check(name.into(), true, false)
+    }
+
+    /// Adds a dependency that has to be found well before this process gets its first traffic, and without which it goes
+    /// on afterwards.
+    pub fn require_at_first(&self, name: impl Into<String>) -> Check {
+        self.check(name.into(), true, true)
     }
 
     /// Adds something an operator should see that is no reason to refuse traffic, as that storage is not durable.
     pub fn advise(&self, name: impl Into<String>) -> Check {
-        self.check(name.into(), false)
+        self.check(name.into(), false, false)
     }
 
-    fn check(&self, name: String, required: bool) -> Check {
+    fn check(&self, name: String, required: bool, at_first: bool) -> Check {
         let mut checks = self.0.checks.lock();
         if !checks.iter().any(|check| check.name == name) {
             let outcome = Outcome::Failing("not checked yet".to_owned());
             checks.push(CheckReport {
                 name: name.clone(),
                 required,
+                at_first,
                 outcome,
             });
         }
@@ -131,6 +138,7 @@ impl Check {
             }
             _ => {}
         }
+        check.required &= !(check.at_first && outcome == Outcome::Ok);
         check.outcome = outcome;
     }
 }
@@ -155,6 +163,9 @@ pub struct CheckReport {
     pub name: String,
     /// Whether the process is not ready without it.
     pub required: bool,
+    /// Whether that ends when it is first found well.
+    #[serde(skip)]
+    at_first: bool,
     /// How it is.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -184,6 +195,7 @@ impl Report {
             name,
             required,
             outcome,
+            ..
         } in &self.checks
         {
             match outcome {
@@ -227,6 +239,22 @@ mod tests {
         journal.ok();
         health.set_draining();
         assert!(!health.is_ready());
+    }
+
+    #[test]
+    fn what_is_required_at_first_may_fail_later() {
+        let health = Health::new();
+        health.set_started();
+        let persistence = health.require_at_first("persistence");
+        persistence.fail("connection refused");
+        assert!(!health.is_ready());
+        persistence.ok();
+        persistence.fail("connection refused");
+        assert!(health.is_ready());
+        assert_eq!(
+            health.report().to_text(false),
+            "ready\n[warning] persistence: connection refused\n"
+        );
     }
 
     #[test]

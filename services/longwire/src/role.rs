@@ -183,9 +183,10 @@ async fn start(role: Role, parts: &Parts<'_>) -> anyhow::Result<Bound> {
     Ok(bound)
 }
 
-/// Without persistence live delivery goes on, so it is no reason to get no traffic; so without receipts.
+/// Without persistence live delivery goes on, so it is no reason to get no traffic; so without receipts. But nobody can
+/// connect where it was never reached.
 fn persistence(process: &Process, calls: &Calls) -> Arc<dyn Persistence> {
-    let check = process.health.advise("persistence");
+    let check = process.health.require_at_first("persistence");
     rpc::grpc::connect_persistence(&process.config.rpc, calls, check)
 }
 
