@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 
-pub use balancer::Balancer;
+pub use balancer::{Balancer, USUAL_PORTS};
 pub use link::{Link, Links};
 pub use replica::{Listener, Replica};
 

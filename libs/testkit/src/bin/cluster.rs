@@ -4,9 +4,11 @@
 //! `LONGWIRE_CLUSTER_REPLICAS=n` it starts so many of every role.
 #![allow(clippy::print_stdout, reason = "it is a command")]
 
+use std::net::{Ipv4Addr, TcpListener};
+
 use serde_json::json;
 use testkit::Endpoints;
-use testkit::cluster::{Builder, Cluster, Listener, ROLES};
+use testkit::cluster::{Builder, Cluster, Listener, ROLES, USUAL_PORTS};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -15,6 +17,7 @@ async fn main() -> std::io::Result<()> {
     let for_a_program = std::env::var_os("LONGWIRE_READY_JSON").is_some();
     let builder = builder(for_a_program)?;
     if !for_a_program {
+        check_ports()?;
         println!("starting three nats-servers, Redis, PostgreSQL, the roles, and HAProxy …");
     }
     let cluster = tokio::select! {
@@ -35,6 +38,19 @@ async fn main() -> std::io::Result<()> {
         println!("stopping");
     }
     cluster.terminate().await;
+    Ok(())
+}
+
+/// HAProxy would share the ports of another one: each would get some of the other's clients.
+fn check_ports() -> std::io::Result<()> {
+    for port in USUAL_PORTS {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| {
+            let text = format!(
+                "127.0.0.1:{port}: {error}; end what listens there, as another `make cluster` or `make run`"
+            );
+            std::io::Error::new(error.kind(), text)
+        })?;
+    }
     Ok(())
 }
 

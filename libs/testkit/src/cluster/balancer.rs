@@ -14,6 +14,8 @@ use crate::{Endpoints, eventually, find, http, ports, workspace};
 
 /// The program.
 const PROGRAM: &str = "LONGWIRE_HAPROXY";
+/// Where it listens on loopback when nobody says otherwise: the ports of `deploy/haproxy.cfg`.
+pub const USUAL_PORTS: [u16; 4] = [1883, 9885, 9003, 8404];
 const SETTLE: Duration = Duration::from_secs(30);
 
 /// Where clients find it.
@@ -52,7 +54,7 @@ impl Balancer {
             };
             (usual, at)
         };
-        let binds = BTreeMap::from([1883, 9885, 9003, 8404].map(&mut bind));
+        let binds = BTreeMap::from(USUAL_PORTS.map(&mut bind));
         let text = configuration(&binds, replicas);
         let file = tempfile::Builder::new().suffix(".cfg").tempfile();
         let file = file.expect("making a configuration file");
