@@ -11,6 +11,8 @@
 #   BENCH_SHAPE=cluster  only the cluster; "one" only one process and the peers; default both, the cluster where its servers
 #                     are installed (tests/install.sh; curl, jq and psql as well)
 #   BENCH_SCALE="1 2 4"  replicas of every role of the cluster, one run each (default 2)
+#   BENCH_APART="2 4" so many clusters of one of every role at once, which share nothing but the machine, with the 50 pairs
+#                     of chat divided among them: what more processes cost here, whatever they do (default none)
 #   BENCH_BUILD=      measure what is built already
 #   BENCH_OUT=FILE    where the JSON lines go (default: the work folder, gone afterwards; they are printed as well)
 #
@@ -26,6 +28,8 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/longwire-bench.XXXXXX")
 out=${BENCH_OUT:-$work/results.jsonl}
 binaries=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}
 pid=
+apart=()
+ready=$work/ready
 
 # Ends the server under test, and nothing else.
 end_server() {
@@ -36,7 +40,11 @@ end_server() {
   wait "$pid" 2>/dev/null || true
   pid=
 }
-trap 'end_server; rm -rf "$work"' EXIT
+end_all() {
+  for pid in $pid "${apart[@]}"; do end_server; done
+  apart=()
+}
+trap 'end_all; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
 fail() { echo "bench: $*" >&2; exit 1; }
@@ -91,15 +99,15 @@ await() {
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # field NAME: a member of Longwire's ready line.
-field() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p' "$work/ready" | head -n 1; }
-is_ready() { grep -q '"mqtt"' "$work/ready"; }
+field() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p' "$ready" | head -n 1; }
+is_ready() { grep -q '"mqtt"' "$ready"; }
 
 measure_longwire() {
   rm -rf "$work/data"
-  : >"$work/ready"
+  : >"$ready"
   LONGWIRE_READY_JSON=1 LONGWIRE_MQTT__TCP_LISTEN=127.0.0.1:0 LONGWIRE_MQTT__WS_LISTEN=127.0.0.1:0 \
     LONGWIRE_HTTP__LISTEN=127.0.0.1:0 LONGWIRE_OPS__LISTEN=127.0.0.1:0 \
-    "$binaries/longwire" all --data "$work/data" >"$work/ready" 2>"$work/log" &
+    "$binaries/longwire" all --data "$work/data" >"$ready" 2>"$work/log" &
   pid=$!
   await "$work/log" 60 is_ready
   local status=0
@@ -115,31 +123,64 @@ counters() {
   local database streams='[.account_details[].stream_detail[] | select(.name | test("^longwire_log")) | .state.last_seq] | add'
   local transactions="select sum(xact_commit + xact_rollback) from pg_stat_database where datname = current_database()"
   local statements="select coalesce(sum(calls), 0) from pg_stat_statements where dbid = (select oid from pg_database where datname = current_database())"
-  database=$(jq -r .database "$work/ready")
+  database=$(jq -r .database "$ready")
   sleep "$1"
-  echo "frames $(curl -fsS "$(jq -r '.nats_monitor[0]' "$work/ready")/jsz?accounts=true&streams=true" | jq "$streams")"
+  echo "frames $(curl -fsS "$(jq -r '.nats_monitor[0]' "$ready")/jsz?accounts=true&streams=true" | jq "$streams")"
   echo "transactions $(psql -XqAt -d "$database" -c "$transactions")"
   psql -XqAt -d "$database" -c "create extension if not exists pg_stat_statements" >/dev/null 2>&1 || return 0
   echo "statements $(psql -XqAt -d "$database" -c "$statements")"
 }
 
-# measure_cluster REPLICAS: three nats-servers, Redis, PostgreSQL, so many of every role, HAProxy.
-measure_cluster() {
-  local replicas=$1 status=0 short=${BENCH_QUICK:+2}
-  local seconds=${BENCH_SECONDS:-${short:-10}}
-  : >"$work/ready"
-  LONGWIRE_READY_JSON=1 LONGWIRE_CLUSTER_REPLICAS=$replicas LONGWIRE_BIN=$(realpath "$binaries/longwire") \
-    "$binaries/cluster" >"$work/ready" 2>"$work/log" &
+# start_cluster REPLICAS: three nats-servers, Redis, PostgreSQL, so many of every role, HAProxy; told of in $ready.
+start_cluster() {
+  : >"$ready"
+  LONGWIRE_READY_JSON=1 LONGWIRE_CLUSTER_REPLICAS=$1 LONGWIRE_BIN=$(realpath "$binaries/longwire") \
+    "$binaries/cluster" >"$ready" 2>"$work/log" &
   pid=$!
   await "$work/log" 120 is_ready
-  local common=(--json --label "cluster ×$replicas" --seconds "$seconds" --url "mqtt://$(field mqtt)"
+}
+
+# about_cluster LABEL: what the load generator is told of it, in $common.
+about_cluster() {
+  local short=${BENCH_QUICK:+2}
+  common=(--json --label "$1" --seconds "${BENCH_SECONDS:-${short:-10}}" --url "mqtt://$(field mqtt)"
     --secret-file "$(field secret)")
-  mapfile -t -O "${#common[@]}" common < <(jq -r '.pids.longwire[] | "--server-pid", .' "$work/ready")
+  mapfile -t -O "${#common[@]}" common < <(jq -r '.pids.longwire[] | "--server-pid", .' "$ready")
   mapfile -t -O "${#common[@]}" common < <(jq -r '.pids | ["nats", "postgres", "redis", "haproxy"][] as $name
-    | .[$name][] | "--apart", "\($name)=\(.)"' "$work/ready")
+    | .[$name][] | "--apart", "\($name)=\(.)"' "$ready")
+}
+
+# measure_apart CLUSTERS: so many at once. The table shows the median of them.
+measure_apart() {
+  local loads=() status=0 n
+  echo "bench: $1 clusters at once" >&2
+  for n in $(seq "$1"); do
+    ready=$work/ready.$n
+    start_cluster 1
+    apart+=("$pid")
+  done
+  for n in $(seq "$1"); do
+    ready=$work/ready.$n
+    about_cluster "$1 clusters ×1, each"
+    "$load" pairs-max --payload chat --pairs $((50 / $1)) --window 16 "${common[@]}" >"$work/apart.$n" &
+    loads+=($!)
+  done
+  for n in "${loads[@]}"; do wait "$n" || status=$?; done
+  cat "$work"/apart.* >>"$out"
+  rm "$work"/apart.*
+  pid=
+  end_all
+  ready=$work/ready
+  return "$status"
+}
+
+measure_cluster() {
+  local replicas=$1 status=0
+  start_cluster "$replicas"
+  about_cluster "cluster ×$replicas"
   local count settled
-  count="$(declare -f counters); work='$work'; counters 0"
-  settled="$(declare -f counters); work='$work'; counters 11"
+  count="$(declare -f counters); ready='$ready'; counters 0"
+  settled="$(declare -f counters); ready='$ready'; counters 11"
 
   scenario() {
     echo "bench: cluster ×$replicas: $1" >&2
@@ -226,6 +267,9 @@ for run in $(seq "$runs"); do
   has_cluster || { [ "$shape" = all ] && continue || exit 1; }
   for replicas in ${BENCH_SCALE:-2}; do
     measure_cluster "$replicas" || status=$?
+  done
+  for clusters in ${BENCH_APART:-}; do
+    measure_apart "$clusters" || status=$?
   done
   frames_are_shared || status=1
 done
