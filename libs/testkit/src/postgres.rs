@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::daemon::{Daemon, Recipe};
 use crate::shared::{Shared, fresh_name};
 use crate::spawn::{self, Owner};
-use crate::{DataDir, find, ports, run};
+use crate::{DataDir, eventually, find, ports, run};
 
 /// The URL of a running server to use instead of starting one, with a database in which others may be made.
 pub(crate) const URL: &str = "LONGWIRE_TEST_POSTGRES";
@@ -105,6 +105,51 @@ impl PostgresServer {
         url(self.port.at(), &name)
     }
 
+    /// A standby that has everything this one says is committed with a sync, from when this returns; ready.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn standby(&self) -> Self {
+        let (data, owner) = (Arc::new(DataDir::new()), Owner::unprivileged());
+        if let Some(owner) = owner {
+            owner.take(data.path());
+        }
+        let (host, port) = ("127.0.0.1", self.port.port.to_string());
+        let mut copy = spawn::tied(program("pg_basebackup"), owner);
+        copy.arg("-D").arg(data.path().join("postgres"));
+        copy.args([
+            "-R",
+            "-c",
+            "fast",
+            "--no-sync",
+            "-U",
+            USER,
+            "-h",
+            host,
+            "-p",
+            &port,
+        ]);
+        succeed(copy.current_dir("/")).await;
+        let standby = Self::start_with(Options {
+            data: Some(data),
+            ..Options::default()
+        })
+        .await;
+        sql(&self.url(), "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+        sql(&self.url(), "SELECT pg_reload_conf()").await;
+        eventually("the standby has everything", START, async || {
+            let states = sql(&self.url(), "SELECT sync_state FROM pg_stat_replication").await;
+            (states == "sync").then_some(())
+        })
+        .await;
+        standby
+    }
+
+    /// Makes a standby the server that is written to.
+    pub async fn promote(&self) {
+        assert_eq!(sql(&self.url(), "SELECT pg_promote()").await, "t");
+    }
+
     /// Starts it again, at the same port and with the same data. It recovers what it had committed.
     pub async fn restart(&self) {
         self.daemon.launch();
@@ -132,18 +177,20 @@ async fn init(data: &DataDir, owner: Option<Owner>) -> PathBuf {
     command.arg("-D").arg(&folder).args(["-U", USER, "--auth=trust"]);
     command.args(["--no-sync", "--encoding=UTF8", "--locale=C"]);
     // Not in a folder that the other user may not enter.
-    let output = run_in_place(command.current_dir("/")).await;
-    assert!(
-        output.status.success(),
-        "initdb: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    succeed(command.current_dir("/")).await;
     folder
 }
 
-async fn run_in_place(command: &mut Command) -> std::process::Output {
+async fn succeed(command: &mut Command) {
     let command = std::mem::replace(command, Command::new("true"));
-    run(command).await
+    let what = command.get_program().to_owned();
+    let output = run(command).await;
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        what.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn url(at: SocketAddr, database: &str) -> String {
@@ -245,6 +292,19 @@ fn program(name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_standby_has_what_was_committed_and_takes_over() {
+        let server = PostgresServer::start().await;
+        let url = server.database().await;
+        let standby = server.standby().await;
+        sql(&url, "CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)").await;
+        server.kill().await;
+        standby.promote().await;
+        let there = url.replace(&server.address().to_string(), &standby.address().to_string());
+        assert_eq!(sql(&there, "INSERT INTO kept VALUES (8) RETURNING n").await, "8");
+        assert_eq!(sql(&there, "SELECT n FROM kept ORDER BY n").await, "7\n8");
+    }
 
     #[tokio::test]
     async fn what_was_committed_survives_a_kill() {
