@@ -34,10 +34,10 @@ pub struct RedisPresence {
     line: Line,
     /// What every key begins with.
     prefix: String,
-    enter: Script,
-    remove: Script,
-    departed: Script,
-    connections: Script,
+    enter: Lua,
+    remove: Lua,
+    departed: Lua,
+    connections: Lua,
 }
 
 impl RedisPresence {
@@ -47,10 +47,10 @@ impl RedisPresence {
         Ok(Self {
             line: Line::new(config)?,
             prefix: format!("{name}:presence"),
-            enter: Script::new(include_str!("redis/enter.lua")),
-            remove: Script::new(include_str!("redis/remove.lua")),
-            departed: Script::new(include_str!("redis/departed.lua")),
-            connections: Script::new(include_str!("redis/connections.lua")),
+            enter: Lua::new(include_str!("redis/enter.lua")),
+            remove: Lua::new(include_str!("redis/remove.lua")),
+            departed: Lua::new(include_str!("redis/departed.lua")),
+            connections: Lua::new(include_str!("redis/connections.lua")),
         })
     }
 
@@ -67,9 +67,11 @@ impl RedisPresence {
     }
 
     async fn enter_batch(&self, users: &[User<'_>], ttl: Duration) -> Result<Vec<bool>, PresenceError> {
-        let mut calls = calls(&self.enter, include_str!("redis/enter.lua"));
+        let mut calls = self.enter.calls();
         for user in users {
-            let mut call = call(&self.enter, &[&self.of(&user.who), &self.there(), &self.cards()]);
+            let mut call = self
+                .enter
+                .call(&[&self.of(&user.who), &self.there(), &self.cards()]);
             call.arg(millis(ttl)).arg(&user.who).arg(user.card);
             for at in &user.at {
                 call.arg(&at.connection).arg(&at.protocol).arg(at.edge.as_str());
@@ -136,8 +138,8 @@ impl PresenceBook for RedisPresence {
         linger: Duration,
     ) -> Result<(), PresenceError> {
         let who = who(org, user);
-        let mut calls = calls(&self.remove, include_str!("redis/remove.lua"));
-        let mut call = call(&self.remove, &[&self.of(&who), &self.there()]);
+        let mut calls = self.remove.calls();
+        let mut call = self.remove.call(&[&self.of(&who), &self.there()]);
         call.arg(connection)
             .arg(edge.as_str())
             .arg(millis(linger))
@@ -148,15 +150,15 @@ impl PresenceBook for RedisPresence {
     }
 
     async fn connections(&self, org: &OrgId, user: &UserId) -> Result<Vec<Presence>, PresenceError> {
-        let mut calls = calls(&self.connections, include_str!("redis/connections.lua"));
-        calls.add_command(call(&self.connections, &[&self.of(&who(org, user))]));
+        let mut calls = self.connections.calls();
+        calls.add_command(self.connections.call(&[&self.of(&who(org, user))]));
         let (found,): (Vec<(String, String)>,) = self.line.ask(&calls).await?;
         Ok(found.into_iter().filter_map(presence).collect())
     }
 
     async fn departed(&self, limit: usize) -> Result<Vec<Departed>, PresenceError> {
-        let mut calls = calls(&self.departed, include_str!("redis/departed.lua"));
-        let mut call = call(&self.departed, &[&self.there(), &self.cards()]);
+        let mut calls = self.departed.calls();
+        let mut call = self.departed.call(&[&self.there(), &self.cards()]);
         call.arg(limit);
         calls.add_command(call);
         let (gone,): (Vec<(String, String)>,) = self.line.ask(&calls).await?;
@@ -164,18 +166,30 @@ impl PresenceBook for RedisPresence {
     }
 }
 
-/// Calls of a script, which a server that was emptied does not know any more: it is told each time, ahead of them.
-fn calls(script: &Script, text: &str) -> Pipeline {
-    debug_assert_eq!(script.get_hash(), Script::new(text).get_hash());
-    let mut calls = Pipeline::new();
-    calls.cmd("SCRIPT").arg("LOAD").arg(text).ignore();
-    calls
+/// A script, by which two things are one.
+struct Lua {
+    text: &'static str,
+    hash: String,
 }
 
-fn call(script: &Script, keys: &[&str]) -> ::redis::Cmd {
-    let mut call = cmd("EVALSHA");
-    call.arg(script.get_hash()).arg(keys.len()).arg(keys);
-    call
+impl Lua {
+    fn new(text: &'static str) -> Self {
+        let hash = Script::new(text).get_hash().to_owned();
+        Self { text, hash }
+    }
+
+    /// For calls of it. A server that was emptied does not know it any more: it is told each time, ahead of them.
+    fn calls(&self) -> Pipeline {
+        let mut calls = Pipeline::new();
+        calls.cmd("SCRIPT").arg("LOAD").arg(self.text).ignore();
+        calls
+    }
+
+    fn call(&self, keys: &[&str]) -> ::redis::Cmd {
+        let mut call = cmd("EVALSHA");
+        call.arg(&self.hash).arg(keys.len()).arg(keys);
+        call
+    }
 }
 
 /// A user's name in keys: the length keeps an org that holds a colon apart from the user behind it.
