@@ -23,12 +23,6 @@ fn known() -> i64 {
 pub(super) async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
     let mut conn = locked(options).await?;
     let found = version(&mut conn).await?;
-    if found > known() {
-        return Err(StoreError::Unknown {
-            found,
-            known: known(),
-        });
-    }
     for (number, (up, _)) in (1i64..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
         step(&mut conn, up, number).await?;
     }
@@ -40,12 +34,6 @@ pub(super) async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError
 pub(super) async fn revert(options: &PgConnectOptions) -> Result<i64, StoreError> {
     let mut conn = locked(options).await?;
     let found = version(&mut conn).await?;
-    if found > known() {
-        return Err(StoreError::Unknown {
-            found,
-            known: known(),
-        });
-    }
     let down = usize::try_from(found - 1).ok().and_then(|i| MIGRATIONS.get(i));
     if let Some((_, down)) = down {
         step(&mut conn, down, found - 1).await?;
@@ -87,7 +75,7 @@ async fn step(conn: &mut PgConnection, script: &'static str, number: i64) -> Res
     tx.commit().await.map_err(&doing)
 }
 
-/// 0 where nothing was ever migrated.
+/// 0 where nothing was ever migrated. One that a newer release made is refused: what it means is not known here.
 async fn version(conn: &mut PgConnection) -> Result<i64, StoreError> {
     let doing = StoreError::postgres("reading the schema version");
     let there = sqlx::query("SELECT to_regclass('schema_version') IS NOT NULL")
@@ -101,27 +89,27 @@ async fn version(conn: &mut PgConnection) -> Result<i64, StoreError> {
     let row = sqlx::query("SELECT version FROM schema_version")
         .fetch_optional(conn)
         .await;
-    row.and_then(|row| row.map_or(Ok(0), |row| row.try_get(0)))
-        .map_err(&doing)
+    let found = row
+        .and_then(|row| row.map_or(Ok(0), |row| row.try_get(0)))
+        .map_err(&doing)?;
+    match found > known() {
+        true => Err(StoreError::Unknown {
+            found,
+            known: known(),
+        }),
+        false => Ok(found),
+    }
 }
 
 /// Refuses a schema that is not ours, and makes the tables of the months to come.
 pub(super) async fn check(options: &PgConnectOptions) -> Result<(), StoreError> {
     let mut conn = alone(options).await?;
-    match version(&mut conn).await? {
-        found if found > known() => {
-            return Err(StoreError::Unknown {
-                found,
-                known: known(),
-            });
-        }
-        found if found < known() => {
-            return Err(StoreError::Outdated {
-                found,
-                wanted: known(),
-            });
-        }
-        _ => {}
+    let found = version(&mut conn).await?;
+    if found < known() {
+        return Err(StoreError::Outdated {
+            found,
+            wanted: known(),
+        });
     }
     make_months(&mut conn).await?;
     conn.close()
