@@ -17,7 +17,6 @@
 mod app;
 mod body;
 mod config;
-mod error;
 mod explain;
 mod history;
 mod identity;
@@ -36,5 +35,4 @@ mod visitor;
 mod welcome;
 
 pub use config::Config;
-pub use error::Error;
 pub use service::{Deps, Service};

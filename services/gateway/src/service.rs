@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use auth::Signer;
@@ -9,12 +8,11 @@ use model::OrgId;
 use rpc::receipts::Receipts;
 use runtime::lifecycle::Stop;
 use runtime::metrics::ServiceMetrics;
-use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::metrics::Metrics;
 use crate::rates::Rates;
-use crate::{Config, Error, routes};
+use crate::{Config, routes};
 
 /// What the gateway is built with.
 pub struct Deps {
@@ -72,20 +70,5 @@ impl Service {
     /// else may have one. `address_rate` needs `ConnectInfo<SocketAddr>` on the connection.
     pub fn router(&self) -> Router {
         routes::router(self.0.clone())
-    }
-
-    /// Answers on a listener of its own until the soft stop, finishes what is in flight, and returns at once at the
-    /// hard stop.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: Stop) -> Result<(), Error> {
-        let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        let soft = stop.soft().clone();
-        let serve = axum::serve(listener, app).with_graceful_shutdown(soft.cancelled_owned());
-        tokio::select! {
-            served = async { serve.await } => served.map_err(Error::Serve),
-            () = stop.hard().cancelled() => Ok(()),
-        }
     }
 }

@@ -23,7 +23,6 @@ mod cursors;
 mod deliver;
 mod destination;
 mod echo;
-mod error;
 mod identity;
 mod metrics;
 mod progress;
@@ -36,5 +35,4 @@ mod transaction;
 mod upgrade;
 
 pub use config::Config;
-pub use error::Error;
 pub use service::{Deps, Service};

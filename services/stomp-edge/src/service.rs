@@ -5,17 +5,15 @@ use std::time::Duration;
 use auth::Config as AuthConfig;
 use axum::Router;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use edge::Core;
 use edge::rate::UserRates;
 use rand::Rng;
 use runtime::lifecycle::{OnError, Tasks};
 use runtime::metrics::ServiceMetrics;
-use tokio::net::TcpListener;
 
 use crate::cursors::Cursors;
 use crate::metrics::Metrics;
-use crate::{Config, Error, upgrade};
+use crate::{Config, upgrade};
 
 /// What the STOMP edge is built with.
 pub struct Deps {
@@ -105,25 +103,5 @@ impl Service {
             router.route(path, get(upgrade::upgrade))
         });
         routes.with_state(state)
-    }
-
-    /// Listens for nothing but STOMP, until told to stop: for a process of this role alone.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve(&self, listener: TcpListener, tasks: &Tasks) -> Result<(), Error> {
-        let at = listener
-            .local_addr()
-            .map_or_else(|_| "?".into(), |a| a.to_string());
-        let stop = tasks.stop().clone();
-        let listener = listener.tap_io(|tcp| {
-            if let Err(error) = tcp.set_nodelay(true) {
-                tracing::debug!(%error, "a socket keeps its delay");
-            }
-        });
-        axum::serve(listener, self.router(tasks))
-            .with_graceful_shutdown(async move { stop.soft().cancelled().await })
-            .await
-            .map_err(|source| Error::Serve { at, source })
     }
 }

@@ -7,8 +7,6 @@ use gateway::Config;
 use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_LENGTH, ORIGIN};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use crate::world::{Setup, TOPIC, World, text};
@@ -125,27 +123,6 @@ async fn another_router_may_stand_on_the_same_listener() {
         [ask("/stomp").await, ask("/openapi.json").await, ask("/x").await],
         [200, 200, 404]
     );
-}
-
-#[tokio::test]
-async fn a_listener_of_its_own_is_served_until_the_stop() {
-    let w = World::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(w.service.clone().serve(listener, w.stop.clone()));
-    let mut client = TcpStream::connect(address).await.unwrap();
-    client
-        .write_all(b"GET /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).await.unwrap();
-    assert!(
-        answer.starts_with("HTTP/1.1 404") && answer.contains("there is no call"),
-        "{answer}"
-    );
-    w.stop.stop_softly();
-    serving.await.unwrap().unwrap();
 }
 
 #[tokio::test]

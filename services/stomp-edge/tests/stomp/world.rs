@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use auth::{Acl, AclConfig, Action, Claims, KeyRing, Signer, Verifier};
+use axum::serve::ListenerExt;
 use backplane::bus::{BusLimits, EmbeddedBus};
 use backplane::journal::{EmbeddedJournal, JournalConfig};
 use backplane::lease::EmbeddedLeases;
@@ -166,9 +167,13 @@ impl World {
         service.start(&tasks);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let all = tasks.clone();
+        let (router, stop) = (service.router(&tasks), tasks.stop().clone());
+        let listener = listener.tap_io(|tcp| tcp.set_nodelay(true).unwrap());
         tasks.spawn("serve", OnError::StopProcess, async move {
-            service.serve(listener, &all).await
+            let stopped = async move { stop.soft().cancelled().await };
+            axum::serve(listener, router)
+                .with_graceful_shutdown(stopped)
+                .await
         });
         Server {
             at,
