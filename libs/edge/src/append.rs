@@ -25,6 +25,7 @@ use wire::{Exception, Frame, Settled, Verdict};
 
 use crate::mailbox::{Mail, Mailbox};
 pub use crate::metrics::Appended;
+use crate::outcome::Outcome;
 
 /// How long routing usually takes at most; then it is asked.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -35,30 +36,6 @@ const GATHER_PART: u32 = 4;
 const GATHER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 /// With so many messages a frame does not wait for more.
 const GATHERED: usize = 256;
-
-/// What became of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the log. `duplicate`: it was before, and this is where.
-    Stored {
-        /// Where it stands.
-        position: Position,
-        /// Whether it is a resend.
-        duplicate: bool,
-    },
-    /// The uid was used for another message.
-    Conflict,
-    /// It was not the sender's to send.
-    Forbidden,
-    /// A recall that is too late, or of nothing.
-    Rejected,
-    /// It is larger than a frame of the log may be.
-    TooLarge,
-    /// It is not stored, for want of room or of a working log.
-    Unavailable(String),
-    /// It may or may not be stored.
-    Unknown,
-}
 
 /// Where an outcome goes.
 #[derive(Debug)]

@@ -9,10 +9,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
 
 use crate::link::{Known, Link};
-use crate::mailbox::Mailbox;
-
-/// From where on a filter comes live, for each partition that it concerns.
-pub type Boundaries = SmallVec<[(PartitionId, Position); 1]>;
+use crate::mailbox::{Boundaries, Mailbox};
 
 struct Lane {
     partition: PartitionId,

@@ -16,10 +16,9 @@ use rpc::persistence::{BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, 
 use session::{Ack, Fetch, Limits, Output, Page, SavedState, Session};
 use wire::Kind;
 
-use crate::attach::Boundaries;
 use crate::delivered::{Delivered, Note};
 use crate::delivery::Delivery;
-use crate::mailbox::{Mail, Mailbox};
+use crate::mailbox::{Boundaries, Mail, Mailbox};
 use crate::{Core, audience, presence};
 
 /// How long to wait after a failed read of the backlog.

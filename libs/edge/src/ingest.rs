@@ -260,8 +260,8 @@ fn explain(error: &dyn std::error::Error) -> String {
 }
 
 /// What a client is told of an outcome that is no success.
-pub fn refusal(outcome: &crate::append::Outcome) -> Option<Refusal> {
-    use crate::append::Outcome as O;
+pub fn refusal(outcome: &crate::Outcome) -> Option<Refusal> {
+    use crate::Outcome as O;
     Some(match outcome {
         O::Stored { .. } => return None,
         O::Conflict => Refusal::new(

@@ -10,9 +10,11 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 
-use crate::append::Outcome;
-use crate::attach::Boundaries;
 use crate::delivery::Delivery;
+use crate::outcome::Outcome;
+
+/// From where on a filter comes live, for each partition that it concerns.
+pub type Boundaries = SmallVec<[(PartitionId, Position); 1]>;
 
 /// One thing for a connection to deal with.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use bytes::Bytes;
-use edge::append::Outcome;
+use edge::Outcome;
 use edge::ingest::{self, Chat};
 use model::{ChatTopic, Position, Principal, TopicName, UnixMillis};
 use rpc::ErrorKind;

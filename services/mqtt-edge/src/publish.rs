@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use edge::Outcome;
 use edge::Refusal;
-use edge::append::{Outcome, Ticket};
+use edge::append::Ticket;
 use edge::delivery::Delivery;
 use edge::ingest::{Chat, refusal};
 use model::{ChatTopic, MessageKind, Origin, PartitionId, Position, TopicName};

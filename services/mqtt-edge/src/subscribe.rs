@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use edge::attach::Boundaries;
+use edge::mailbox::Boundaries;
 use edge::mailbox::Mail;
 use model::{ChatTopic, TopicFilter};
 use mqtt_codec::{

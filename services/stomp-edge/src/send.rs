@@ -2,7 +2,8 @@
 
 use std::error::Error as _;
 
-use edge::append::{Outcome, Ticket};
+use edge::Outcome;
+use edge::append::Ticket;
 use edge::{Refusal, ingest};
 use model::{ChatTopic, Origin, TopicName};
 use rpc::ErrorKind;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge::Refusal;
-use edge::attach::Boundaries;
 use edge::consumer::Consumer;
+use edge::mailbox::Boundaries;
 use edge::mailbox::Mail;
 use model::{ChatTopic, ClientId, OrgId, PartitionId, Position, TopicFilter, TopicName};
 use rpc::ErrorKind;

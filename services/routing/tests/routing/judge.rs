@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use edge::append::Outcome;
+use edge::Outcome;
 use model::{MessageUid, Position, ReceiptKind, Role, UserId};
 use tokio::time::Instant;
 use wire::{Entry, Kind};

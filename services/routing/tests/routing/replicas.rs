@@ -52,7 +52,7 @@ fn talk(world: &World, core: &std::sync::Arc<edge::Core>) -> tokio::task::JoinHa
         while !stop.load(std::sync::atomic::Ordering::Relaxed) {
             let outcome = core.appender.append_and_wait(&message_to_desk(n)).await;
             assert!(
-                matches!(outcome, edge::append::Outcome::Stored { duplicate: false, .. }),
+                matches!(outcome, edge::Outcome::Stored { duplicate: false, .. }),
                 "{outcome:?}"
             );
             n += 1;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use edge::append::Outcome;
+use edge::Outcome;
 use model::{PartitionId, Partitioning, Position, TopicFilter};
 use parking_lot::Mutex;
 use wire::Verdict;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use edge::append::Outcome;
+use edge::Outcome;
 use wire::{Entry, Kind};
 
 use super::{CONVERSATIONS, EDGES, EPOCH_MILLIS, Message, TOPICS, World};
