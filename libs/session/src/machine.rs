@@ -277,39 +277,26 @@ impl<E: Item> Session<E> {
     fn send(&mut self, i: usize, item: E, out: &mut Vec<Output<E>>) {
         self.touch();
         let lane = &mut self.lanes[i];
-        let (position, qos) = (item.position(), item.qos().min(2));
-        lane.sent = position;
-        let packet_id = (qos > 0).then(|| {
-            self.window.push(Inflight {
-                position,
-                lane: lane.id,
-                packet_id: 0,
-                exactly_once: qos == 2,
-                phase: Phase::Sent,
-                cost: cost_of(&item),
-                turn: self.revision,
-                token: Some(item.token()),
-            })
-        });
-        out.push(Output::Send {
-            packet_id,
-            qos,
-            dup: false,
-            item,
-        });
+        lane.sent = item.position();
+        let (id, position) = (lane.id, lane.sent);
+        self.hand_out(id, position, item, out);
     }
 
     /// Hands out what has no place in the log: transient, or retained. It is acknowledged like any other at its QoS, but
     /// belongs to this connection alone: it is never sent again and moves no cursor.
     fn send_outside(&mut self, item: E, out: &mut Vec<Output<E>>) {
-        let qos = item.qos().min(2);
-        if self.throttled || (qos > 0 && !self.window.has_room(&self.limits)) {
+        if self.throttled || (item.qos() > 0 && !self.window.has_room(&self.limits)) {
             return;
         }
+        self.hand_out(LaneId::OUTSIDE, Position::START, item, out);
+    }
+
+    fn hand_out(&mut self, lane: LaneId, position: Position, item: E, out: &mut Vec<Output<E>>) {
+        let qos = item.qos().min(2);
         let packet_id = (qos > 0).then(|| {
             self.window.push(Inflight {
-                position: Position::START,
-                lane: LaneId::OUTSIDE,
+                position,
+                lane,
                 packet_id: 0,
                 exactly_once: qos == 2,
                 phase: Phase::Sent,
