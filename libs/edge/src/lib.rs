@@ -33,6 +33,7 @@ pub mod registry;
 pub mod saver;
 pub mod standing;
 mod takeover;
+pub mod websocket;
 
 pub use config::{Config, Limits};
 pub use core::{Core, Outside};

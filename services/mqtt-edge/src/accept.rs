@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use edge::websocket;
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -120,7 +121,7 @@ fn respond(request: &Request<Incoming>, config: &Config) -> Response<Full<Bytes>
     }
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)
-        .filter(|_| is_upgrade(request.method(), headers));
+        .filter(|_| websocket::is_upgrade(request.method(), headers));
     let Some(key) = key else {
         let mut response = plain(
             StatusCode::UPGRADE_REQUIRED,
@@ -131,7 +132,7 @@ fn respond(request: &Request<Incoming>, config: &Config) -> Response<Full<Bytes>
             .insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
         return response;
     };
-    if !is_allowed_origin(headers, &config.allowed_origins) {
+    if !websocket::is_allowed_origin(headers, &config.allowed_origins) {
         return plain(
             StatusCode::FORBIDDEN,
             "this origin may not connect; allow it in mqtt.allowed_origins\n".into(),
@@ -156,33 +157,8 @@ fn plain(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     response.body(Full::from(text)).unwrap_or_default()
 }
 
-fn is_upgrade(method: &Method, headers: &HeaderMap) -> bool {
-    let has = |name, token: &str| {
-        let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
-        values
-            .flat_map(|v| v.split(','))
-            .any(|v| v.trim().eq_ignore_ascii_case(token))
-    };
-    method == Method::GET
-        && has(header::CONNECTION, "upgrade")
-        && has(header::UPGRADE, "websocket")
-        && has(header::SEC_WEBSOCKET_VERSION, "13")
-}
-
 /// `mqtt`, or `mqttv3.1` for old clients, is echoed; a client that names neither gets none.
 fn subprotocol(headers: &HeaderMap) -> Option<&'static str> {
-    let offered = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|v| v.to_str().ok());
-    let mut names = offered.flat_map(|v| v.split(',')).map(str::trim);
-    names.find_map(|name| ["mqtt", "mqttv3.1"].into_iter().find(|known| *known == name))
-}
-
-/// Only browsers send an origin; other clients are not asked for one.
-fn is_allowed_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
-    match headers.get(header::ORIGIN) {
-        Some(origin) if !allowed.is_empty() => allowed.iter().any(|a| a.as_bytes() == origin.as_bytes()),
-        _ => true,
-    }
+    websocket::subprotocols(headers)
+        .find_map(|name| ["mqtt", "mqttv3.1"].into_iter().find(|known| *known == name))
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Method, StatusCode, header};
+use edge::websocket;
+use http::{HeaderMap, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use runtime::lifecycle::{OnError, Tasks};
 use stomp_codec::Version;
@@ -28,13 +29,13 @@ pub(crate) async fn upgrade(
     let headers = request.headers();
     let Some(key) = headers
         .get(header::SEC_WEBSOCKET_KEY)
-        .filter(|_| is_upgrade(request.method(), headers))
+        .filter(|_| websocket::is_upgrade(request.method(), headers))
     else {
         let upgrade = [(header::UPGRADE, "websocket")];
         let text = "this address speaks STOMP over WebSocket; connect with a STOMP client\n";
         return (StatusCode::UPGRADE_REQUIRED, upgrade, text).into_response();
     };
-    if !is_allowed_origin(headers, &edge.config.allowed_origins) {
+    if !websocket::is_allowed_origin(headers, &edge.config.allowed_origins) {
         let text = "this origin may not connect; allow it in stomp.allowed_origins\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
@@ -88,37 +89,11 @@ fn unavailable(text: &'static str) -> Response {
         .into_response()
 }
 
-fn is_upgrade(method: &Method, headers: &HeaderMap) -> bool {
-    let has = |name, token: &str| {
-        let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
-        values
-            .flat_map(|v| v.split(','))
-            .any(|v| v.trim().eq_ignore_ascii_case(token))
-    };
-    method == Method::GET
-        && has(header::CONNECTION, "upgrade")
-        && has(header::UPGRADE, "websocket")
-        && has(header::SEC_WEBSOCKET_VERSION, "13")
-}
-
 /// The newest version that the client names is echoed; one that names none gets none.
 fn subprotocol(headers: &HeaderMap) -> Option<Version> {
-    let offered = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|v| v.to_str().ok());
-    offered
-        .flat_map(|v| v.split(','))
-        .filter_map(|name| Version::from_subprotocol(name.trim()))
+    websocket::subprotocols(headers)
+        .filter_map(Version::from_subprotocol)
         .max()
-}
-
-/// Only browsers send an origin; other clients are not asked for one.
-fn is_allowed_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
-    match headers.get(header::ORIGIN) {
-        Some(origin) if !allowed.is_empty() => allowed.iter().any(|a| a.as_bytes() == origin.as_bytes()),
-        _ => true,
-    }
 }
 
 /// Tokens and ids hold nothing that would be escaped in a query.
@@ -148,16 +123,5 @@ mod tests {
             "x, v10.stomp, v11.stomp".parse().unwrap(),
         );
         assert_eq!(subprotocol(&headers), Some(Version::V11));
-    }
-
-    #[test]
-    fn an_origin_is_asked_for_only_when_the_list_says_so() {
-        let mut headers = HeaderMap::new();
-        let allowed = ["https://shop.example".to_owned()];
-        assert!(is_allowed_origin(&headers, &allowed));
-        headers.insert(header::ORIGIN, "https://evil.example".parse().unwrap());
-        assert!(is_allowed_origin(&headers, &[]) && !is_allowed_origin(&headers, &allowed));
-        headers.insert(header::ORIGIN, "https://shop.example".parse().unwrap());
-        assert!(is_allowed_origin(&headers, &allowed));
     }
 }

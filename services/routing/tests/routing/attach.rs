@@ -326,6 +326,16 @@ async fn whoever_attaches_gets_everything_after_that_once_and_in_order_whatever_
     }
 }
 
+/// A new session, attached.
+async fn begun(core: &Arc<Core>, who: Principal, mailbox: &Arc<Mailbox>, asked: Position) -> Consumer {
+    core.attachments.join(mailbox);
+    let (who, limits) = (Arc::new(who), Limits::default());
+    let mut consumer = Consumer::new(core.clone(), who, "c", mailbox.clone(), limits, None);
+    consumer.begin(true, &[], asked);
+    assert!(consumer.attached_from_the_beginning().await.is_empty());
+    consumer
+}
+
 /// Takes what comes for a while, and acknowledges nothing.
 async fn receive(consumer: &mut Consumer, mailbox: &Mailbox, got: &mut Vec<String>, time: Duration) {
     let (mut mail, mut write) = (Vec::new(), Vec::new());
@@ -355,18 +365,8 @@ async fn a_full_mailbox_does_not_hide_that_the_edge_has_lost_a_frame() {
     let mut who = Principal::new(OrgId::new("o"), UserId::new("agent"), Role::Agent, Origin::Token);
     who.aliases = vec![UserId::new("desk")];
     let mailbox = Mailbox::new(1, 1 << 20);
-    core.attachments.join(&mailbox);
     let asked = asked_for_threads(&core, &who);
-    let mut consumer = Consumer::new(
-        core.clone(),
-        Arc::new(who),
-        "c",
-        mailbox.clone(),
-        Limits::default(),
-        None,
-    );
-    consumer.begin(true, &[], asked);
-    assert!(consumer.attached_from_the_beginning().await.is_empty());
+    let mut consumer = begun(&core, who, &mailbox, asked).await;
     // One topic, so that they are of one partition.
     let send = async |n: u64| {
         let outcome = core.appender.append_and_wait(&message_to_desk(n * 7)).await;
@@ -424,17 +424,7 @@ async fn a_membership_granted_while_a_session_begins_is_heard_of() {
     .await;
     send(text(3, thread)).await;
     let mailbox = Mailbox::new(9, 1 << 20);
-    core.attachments.join(&mailbox);
-    let mut consumer = Consumer::new(
-        core.clone(),
-        Arc::new(who),
-        "c",
-        mailbox.clone(),
-        Limits::default(),
-        None,
-    );
-    consumer.begin(true, &[], asked);
-    assert!(consumer.attached_from_the_beginning().await.is_empty());
+    let mut consumer = begun(&core, who, &mailbox, asked).await;
     send(text(4, thread)).await;
     send(text(5, "user/agent")).await;
     let mut got = Vec::new();
