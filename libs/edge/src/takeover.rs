@@ -36,13 +36,15 @@ impl Core {
             .into_iter()
             .filter(|p| p.connection == *key.client && p.edge != self.id);
         for holder in elsewhere {
-            self.drop_at(&holder.edge, key).await;
+            self.drop_at(&holder.edge, key, None).await;
         }
     }
 
-    /// Tells another edge to let go of a session, and waits until it has stored it, for a second at most.
-    pub async fn drop_at(&self, edge: &EdgeId, key: &SessionKey) {
-        let name = format!("{}\0{}\0{}", key.org, key.user, key.client);
+    /// Tells another edge to let go of a session, and waits until it has stored it, for a second at most. With the `epoch`
+    /// at which the session was opened here, a connection there that has opened it again since stays.
+    pub async fn drop_at(&self, edge: &EdgeId, key: &SessionKey, epoch: Option<u64>) {
+        let epoch = epoch.map_or(String::new(), |epoch| epoch.to_string());
+        let name = format!("{epoch}\0{}\0{}\0{}", key.org, key.user, key.client);
         let subject = format!("{TAKEOVER_SUBJECT}.{edge}");
         if let Err(error) = self.bus.request(&subject, name.into(), HANDOVER).await {
             debug!(%edge, %error, "the former holder of a session does not answer");
@@ -58,23 +60,25 @@ impl Core {
             }
         };
         while let Some(request) = requests.next().await {
-            let Some(key) = session_key(&request.payload) else {
+            let Some((epoch, key)) = session_key(&request.payload) else {
                 continue;
             };
             let core = self.clone();
             tokio::spawn(async move {
-                core.registry.release(&key).await;
+                core.registry.release(&key, epoch).await;
                 request.reply.send(Bytes::new());
             });
         }
     }
 }
 
-fn session_key(name: &[u8]) -> Option<SessionKey> {
-    let mut parts = std::str::from_utf8(name).ok()?.splitn(3, '\0');
-    Some(SessionKey {
+fn session_key(name: &[u8]) -> Option<(Option<u64>, SessionKey)> {
+    let mut parts = std::str::from_utf8(name).ok()?.splitn(4, '\0');
+    let epoch = parts.next()?.parse().ok();
+    let key = SessionKey {
         org: OrgId::new(parts.next()?),
         user: UserId::new(parts.next()?),
         client: ClientId::new(parts.next()?),
-    })
+    };
+    Some((epoch, key))
 }

@@ -331,9 +331,10 @@ async fn start_session(
     let asked = asked_for_threads(core, &who);
     let opened = core.persistence.open_session(open).await?;
     opening.opened = Some((opened.epoch, expiry, opened.state.clone()));
+    core.registry.opened(&key, number, opened.epoch);
     if let Some(former) = opened.previous_edge.filter(|former| *former != core.id) {
         let (core, key) = (core.clone(), key.clone());
-        tokio::spawn(async move { core.drop_at(&former, &key).await });
+        tokio::spawn(async move { core.drop_at(&former, &key, Some(opened.epoch)).await });
     }
     let saved = match SavedState::decode(&opened.state) {
         Ok(state) if opened.present => Some((state, opened.epoch)),

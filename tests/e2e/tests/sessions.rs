@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use e2e::{pair, text};
+use futures::future::join_all;
 use testkit::mqtt::{
     Ack, Mqtt, Options, Packet, Publish, QoS, ReasonCode, Refused, RetainHandling, Subscription, Version,
     utf8,
@@ -53,6 +54,25 @@ async fn session_present_is_exact_for_clean_and_persistent_sessions() {
             );
         }
     }
+}
+
+/// From replica to replica, as the balancer sends them: what the former ones say of each other may come late.
+#[tokio::test]
+async fn clients_that_come_again_and_again_are_let_in_each_time() {
+    let server = Longwire::start().await;
+    let come_and_go = async |name: String| {
+        for n in 0..100 {
+            let options = Options::new(Version::V5, &name).persistent();
+            let client = Mqtt::try_connect(&server, options).await;
+            let client = client.unwrap_or_else(|refused| panic!("{name}, connection {n}: {refused:?}"));
+            assert_eq!(client.connack.session_present, n > 0, "{name}, connection {n}");
+            match n % 3 {
+                0 => client.vanish(),
+                _ => client.disconnect().await,
+            }
+        }
+    };
+    join_all((0..10).map(|i| come_and_go(format!("wanderer-{i}")))).await;
 }
 
 #[tokio::test]

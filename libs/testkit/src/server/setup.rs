@@ -36,6 +36,9 @@ pub async fn run(command: Command) -> Output {
         .expect("starting a command")
 }
 
+/// A test that fails because a client was refused is to say why.
+const LOG: &str = "info,mqtt_edge::connect=debug,stomp_edge::connect=debug";
+
 /// Everything a start needs; a restart needs the same again.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -80,6 +83,7 @@ impl Setup {
     pub(crate) fn command(&self, subcommand: &str) -> Command {
         let mut command = cli();
         command.args(self.arguments(subcommand));
+        command.env("LONGWIRE_LOG__FILTER", LOG);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -44,6 +44,7 @@ pub struct Rig {
 }
 
 pub struct Edge {
+    pub core: Arc<Core>,
     pub tcp: SocketAddr,
     pub ws: SocketAddr,
     tasks: Tasks,
@@ -178,14 +179,14 @@ impl Rig {
         };
         configure(&mut config);
         let deps = Deps {
-            core,
+            core: core.clone(),
             auth: self.auth.clone(),
             metrics: metrics.service("mqtt_edge"),
         };
         let service = Service::bind(config, deps).await.unwrap();
         let (tcp, ws) = (service.tcp_addr(), service.ws_addr());
         service.start(&tasks);
-        Edge { tcp, ws, tasks }
+        Edge { core, tcp, ws, tasks }
     }
 
     pub fn token(&self, user: &str, role: Role, aliases: &[&str]) -> String {

@@ -412,3 +412,26 @@ async fn a_connection_whose_session_was_opened_elsewhere_ends_though_nobody_told
         Some(ReasonCode::SessionTakenOver)
     );
 }
+
+/// An edge tells the one before it to let go of a session. That may come when the client is back there, by then.
+#[tokio::test]
+async fn a_takeover_that_comes_late_is_not_heeded() {
+    let rig = Rig::start().await;
+    let (edge, other) = (rig.edge().await, rig.edge().await);
+    let options = || Options::v5("wanderer").persistent();
+    edge.connect(options()).await.disconnect().await;
+    other.connect(options()).await.disconnect().await;
+    let mut back = edge.connect(options()).await;
+    let key = rpc::persistence::SessionKey {
+        org: "df_org_uid".into(),
+        user: "anonymous:wanderer".into(),
+        client: "wanderer".into(),
+    };
+    other.core.drop_at(&edge.core.id, &key, Some(1)).await;
+    back.ping().await;
+    other.core.drop_at(&edge.core.id, &key, Some(u64::MAX)).await;
+    assert_eq!(
+        back.closed_by_server(DEADLINE).await,
+        Some(ReasonCode::SessionTakenOver)
+    );
+}

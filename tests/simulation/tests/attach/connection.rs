@@ -157,9 +157,10 @@ async fn open(with: With) -> Option<Connection> {
     };
     let asked = asked_for_threads(&core, &who);
     let opened = core.persistence.open_session(open).await.ok()?;
+    core.registry.opened(&key, with.connection, opened.epoch);
     if let Some(former) = opened.previous_edge.filter(|former| *former != core.id) {
         let (core, key) = (core.clone(), key.clone());
-        tokio::spawn(async move { core.drop_at(&former, &key).await });
+        tokio::spawn(async move { core.drop_at(&former, &key, Some(opened.epoch)).await });
     }
     let saved = match opened.present {
         true => Some((SavedState::decode(&opened.state).ok()?, opened.epoch)),
