@@ -11,6 +11,7 @@
 #   BENCH_SHAPE=cluster  only the cluster; "one" only one process and the peers; default both, the cluster where its servers
 #                     are installed (tests/install.sh; curl, jq and psql as well)
 #   BENCH_SCALE="1 2 4"  replicas of every role of the cluster, one run each (default 2)
+#   BENCH_GROW=1      as many times the 50 pairs of chat as there are replicas of every role, or clusters; nothing else
 #   BENCH_APART="2 4" so many clusters of one of every role at once, which share nothing but the machine, with the 50 pairs
 #                     of chat divided among them: what more processes cost here, whatever they do (default none)
 #   BENCH_BUILD=      measure what is built already
@@ -152,7 +153,8 @@ about_cluster() {
 
 # measure_apart CLUSTERS: so many at once. The table shows the median of them.
 measure_apart() {
-  local loads=() status=0 n
+  local loads=() status=0 n pairs=$((50 / $1)) label="$1 clusters ×1, each"
+  [ -z "${BENCH_GROW:-}" ] || { pairs=50; label="$label, 50 pairs"; }
   echo "bench: $1 clusters at once" >&2
   for n in $(seq "$1"); do
     ready=$work/ready.$n
@@ -161,8 +163,8 @@ measure_apart() {
   done
   for n in $(seq "$1"); do
     ready=$work/ready.$n
-    about_cluster "$1 clusters ×1, each"
-    "$load" pairs-max --payload chat --pairs $((50 / $1)) --window 16 "${common[@]}" >"$work/apart.$n" &
+    about_cluster "$label"
+    "$load" pairs-max --payload chat --pairs "$pairs" --window 16 "${common[@]}" >"$work/apart.$n" &
     loads+=($!)
   done
   for n in "${loads[@]}"; do wait "$n" || status=$?; done
@@ -175,9 +177,10 @@ measure_apart() {
 }
 
 measure_cluster() {
-  local replicas=$1 status=0
+  local replicas=$1 status=0 pairs=50 label="cluster ×$1"
+  [ -z "${BENCH_GROW:-}" ] || { pairs=$((50 * replicas)); label="$label, $pairs pairs"; }
   start_cluster "$replicas"
-  about_cluster "cluster ×$replicas"
+  about_cluster "$label"
   local count settled
   count="$(declare -f counters); ready='$ready'; counters 0"
   settled="$(declare -f counters); ready='$ready'; counters 11"
@@ -186,7 +189,8 @@ measure_cluster() {
     echo "bench: cluster ×$replicas: $1" >&2
     "$load" "$@" "${common[@]}" >>"$out" || status=$?
   }
-  scenario pairs-max --payload chat --pairs 50 --window 16 --counters "$count"
+  scenario pairs-max --payload chat --pairs "$pairs" --window 16 --counters "$count"
+  [ -z "${BENCH_GROW:-}" ] || { end_server; return "$status"; }
   scenario pairs-max --pairs 50 --window 16 --counters "$count"
   scenario pairs-rate --rate 2000
   scenario reconnect --clients 2000 --counters "$settled"
