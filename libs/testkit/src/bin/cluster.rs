@@ -2,9 +2,10 @@
 //!
 //! For programs: with `LONGWIRE_READY_JSON` it takes free ports and prints one line of JSON when it is ready, and with
 //! `LONGWIRE_CLUSTER_REPLICAS=n` it starts so many of every role.
-#![allow(clippy::print_stdout, reason = "it is a command")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::process::ExitCode;
 
 use serde_json::json;
 use testkit::Endpoints;
@@ -12,7 +13,17 @@ use testkit::cluster::{Builder, Cluster, Listener, ROLES, USUAL_PORTS};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cluster: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let for_a_program = std::env::var_os("LONGWIRE_READY_JSON").is_some();
     let builder = builder(for_a_program)?;
