@@ -59,8 +59,6 @@ pub struct UnreadQuery {
     pub org: OrgId,
     /// The user and its aliases.
     pub identities: Vec<UserId>,
-    /// In one thread only.
-    pub topic: Option<TopicName>,
     /// Count from the beginning instead of from what is known to be read.
     pub anew: bool,
 }
@@ -94,14 +92,11 @@ pub trait ReceiptStore: Send + Sync + 'static {
         message: Position,
     ) -> Result<Vec<ReceiptRow>, StoreError>;
 
-    /// How many countable messages by others the identities have not read: not recalled, after they joined.
+    /// How many countable messages by others the identities have not read where they take part: not recalled, after they
+    /// joined.
     async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError>;
 
-    /// The same in each of these topics by itself, in their order: a page of threads asks once.
-    async fn unread_each(
-        &self,
-        org: &OrgId,
-        identities: Vec<UserId>,
-        topics: Vec<TopicName>,
-    ) -> Result<Vec<u64>, StoreError>;
+    /// The same in each of these topics by itself, in their order. Whoever may ask for a topic without a thread takes part
+    /// in it.
+    async fn unread_in(&self, query: UnreadQuery, topics: Vec<TopicName>) -> Result<Vec<u64>, StoreError>;
 }

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use model::{
     Membership, MessageUid, OrgId, Position, ThreadKind, TopicFilter, TopicName, UnixMillis, UserId,
 };
-use store::{Assign, NewThread, SentKey, Service, Stored, TargetKey, ThreadQuery, ThreadRow, Want};
+use store::{
+    Assign, NewThread, SentKey, Service, Stored, TargetKey, ThreadQuery, ThreadRow, UnreadQuery, Want,
+};
 use tokio::time::Duration;
 
 use crate::error::{answer, late};
@@ -205,10 +207,12 @@ impl Persistence for Core {
         };
         let (rows, total) = self.deps.store.threads(query).await.map_err(answer)?;
         let topics = rows.iter().map(|row| row.topic.clone()).collect();
-        let unread = (self.deps.store)
-            .unread_each(&request.org, request.identities, topics)
-            .await
-            .map_err(answer)?;
+        let query = UnreadQuery {
+            org: request.org.clone(),
+            identities: request.identities,
+            anew: false,
+        };
+        let unread = self.deps.store.unread_in(query, topics).await.map_err(answer)?;
         let card = |(row, unread)| self.card(&request.org, row, unread);
         let threads = rows.into_iter().zip(unread).map(card).collect();
         Ok(ThreadPage { threads, total })

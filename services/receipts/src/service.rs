@@ -109,19 +109,17 @@ impl Service {
 }
 
 impl Core {
-    async fn count(&self, query: UnreadQuery) -> Result<u64, RpcError> {
-        match &query.topic {
-            Some(topic) => {
-                let partition = self.partitioning.of(&query.org, topic);
+    async fn count(&self, query: UnreadQuery, topic: Option<TopicName>) -> Result<u64, RpcError> {
+        let Some(topic) = topic else {
+            for partition in self.partitioning.all() {
                 self.consumer.reach_head(partition).await.map_err(late)?;
             }
-            None => {
-                for partition in self.partitioning.all() {
-                    self.consumer.reach_head(partition).await.map_err(late)?;
-                }
-            }
-        }
-        self.store.unread(query).await.map_err(failed)
+            return self.store.unread(query).await.map_err(failed);
+        };
+        let partition = self.partitioning.of(&query.org, &topic);
+        self.consumer.reach_head(partition).await.map_err(late)?;
+        let counts = self.store.unread_in(query, vec![topic]).await;
+        Ok(counts.map_err(failed)?.iter().sum())
     }
 }
 
@@ -133,13 +131,12 @@ impl Receipts for Core {
         identities: Vec<UserId>,
         topic: Option<TopicName>,
     ) -> Result<u64, RpcError> {
-        self.count(UnreadQuery {
+        let query = UnreadQuery {
             org: org.clone(),
             identities,
-            topic,
             anew: false,
-        })
-        .await
+        };
+        self.count(query, topic).await
     }
 
     async fn recount(
@@ -148,13 +145,12 @@ impl Receipts for Core {
         identities: Vec<UserId>,
         topic: Option<TopicName>,
     ) -> Result<u64, RpcError> {
-        self.count(UnreadQuery {
+        let query = UnreadQuery {
             org: org.clone(),
             identities,
-            topic,
             anew: true,
-        })
-        .await
+        };
+        self.count(query, topic).await
     }
 }
 

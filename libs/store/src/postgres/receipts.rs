@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ahash::{AHashMap, AHashSet};
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{OrgId, Position, ReceiptKind, TopicName, UserId};
+use model::{OrgId, Position, ReceiptKind, TopicName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -41,13 +41,8 @@ impl ReceiptStore for PostgresStore {
         super::unread::unread(&self.shared, &query).await
     }
 
-    async fn unread_each(
-        &self,
-        org: &OrgId,
-        identities: Vec<UserId>,
-        topics: Vec<TopicName>,
-    ) -> Result<Vec<u64>, StoreError> {
-        super::unread::unread_each(&self.shared, org, &identities, &topics).await
+    async fn unread_in(&self, query: UnreadQuery, topics: Vec<TopicName>) -> Result<Vec<u64>, StoreError> {
+        super::unread::unread_in(&self.shared, &query, &topics).await
     }
 }
 

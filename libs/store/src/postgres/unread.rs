@@ -1,7 +1,7 @@
 //! Counts what a user has not read.
 
 use ahash::AHashMap;
-use model::{OrgId, TopicName, UserId};
+use model::{TopicName, UserId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -29,50 +29,39 @@ const UNREAD: &str = concat!(
 );
 
 pub(super) async fn unread(shared: &Shared, query: &UnreadQuery) -> Result<u64, StoreError> {
-    let only = match &query.topic {
-        None => None,
-        Some(name) => match shared.topic(&query.org, name).await? {
-            Some(topic) => Some(vec![topic.id]),
-            None => return Ok(0),
-        },
-    };
-    let counts = counts(shared, &query.org, &query.identities, only, query.anew).await?;
-    Ok(counts.values().sum())
+    Ok(counts(shared, query, None).await?.values().sum())
 }
 
-pub(super) async fn unread_each(
+pub(super) async fn unread_in(
     shared: &Shared,
-    org: &OrgId,
-    identities: &[UserId],
+    query: &UnreadQuery,
     names: &[TopicName],
 ) -> Result<Vec<u64>, StoreError> {
-    let topics = shared
-        .find_topics(names.iter().map(|name| (org.as_str(), name.as_str())))
-        .await?;
-    let id = |name: &TopicName| topics.get(org, name).map(|topic| topic.id);
+    let named = names.iter().map(|name| (query.org.as_str(), name.as_str()));
+    let topics = shared.find_topics(named).await?;
+    let id = |name: &TopicName| topics.get(&query.org, name).map(|topic| topic.id);
     let only: Vec<i64> = names.iter().filter_map(id).collect();
     if only.is_empty() {
         return Ok(vec![0; names.len()]);
     }
-    let counts = counts(shared, org, identities, Some(only), false).await?;
+    let counts = counts(shared, query, Some(only)).await?;
     let count = |name| id(name).and_then(|id| counts.get(&id).copied());
     Ok(names.iter().map(|name| count(name).unwrap_or(0)).collect())
 }
 
 async fn counts(
     shared: &Shared,
-    org: &OrgId,
-    identities: &[UserId],
+    query: &UnreadQuery,
     only: Option<Vec<i64>>,
-    anew: bool,
 ) -> Result<AHashMap<i64, u64>, StoreError> {
     let doing = "counting unread messages";
+    let who = &query.identities;
     let ask = sqlx::query(UNREAD)
-        .bind(org.as_str())
-        .bind(identities.iter().map(UserId::as_str).collect::<Vec<_>>())
+        .bind(query.org.as_str())
+        .bind(who.iter().map(UserId::as_str).collect::<Vec<_>>())
         .bind(only)
-        .bind(anew)
-        .bind(identities.iter().map(|who| user_hash(who)).collect::<Vec<_>>());
+        .bind(query.anew)
+        .bind(who.iter().map(|who| user_hash(who)).collect::<Vec<_>>());
     let rows = shared.conn(doing).await?.rows(doing, ask).await?;
     let read =
         |row: &PgRow| -> Result<_, sqlx::Error> { Ok((row.try_get(0)?, row.try_get::<i64, _>(1)? as u64)) };

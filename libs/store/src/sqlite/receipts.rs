@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashSet;
 use async_trait::async_trait;
-use model::{OrgId, Position, ReceiptKind, TopicName, UserId};
+use model::{OrgId, Position, ReceiptKind, TopicName};
 use rusqlite::params;
 
 use super::mem::TopicId;
@@ -36,14 +36,8 @@ impl ReceiptStore for SqliteStore {
             .await
     }
 
-    async fn unread_each(
-        &self,
-        org: &OrgId,
-        identities: Vec<UserId>,
-        topics: Vec<TopicName>,
-    ) -> Result<Vec<u64>, StoreError> {
-        let org = org.clone();
-        self.read(move |conn, mem| super::unread::unread_each(conn, mem, &org, &identities, &topics))
+    async fn unread_in(&self, query: UnreadQuery, topics: Vec<TopicName>) -> Result<Vec<u64>, StoreError> {
+        self.read(move |conn, mem| super::unread::unread_in(conn, mem, &query, &topics))
             .await
     }
 }

@@ -1,7 +1,7 @@
 //! Counts what a user has not read.
 
 use ahash::{AHashMap, AHashSet};
-use model::{OrgId, TopicName, UserId};
+use model::{TopicName, UserId};
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -14,54 +14,30 @@ use crate::{Flags, StoreError, UnreadQuery};
 const PAGE: usize = 256;
 
 pub(super) fn unread(conn: &Connection, mem: &RwLock<Mem>, query: &UnreadQuery) -> Result<u64, StoreError> {
-    let who = &query.identities;
-    match &query.topic {
-        Some(name) => {
-            let each = each(conn, mem, &query.org, who, std::slice::from_ref(name), query.anew)?;
-            Ok(each.iter().sum())
-        }
-        None => (taking_part(conn, &query.org, who)?.into_iter())
-            .map(|(topic, since)| in_topic(conn, mem, topic, since, who, query.anew))
-            .sum(),
-    }
+    (taking_part(conn, query)?.into_iter())
+        .map(|(topic, since)| in_topic(conn, mem, topic, since, query))
+        .sum()
 }
 
-pub(super) fn unread_each(
+pub(super) fn unread_in(
     conn: &Connection,
     mem: &RwLock<Mem>,
-    org: &OrgId,
-    identities: &[UserId],
+    query: &UnreadQuery,
     names: &[TopicName],
 ) -> Result<Vec<u64>, StoreError> {
-    each(conn, mem, org, identities, names, false)
-}
-
-fn each(
-    conn: &Connection,
-    mem: &RwLock<Mem>,
-    org: &OrgId,
-    identities: &[UserId],
-    names: &[TopicName],
-    anew: bool,
-) -> Result<Vec<u64>, StoreError> {
-    let part: AHashMap<TopicId, u64> = taking_part(conn, org, identities)?.into_iter().collect();
+    let part: AHashMap<TopicId, u64> = taking_part(conn, query)?.into_iter().collect();
     let count = |name: &TopicName| {
-        let Some(topic) = mem.read().topics.id(org, name) else {
+        let Some(topic) = mem.read().topics.id(&query.org, name) else {
             return Ok(0);
         };
-        // A topic without a thread: whoever may ask for it takes part in it.
         let since = part.get(&topic).copied().unwrap_or(0);
-        in_topic(conn, mem, topic, since, identities, anew)
+        in_topic(conn, mem, topic, since, query)
     };
     names.iter().map(count).collect()
 }
 
-fn taking_part(
-    conn: &Connection,
-    org: &OrgId,
-    identities: &[UserId],
-) -> Result<Vec<(TopicId, u64)>, StoreError> {
-    super::threads::taking_part(conn, org, identities).map_err(sql("counting unread messages"))
+fn taking_part(conn: &Connection, query: &UnreadQuery) -> Result<Vec<(TopicId, u64)>, StoreError> {
+    super::threads::taking_part(conn, &query.org, &query.identities).map_err(sql("counting unread messages"))
 }
 
 fn in_topic(
@@ -69,19 +45,18 @@ fn in_topic(
     mem: &RwLock<Mem>,
     topic: TopicId,
     since: u64,
-    identities: &[UserId],
-    anew: bool,
+    query: &UnreadQuery,
 ) -> Result<u64, StoreError> {
     let (mut after, mut read) = (since, AHashSet::new());
-    for who in identities {
-        if !anew {
+    for who in &query.identities {
+        if !query.anew {
             after = after.max(floor(conn, topic, who)?);
         }
     }
     if mem.read().topics.get(topic).is_none_or(|t| t.sums.head <= after) {
         return Ok(0);
     }
-    for who in identities {
+    for who in &query.identities {
         reads(conn, topic, who, after, &mut read)?;
     }
     let mut count = 0;
@@ -92,7 +67,7 @@ fn in_topic(
         };
         after = *last;
         for (position, id) in page {
-            if !read.contains(&position) && is_others(conn, id, identities)? {
+            if !read.contains(&position) && is_others(conn, id, &query.identities)? {
                 count += 1;
             }
         }
