@@ -1,7 +1,12 @@
 //! What a user receives without asking. Deployed agents send no SUBSCRIBE and must get everything all the same.
 
-use model::{Origin, Principal, Role, TopicFilter};
+use model::{Origin, Principal, Role, TopicFilter, TopicName, UserId};
 use rpc::persistence::MemberTopic;
+
+/// The topic on which services tell one user.
+pub fn of_user(user: &UserId) -> TopicName {
+    TopicName::trusted(format!("user/{user}"))
+}
 
 /// The filters that a principal is entitled to by what it is. Threads it was made a member of come on top: see
 /// [`of_member_topic`].
@@ -9,7 +14,7 @@ pub fn of_principal(who: &Principal) -> Vec<TopicFilter> {
     if who.origin != Origin::Token {
         return Vec::new();
     }
-    let mut filters = vec![format!("user/{}", who.user)];
+    let mut filters = vec![of_user(&who.user).to_string()];
     if who.role == Role::Visitor {
         let kinds = ["agent", "workgroup", "robot", "unified", "kb", "kbdoc"];
         filters.extend(kinds.map(|kind| format!("org/{kind}/+/{}", who.user)));

@@ -1,6 +1,7 @@
 //! What a desk is told when a visitor comes, and what the visitor is told. All of it goes through the log, so that whoever
 //! is away gets it later.
 
+use edge::audience;
 use edge::ingest::{self, Chat};
 use futures::future::join_all;
 use model::{OrgId, Origin, Principal, Role, UserId};
@@ -50,7 +51,7 @@ fn membership(app: &App, org: &OrgId, user: &UserId, thread: &ThreadCard) -> Ent
     Entry {
         kind: Kind::Membership.into(),
         org: org.to_string(),
-        topic: format!("user/{user}"),
+        topic: audience::of_user(user).to_string(),
         sender: SERVICE.to_owned(),
         author: SERVICE.to_owned(),
         uid: uuid::Uuid::now_v7().to_string(),

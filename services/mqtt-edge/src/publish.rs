@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use edge::Outcome;
-use edge::Refusal;
 use edge::append::Ticket;
 use edge::delivery::Delivery;
 use edge::ingest::{Chat, refusal};
+use edge::{Outcome, Refusal, audience};
 use model::{ChatTopic, MessageKind, Origin, PartitionId, Position, TopicName};
 use mqtt_codec::{
     Ack, AckProperties, Packet, PacketId, Publish, PublishProperties, PublishRef, QoS, ReasonCode,
@@ -410,7 +409,7 @@ impl Connection {
                     },
                 ))
             });
-        let user = format!("user/{}", self.who.user);
+        let user = audience::of_user(&self.who.user).to_string();
         let (topic, message) = echo.unwrap_or_else(|| {
             let extra = format!("{{\"code\":\"{}\"}}", refused.kind.code());
             let uid = uuid::Uuid::now_v7().to_string();

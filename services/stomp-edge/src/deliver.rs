@@ -1,8 +1,8 @@
 //! MESSAGE: what a client receives.
 
-use edge::Refusal;
 use edge::consumer::Item;
 use edge::delivery::Delivery;
+use edge::{Refusal, audience};
 use model::{Position, TopicName};
 use session::Output;
 use stomp_codec::{AckMode, Version, encode_message};
@@ -11,7 +11,6 @@ use wire::{Kind, Message, Thread};
 
 use crate::bye::Bye;
 use crate::connection::Connection;
-use crate::destination;
 use crate::socket::Lost;
 use crate::subscription::Sub;
 
@@ -112,7 +111,7 @@ impl Connection {
     /// Tells the client as a message of type ERROR that something it sent is none: on its own topic if it listens there,
     /// else on the thread's. False when it listens to neither.
     pub fn tell(&mut self, topic: &TopicName, refusal: &Refusal, receipt: Option<&str>) -> bool {
-        let own = destination::of_user(&self.identity.who.user);
+        let own = audience::of_user(&self.identity.who.user);
         let canonical = model::ChatTopic::canonical(topic);
         let listens = |t: &TopicName| self.subs.iter().find(|s| s.topic == *t);
         let Some(sub) = listens(&own).or_else(|| listens(&canonical)) else {

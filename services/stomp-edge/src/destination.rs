@@ -1,7 +1,7 @@
 //! Destinations: `/app/{dotted}`, `/topic/{dotted}`, `/user/queue/messages`.
 
 use edge::Refusal;
-use model::{TopicName, UserId};
+use model::TopicName;
 
 /// The destination that stands for a user's own topic.
 pub(crate) const USER_QUEUE: &str = "/user/queue/messages";
@@ -30,11 +30,6 @@ pub(crate) fn to_subscribe(destination: &str) -> Result<Option<TopicName>, Refus
             "SUBSCRIBE to {destination:?}: subscribe to /topic/ and the topic with its slashes written as dots, or to {USER_QUEUE}"
         ))),
     }
-}
-
-/// The topic on which services tell one user.
-pub(crate) fn of_user(user: &UserId) -> TopicName {
-    TopicName::trusted(format!("user/{user}"))
 }
 
 fn topic(destination: &str, dotted: &str) -> Result<TopicName, Refusal> {

@@ -4,10 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge::Refusal;
 use edge::consumer::Consumer;
-use edge::mailbox::Boundaries;
-use edge::mailbox::Mail;
+use edge::mailbox::{Boundaries, Mail};
+use edge::{Refusal, audience};
 use model::{ChatTopic, ClientId, OrgId, PartitionId, Position, TopicFilter, TopicName};
 use rpc::ErrorKind;
 use rpc::persistence::SessionKey;
@@ -95,7 +94,7 @@ impl Connection {
             let detail = "it is not known whose messages these are; connect with login or a token";
             return Err(Refusal::forbidden(detail));
         }
-        Ok(destination::of_user(&self.identity.who.user))
+        Ok(audience::of_user(&self.identity.who.user))
     }
 
     async fn may_receive(&mut self, topic: &TopicName) -> Result<(), Refusal> {

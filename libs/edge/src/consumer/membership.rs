@@ -12,18 +12,14 @@ use crate::{Core, Refusal, audience};
 /// before the session is opened, which names the threads.
 pub fn asked_for_threads(core: &Core, who: &Principal) -> Position {
     core.attachments
-        .given_out(core.partitioning.of(&who.org, &own_topic(who)))
-}
-
-fn own_topic(who: &Principal) -> TopicName {
-    TopicName::trusted(format!("user/{}", who.user))
+        .given_out(core.partitioning.of(&who.org, &audience::of_user(&who.user)))
 }
 
 impl Consumer {
     /// A new session begins in a partition. If that is where its user's own topic is, the memberships that were granted
     /// after its threads had been asked for are read.
     pub(super) fn hear_of_grants(&mut self, partition: PartitionId, boundary: Position) {
-        let own = own_topic(&self.who);
+        let own = audience::of_user(&self.who.user);
         if self.entitled
             && self.asked < boundary
             && partition == self.core.partitioning.of(&self.who.org, &own)
@@ -38,7 +34,7 @@ impl Consumer {
         let entry = &delivery.entry;
         self.began.is_some_and(|boundary| delivery.position <= boundary)
             && entry.known_kind() != Kind::Membership
-            && entry.topic == own_topic(&self.who).as_str()
+            && entry.topic == audience::of_user(&self.who.user).as_str()
     }
 
     /// Ends the subscriptions of a resumed session that would not be granted any more. Call before [`Self::begin`].
