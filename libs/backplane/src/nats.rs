@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use attest::Attestation;
 pub use config::NatsConfig;
-use version::{Verdict, Version};
+use version::Version;
 
 /// Why NATS cannot be used as it is.
 #[derive(Debug, Error)]
@@ -192,16 +192,8 @@ impl Nats {
 
     fn check_version(&self) -> Result<(), NatsError> {
         let version = self.0.client.server_info().version;
-        match Version::parse(&version).map(Version::verdict) {
-            Some(Verdict::Good) => Ok(()),
-            Some(Verdict::Tolerated) => {
-                tracing::warn!(
-                    version,
-                    "nats-server has known faults: upgrade it to {}",
-                    Version::GOOD
-                );
-                Ok(())
-            }
+        match Version::parse(&version) {
+            Some(known) if known.is_good() => Ok(()),
             _ if self.0.config.allow_old_server => {
                 tracing::warn!(
                     version,

@@ -338,9 +338,9 @@ async fn a_frame_over_the_limit_is_refused() {
         ..config()
     };
     let journal = EmbeddedJournal::open(dir.path(), limited).unwrap();
-    let largest = journal.append(P, id("w", 1), vec![0; 100].into()).await;
+    let largest = journal.append(P, None, id("w", 1), vec![0; 100].into()).await;
     assert_eq!(largest.unwrap(), FrameSeq(1));
-    let refused = journal.append(P, id("w", 2), vec![0; 101].into()).await;
+    let refused = journal.append(P, None, id("w", 2), vec![0; 101].into()).await;
     assert!(matches!(
         refused,
         Err(JournalError::TooLarge {
@@ -356,7 +356,7 @@ async fn closing_stores_what_is_queued_and_ends_readers_after_it() {
     let journal = Arc::new(open(dir.path()));
     let mut reader = journal.read(P, FrameSeq(0)).await.unwrap();
     let appends: Vec<_> = (0..100)
-        .map(|i| journal.append(P, id("w", i), Bytes::from_static(b"x")))
+        .map(|i| journal.append(P, None, id("w", i), Bytes::from_static(b"x")))
         .collect();
     let mut appends = Box::pin(futures::future::join_all(appends));
     assert!(
@@ -367,7 +367,7 @@ async fn closing_stores_what_is_queued_and_ends_readers_after_it() {
     assert!(appends.await.iter().all(Result::is_ok));
     assert_eq!(take(&mut reader, 100).await.len(), 100);
     assert!(matches!(reader.next().await, Err(JournalError::Closed)));
-    let late = journal.append(P, id("w", 200), Bytes::new()).await;
+    let late = journal.append(P, None, id("w", 200), Bytes::new()).await;
     assert!(matches!(late, Err(JournalError::Closed)));
 }
 

@@ -134,7 +134,7 @@ async fn a_log_that_was_made_anew_is_not_taken_for_the_old_one() {
     assert_ne!(new.epoch(), old.epoch());
     append(&new, P, 1, "new").await;
     append(&new, P, 2, "new").await;
-    let stale = old.append(P, id("w", 3), Bytes::new()).await;
+    let stale = old.append(P, None, id("w", 3), Bytes::new()).await;
     assert!(
         matches!(stale, Err(JournalError::Unavailable { .. })),
         "{stale:?}"
@@ -188,7 +188,7 @@ async fn a_full_log_refuses_for_certain() {
     let frame = Bytes::from(vec![7; 10 << 10]);
     let mut stored = 0;
     let refused = loop {
-        match journal.append(P, id("w", stored), frame.clone()).await {
+        match journal.append(P, None, id("w", stored), frame.clone()).await {
             Ok(seq) => stored = seq.0,
             Err(error) => break error,
         }
@@ -196,7 +196,7 @@ async fn a_full_log_refuses_for_certain() {
     assert!(matches!(refused, JournalError::Unavailable { .. }), "{refused}");
     assert_eq!(journal.head(P).await.unwrap(), FrameSeq(stored));
     let large = journal
-        .append(P, id("w", 99), Bytes::from(vec![0; 9 << 20]))
+        .append(P, None, id("w", 99), Bytes::from(vec![0; 9 << 20]))
         .await;
     assert!(matches!(large, Err(JournalError::TooLarge { .. })), "{large:?}");
 }
@@ -241,13 +241,19 @@ async fn what_was_never_sent_is_refused_for_certain_and_what_may_have_been_is_no
     let (server, nats) = start().await;
     let journal = JetStreamJournal::open(&nats, 1).await.unwrap();
     server.stop();
-    let doubtful = journal.append(P, id("w", 1), Bytes::from_static(b"x")).await;
+    let doubtful = journal
+        .append(P, None, id("w", 1), Bytes::from_static(b"x"))
+        .await;
     assert!(matches!(doubtful, Err(JournalError::Unknown)), "{doubtful:?}");
     server.kill().await;
     until("the loss is noticed", async || !nats.is_connected()).await;
-    let still = journal.append(P, id("w", 1), Bytes::from_static(b"x")).await;
+    let still = journal
+        .append(P, None, id("w", 1), Bytes::from_static(b"x"))
+        .await;
     assert!(matches!(still, Err(JournalError::Unknown)), "{still:?}");
-    let never = journal.append(P, id("w", 2), Bytes::from_static(b"y")).await;
+    let never = journal
+        .append(P, None, id("w", 2), Bytes::from_static(b"y"))
+        .await;
     assert!(
         matches!(never, Err(JournalError::Unavailable { .. })),
         "{never:?}"

@@ -125,7 +125,7 @@ impl World {
         };
         let partition = PartitionId(u16::try_from(self.appended % u64::from(PARTITIONS)).unwrap());
         let bytes = wire::frame::encode(&frame);
-        self.journal.append(partition, id, bytes).await.unwrap();
+        self.journal.append(partition, None, id, bytes).await.unwrap();
     }
 }
 

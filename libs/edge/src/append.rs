@@ -312,7 +312,7 @@ impl Appender {
                 writer: self.edge.clone(),
                 number: id,
             };
-            let append = self.journal.append(partition, frame_id, frame.clone());
+            let append = self.journal.append(partition, None, frame_id, frame.clone());
             match tokio::time::timeout_at(deadline, append).await {
                 Ok(Ok(seq)) => return Ok(seq),
                 Ok(Err(error)) if !unknown && !matches!(error, JournalError::Unknown) => return Err(error),

@@ -40,7 +40,13 @@ struct PreparedReader {
 
 #[async_trait]
 impl Journal for Prepared {
-    async fn append(&self, _: PartitionId, _: FrameId, _: Bytes) -> Result<FrameSeq, JournalError> {
+    async fn append(
+        &self,
+        _: PartitionId,
+        _: Option<FrameSeq>,
+        _: FrameId,
+        _: Bytes,
+    ) -> Result<FrameSeq, JournalError> {
         Err(JournalError::Closed)
     }
     async fn read(&self, partition: PartitionId, after: FrameSeq) -> Result<Box<dyn Reader>, JournalError> {

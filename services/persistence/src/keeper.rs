@@ -130,7 +130,7 @@ impl Core {
             number: will.id,
         };
         let bytes: Bytes = wire::frame::encode(&frame);
-        let appended = self.deps.journal.append(partition, id, bytes).await;
+        let appended = self.deps.journal.append(partition, None, id, bytes).await;
         self.journal_check.set_result(&appended);
         Ok(appended.map(|_| ())?)
     }

@@ -87,7 +87,7 @@ impl World {
         };
         let seq = self
             .journal
-            .append(partition, id, wire::frame::encode(&frame))
+            .append(partition, None, id, wire::frame::encode(&frame))
             .await
             .unwrap();
         let position = Position::new(seq, 0);

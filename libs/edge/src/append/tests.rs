@@ -20,7 +20,13 @@ struct Log {
 
 #[async_trait]
 impl Journal for Log {
-    async fn append(&self, _: PartitionId, id: FrameId, frame: Bytes) -> Result<FrameSeq, JournalError> {
+    async fn append(
+        &self,
+        _: PartitionId,
+        _: Option<FrameSeq>,
+        id: FrameId,
+        frame: Bytes,
+    ) -> Result<FrameSeq, JournalError> {
         let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_in_flight.fetch_max(now, Ordering::Relaxed);
         tokio::time::sleep(self.takes).await;

@@ -17,7 +17,13 @@ struct NoJournal;
 
 #[async_trait]
 impl Journal for NoJournal {
-    async fn append(&self, _: PartitionId, _: FrameId, _: Bytes) -> Result<FrameSeq, JournalError> {
+    async fn append(
+        &self,
+        _: PartitionId,
+        _: Option<FrameSeq>,
+        _: FrameId,
+        _: Bytes,
+    ) -> Result<FrameSeq, JournalError> {
         Err(JournalError::Closed)
     }
     async fn read(&self, _: PartitionId, _: FrameSeq) -> Result<Box<dyn Reader>, JournalError> {

@@ -110,6 +110,7 @@ impl Journal for Log {
     async fn append(
         &self,
         partition: PartitionId,
+        _follows: Option<FrameSeq>,
         id: FrameId,
         frame: Bytes,
     ) -> Result<FrameSeq, JournalError> {

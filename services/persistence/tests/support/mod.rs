@@ -122,7 +122,7 @@ impl World {
             };
             let seq = self
                 .journal
-                .append(partition, id, wire::frame::encode(&frame))
+                .append(partition, None, id, wire::frame::encode(&frame))
                 .await
                 .unwrap();
             positions.push(Position::new(seq, 0));

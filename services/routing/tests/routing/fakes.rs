@@ -64,7 +64,13 @@ impl MemJournal {
 
 #[async_trait]
 impl Journal for MemJournal {
-    async fn append(&self, p: PartitionId, id: FrameId, frame: Bytes) -> Result<FrameSeq, JournalError> {
+    async fn append(
+        &self,
+        p: PartitionId,
+        _: Option<FrameSeq>,
+        id: FrameId,
+        frame: Bytes,
+    ) -> Result<FrameSeq, JournalError> {
         let wait = self.rng.lock().random_range(0..3);
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let seq = {

@@ -151,7 +151,13 @@ impl ProcessJournal {
 
 #[async_trait]
 impl Journal for ProcessJournal {
-    async fn append(&self, p: PartitionId, id: FrameId, frame: Bytes) -> Result<FrameSeq, JournalError> {
+    async fn append(
+        &self,
+        p: PartitionId,
+        _: Option<FrameSeq>,
+        id: FrameId,
+        frame: Bytes,
+    ) -> Result<FrameSeq, JournalError> {
         self.process.pass().await;
         let chance = &self.log.chance;
         chance.pause().await;

@@ -99,7 +99,7 @@ fn open(dir: &Path) -> (EmbeddedJournal, FaultyDisk) {
 
 async fn try_append(journal: &EmbeddedJournal, number: u64) -> Result<FrameSeq, JournalError> {
     let frame = format!("frame {number}").into();
-    journal.append(P, id("w", number), frame).await
+    journal.append(P, None, id("w", number), frame).await
 }
 
 async fn contents(journal: &EmbeddedJournal) -> Vec<String> {
