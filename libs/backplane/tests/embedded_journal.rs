@@ -290,6 +290,82 @@ async fn a_directory_has_one_user() {
 }
 
 #[tokio::test]
+async fn damage_in_several_segments_is_told_of_the_first_and_nothing_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = JournalConfig {
+        segment_size: 300,
+        ..config()
+    };
+    let journal = EmbeddedJournal::open(dir.path(), small.clone()).unwrap();
+    fill(&journal, 0, 100).await;
+    drop(journal);
+    let files = segments(dir.path());
+    for damaged in [7, 3, 5] {
+        let mut bytes = fs::read(&files[damaged]).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&files[damaged], bytes).unwrap();
+    }
+    // Bytes that do not count, in a segment before them: they would be cut off.
+    let mut bytes = fs::read(&files[1]).unwrap();
+    bytes.extend([7; 100]);
+    fs::write(&files[1], bytes).unwrap();
+    let before: Vec<_> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    let Err(OpenError::Corrupt { place, .. }) = EmbeddedJournal::open(dir.path(), small) else {
+        panic!("it does not open");
+    };
+    assert!(place.contains("000000000004.segment"), "{place}");
+    let after: Vec<_> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    assert!(before == after, "nothing was changed");
+}
+
+#[tokio::test]
+async fn ids_are_remembered_across_segments_and_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = JournalConfig {
+        segment_size: 500,
+        ..config()
+    };
+    let journal = EmbeddedJournal::open(dir.path(), small.clone()).unwrap();
+    fill(&journal, 0, 100).await;
+    drop(journal);
+    let journal = EmbeddedJournal::open(dir.path(), small).unwrap();
+    for number in [0, 50, 99] {
+        assert_eq!(append(&journal, P, number, "again").await, number + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_log_of_the_former_kind_is_refused_in_words_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    fill(&journal, 0, 5).await;
+    drop(journal);
+    let segment = segments(dir.path()).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[7] = 1;
+    // Also one whose header is all there is.
+    for len in [bytes.len(), 40 + 8 * 4, 20] {
+        fs::write(&segment, &bytes[..len]).unwrap();
+        let Err(error) = EmbeddedJournal::open(dir.path(), config()) else {
+            panic!("it does not open");
+        };
+        assert!(
+            matches!(
+                error,
+                OpenError::Format {
+                    found: 1,
+                    known: 2,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains("--data"), "{error}");
+        assert_eq!(fs::read(&segment).unwrap(), bytes[..len]);
+    }
+}
+
+#[tokio::test]
 async fn the_number_of_partitions_cannot_change() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));

@@ -5,12 +5,16 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod follows;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use model::{FrameSeq, PartitionId};
 use tokio::time::timeout;
+
+pub use follows::*;
 
 use super::{FrameId, Journal, JournalError, Reader, StoredFrame};
 
@@ -37,6 +41,13 @@ macro_rules! journal_suite {
             trimming_leaves_what_is_above_the_mark
             a_partition_that_is_not_there_is_refused
             the_log_has_an_epoch_and_is_well
+            a_frame_goes_behind_the_one_it_names_or_nowhere
+            the_first_frame_follows_0
+            of_writers_that_expect_the_same_one_wins
+            a_writer_that_was_outrun_reads_on_and_appends_behind
+            a_retry_with_its_expectation_gets_the_place_of_the_first
+            retries_in_flight_together_with_their_expectation_are_stored_once
+            appends_in_flight_together_may_follow_one_another
         );
     };
 }
