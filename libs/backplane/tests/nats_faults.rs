@@ -55,6 +55,20 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     assert!(timeout(SOON, wait).await.is_ok(), "{what} in time");
 }
 
+/// Stops a server, and waits until its last thread has stopped: before that it may still answer.
+async fn hold_still(server: &NatsServer) {
+    server.stop();
+    let tasks = format!("/proc/{}/task", server.pid());
+    until("every thread holds still", async || {
+        let mut tasks = std::fs::read_dir(&tasks).unwrap();
+        tasks.all(|task| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat"));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        })
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_reader_goes_on_when_its_consumer_is_deleted() {
     let (server, nats) = start().await;
@@ -269,7 +283,7 @@ async fn a_refusal_after_a_doubt_is_settled_by_what_stands_in_the_place() {
         journal.append(P, Some(FrameSeq(after)), id(writer, number), frame)
     };
     // The server holds still, takes what was sent when it goes on, and nobody hears of it.
-    server.stop();
+    hold_still(&server).await;
     let doubtful = follow("w", 0, 1).await;
     assert!(matches!(doubtful, Err(JournalError::Unknown)), "{doubtful:?}");
     server.cont();
@@ -278,7 +292,7 @@ async fn a_refusal_after_a_doubt_is_settled_by_what_stands_in_the_place() {
     assert_eq!(follow("w", 1, 2).await.unwrap(), FrameSeq(2));
     assert_eq!(follow("w", 0, 1).await.unwrap(), FrameSeq(1), "others follow it");
     // What was sent dies with the server, and somebody else takes the place.
-    server.stop();
+    hold_still(&server).await;
     let doubtful = follow("w", 2, 3).await;
     assert!(matches!(doubtful, Err(JournalError::Unknown)), "{doubtful:?}");
     let ahead = follow("w", 3, 4).await;
@@ -293,7 +307,10 @@ async fn a_refusal_after_a_doubt_is_settled_by_what_stands_in_the_place() {
     );
     assert_eq!(follow("other", 2, 1).await.unwrap(), FrameSeq(3));
     let displaced = follow("w", 2, 3).await;
-    assert!(matches!(displaced, Err(JournalError::Mismatch { .. })), "{displaced:?}");
+    assert!(
+        matches!(displaced, Err(JournalError::Mismatch { .. })),
+        "{displaced:?}"
+    );
     assert_eq!(follow("w", 3, 4).await.unwrap(), FrameSeq(4), "it fits now");
     assert_eq!(journal.head(P).await.unwrap(), FrameSeq(4));
 }
