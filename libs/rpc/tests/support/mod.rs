@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{EdgeId, Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UserId};
+use model::{EdgeId, Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use parking_lot::Mutex;
 use rpc::grpc::{self, Config, Metrics, Services};
 use rpc::persistence::{
     BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
     HistoryPage, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread, Persistence, Retained,
-    SaveSession, SessionKey, ThreadPage, ThreadsRequest, UserCard,
+    SaveSession, SessionKey, ThreadPage, ThreadsRequest, UidPage, UserCard,
 };
 use rpc::receipts::Receipts;
 use rpc::{ErrorKind, RpcError};
@@ -201,8 +201,17 @@ impl Persistence for Fake {
         org: &OrgId,
         topic: &TopicName,
         uids: Vec<MessageUid>,
+        applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
-        self.meet((org.clone(), topic.clone(), uids)).await
+        self.meet((org.clone(), topic.clone(), uids, applied)).await
+    }
+    async fn uids_since(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: u32,
+    ) -> Result<UidPage, RpcError> {
+        self.meet((partition, after, limit)).await
     }
     async fn last_before(
         &self,

@@ -20,6 +20,7 @@ mod schema;
 mod sessions;
 mod threads;
 mod turns;
+mod uids;
 mod unread;
 mod writer;
 
@@ -89,6 +90,8 @@ struct Shared {
     hurry: [Notify; 2],
     /// The last session epoch given.
     epoch: AtomicU64,
+    /// Where the last page of each partition's uids ended.
+    uid_pages: Mutex<AHashMap<PartitionId, uids::Ended>>,
     /// Connected sessions of which nothing is stored: epoch and edge.
     transient: Mutex<AHashMap<SessionKey, (u64, model::EdgeId)>>,
 }
@@ -122,6 +125,7 @@ impl SqliteStore {
             applied: watch::Sender::new(0),
             hurry: Default::default(),
             epoch: AtomicU64::new(loaded.epoch),
+            uid_pages: Mutex::default(),
             transient: Mutex::default(),
         });
         let checkpointer = checkpoint::start(path, schema::checkpointer(path)?, options.wal_bytes)?;

@@ -209,7 +209,7 @@ impl Owner {
             let found = self
                 .deps
                 .persistence
-                .find_in_topic(&org, &topic, uids.clone())
+                .find_in_topic(&org, &topic, uids.clone(), Position::START)
                 .await?;
             let pairs = uids.into_iter().zip(found);
             known.extend(pairs.filter_map(|(uid, f)| Some((topic_uid_key(&org, &topic, &uid), f?))));

@@ -280,6 +280,7 @@ impl Persistence for FakeStore {
         _: &OrgId,
         topic: &TopicName,
         uids: Vec<MessageUid>,
+        _: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         self.look_up().await;
         let sent = self.sent.lock();
@@ -288,6 +289,9 @@ impl Persistence for FakeStore {
             found.map(|(_, f)| f.clone())
         };
         Ok(uids.iter().map(find).collect())
+    }
+    async fn uids_since(&self, _: PartitionId, _: Position, _: u32) -> Result<UidPage, RpcError> {
+        no()
     }
     async fn last_before(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Option<Position>, RpcError> {
         Ok(None)
@@ -327,5 +331,9 @@ pub fn found(topic: &str, sender: &str, digest: u64, accepted_at: u64) -> Found 
         author: sender.into(),
         digest,
         accepted_at: UnixMillis(accepted_at),
+        kind: FoundKind::Chat,
+        r#type: "TEXT".into(),
+        recalled: false,
+        state: None,
     }
 }

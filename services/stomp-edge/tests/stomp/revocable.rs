@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use model::{Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UserId};
+use model::{Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use rpc::RpcError;
 use rpc::persistence::*;
 
@@ -52,8 +52,12 @@ impl Persistence for Revocable {
         org: &OrgId,
         topic: &TopicName,
         uids: Vec<MessageUid>,
+        applied: Position,
     ) -> Answer<Vec<Option<Found>>> {
-        self.real.find_in_topic(org, topic, uids).await
+        self.real.find_in_topic(org, topic, uids, applied).await
+    }
+    async fn uids_since(&self, partition: PartitionId, after: Position, limit: u32) -> Answer<UidPage> {
+        self.real.uids_since(partition, after, limit).await
     }
     async fn last_before(
         &self,

@@ -182,6 +182,10 @@ impl StoreRpc {
             author: sender.clone(),
             digest,
             accepted_at: UnixMillis(0),
+            kind: FoundKind::Chat,
+            r#type: "TEXT".into(),
+            recalled: false,
+            state: None,
         })
     }
 }
@@ -271,6 +275,7 @@ impl Persistence for StoreRpc {
         _: &OrgId,
         _: &TopicName,
         uids: Vec<MessageUid>,
+        _: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         Ok(uids.iter().map(|_| None).collect())
     }
@@ -281,6 +286,9 @@ impl Persistence for StoreRpc {
         _: &TopicFilter,
         _: Vec<BacklogLane>,
     ) -> Result<Vec<Retained>, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn uids_since(&self, _: PartitionId, _: Position, _: u32) -> Result<UidPage, RpcError> {
         unavailable("not modelled")
     }
     async fn last_before(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Option<Position>, RpcError> {

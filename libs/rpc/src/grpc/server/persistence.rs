@@ -64,8 +64,17 @@ impl Calls for Served<dyn Persistence> {
     async fn find_in_topic(&self, request: Request<pb::FindInTopicRequest>) -> Answer<pb::FoundAnswer> {
         self.answer(Method::FindInTopic, request, |service, asked| async move {
             let (org, topic) = (read(asked.org)?, read(asked.topic)?);
-            let found = service.find_in_topic(&org, &topic, read(asked.uids)?).await?;
+            let (uids, applied) = (read(asked.uids)?, read(asked.applied)?);
+            let found = service.find_in_topic(&org, &topic, uids, applied).await?;
             Ok(told(Findings(found)))
+        })
+        .await
+    }
+
+    async fn uids_since(&self, request: Request<pb::UidsSinceRequest>) -> Answer<pb::UidPage> {
+        self.answer(Method::UidsSince, request, |service, asked| async move {
+            let (partition, after) = (read(asked.partition)?, read(asked.after)?);
+            service.uids_since(partition, after, asked.limit).await.map(told)
         })
         .await
     }

@@ -72,11 +72,13 @@ CREATE TABLE retained (
   entry      BLOB NOT NULL
 );
 
+-- `began` is the epoch at which the state began.
 CREATE TABLE sessions (
   org        TEXT NOT NULL,
   user       TEXT NOT NULL,
   client     TEXT NOT NULL,
   epoch      INTEGER NOT NULL,
+  began      INTEGER NOT NULL,
   edge       TEXT NOT NULL,
   connected  INTEGER NOT NULL,
   expiry     INTEGER NOT NULL,

@@ -73,17 +73,21 @@ CREATE TABLE messages (
 CREATE INDEX messages_generic ON messages (accepted_at) WHERE flags & 16 <> 0;
 CREATE TABLE messages_other PARTITION OF messages DEFAULT;
 
--- Where each uid stands, and that nobody sends one twice. `uid` hashes tenant and uid, `sent` the sender as well; it is
--- null where a uid may come again (the parts of a streamed answer, which stand under a hash of their own).
+-- Where each uid stands. `uid` hashes tenant and uid; later parts of a streamed answer and edits stand under a hash of
+-- their own. `key_high` and `key_low` hash tenant, topic and uid, and are null for those. Nothing is unique here: a uid that
+-- the log has twice is stored twice.
 CREATE TABLE uids (
   uid         bigint NOT NULL,
-  sent        bigint,
-  partition   bigint NOT NULL,
   topic       bigint NOT NULL,
   position    bigint NOT NULL,
-  accepted_at bigint NOT NULL
+  partition   bigint NOT NULL,
+  accepted_at bigint NOT NULL,
+  key_high    bigint,
+  key_low     bigint
 );
-CREATE UNIQUE INDEX uids_sent_once ON uids (uid, sent, partition);
+CREATE INDEX uids_places ON uids (uid, topic, position);
+-- The messages of a partition in the order of the log.
+CREATE INDEX uids_log ON uids (partition, position) WHERE key_high IS NOT NULL;
 CREATE INDEX uids_old ON uids USING brin (accepted_at);
 
 -- Streamed answers put together, by their first part.
