@@ -134,7 +134,6 @@ impl Parts<'_> {
             clock: process.clock.clone(),
             partitioning: self.partitioning,
             holder: self.holder.clone(),
-            recall_window: process.config.chat.recall_window.get(),
             embedded,
             metrics: process.metrics.clone(),
             health: process.health.clone(),

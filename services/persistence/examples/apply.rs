@@ -201,7 +201,6 @@ async fn main() {
         clock: Clock::system(),
         partitioning: Partitioning::new(PARTITIONS),
         holder: "bench".into(),
-        recall_window: Duration::ZERO,
         embedded: true,
         metrics: runtime::metrics::Metrics::new(),
         health: Health::new(),

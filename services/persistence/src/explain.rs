@@ -11,7 +11,7 @@ use store::{Flags, ReceiptRow, SessionRow, Stored};
 use tokio::time::{Duration, timeout};
 
 use crate::error::answer;
-use crate::service::Core;
+use crate::core::Core;
 use ties::{Ties, Voice};
 
 /// How long the log is waited for.
@@ -134,8 +134,7 @@ fn whole(found: Vec<Stored>) -> Vec<(Stored, u32)> {
     let mut whole: Vec<(Stored, u32)> = Vec::new();
     for row in found.into_iter().filter(|row| row.entry.is_history()) {
         let first = whole.iter_mut().find(|(first, _)| {
-            row.flags.has(Flags::PART)
-                && (&first.entry.topic, &first.entry.sender) == (&row.entry.topic, &row.entry.sender)
+            row.flags.has(Flags::PART) && first.entry.topic == row.entry.topic
         });
         match first {
             Some((_, parts)) => *parts += 1,

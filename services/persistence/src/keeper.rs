@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 use wire::Frame;
 
 use crate::Error;
-use crate::service::Core;
+use crate::core::Core;
 
 /// How often wills and sessions are looked at.
 const TICK: Duration = Duration::from_millis(250);

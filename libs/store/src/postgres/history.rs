@@ -10,6 +10,7 @@ use sqlx::postgres::PgRow;
 use super::conn::Conn;
 use super::{PostgresStore, Shared, int, position};
 use crate::log::decode;
+use crate::rules::receipts::reached_others;
 use crate::{Flags, MessageStore, Service, StoreError, Stored, TargetKey};
 
 const DOING: &str = "reading a page of history";
@@ -161,9 +162,7 @@ fn entry(row: &PgRow) -> Result<HistoryEntry, StoreError> {
     // Whether a user other than its sender has everything up to the message.
     if state.is_none() && !reached.is_empty() {
         let of = decode(entry.clone(), "messages")?;
-        let by_others = reached
-            .iter()
-            .any(|user| *user != of.sender && *user != of.author);
+        let by_others = reached_others(&of, reached.iter().map(String::as_str));
         state = by_others.then_some(ReceiptKind::Delivered);
     }
     Ok(HistoryEntry {

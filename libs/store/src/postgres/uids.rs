@@ -1,7 +1,5 @@
 //! The uids of a partition, in the order of the log.
 
-use std::time::Duration;
-
 use model::{PartitionId, Position, UnixMillis};
 use rpc::persistence::{SeenUid, UidPage};
 use sqlx::Row;
@@ -21,11 +19,10 @@ pub(super) async fn uids_since(
     since: UnixMillis,
     limit: usize,
 ) -> Result<UidPage, StoreError> {
-    // What is known here is a lower bound of what can be read below.
-    let known = shared.wait(Service::Persistence, partition, Position::START, Duration::ZERO);
-    let applied = known.await?;
     let limit = limit.max(1);
     let mut conn = shared.conn(DOING).await?;
+    // First, and not from memory, which a database that crashed may be behind: all up to here is read below.
+    let applied = applied(&mut conn, partition).await?;
     let begin = begin(&mut conn, partition, after, since).await?;
     let text = "SELECT position, accepted_at, key_high, key_low FROM uids
                 WHERE partition = $1 AND position > $2 AND key_high IS NOT NULL AND accepted_at >= $3
@@ -44,6 +41,16 @@ pub(super) async fn uids_since(
         uids,
         more,
     })
+}
+
+async fn applied(conn: &mut Conn<'_>, partition: PartitionId) -> Result<Position, StoreError> {
+    let text = "SELECT position FROM progress WHERE service = $1 AND partition = $2";
+    let ask = sqlx::query(text)
+        .bind(Service::Persistence as i64)
+        .bind(i64::from(partition.0));
+    let row = conn.row(DOING, ask).await?;
+    row.map_or(Ok(Position::START), |row| row.try_get(0).map(position))
+        .map_err(StoreError::postgres(DOING))
 }
 
 /// Where to begin: years of older uids are not walked over. A page that goes on from another asks for one row.

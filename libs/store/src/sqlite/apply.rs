@@ -8,36 +8,14 @@ use async_trait::async_trait;
 use model::{PartitionId, Position, UnixMillis};
 use rusqlite::params;
 
-use super::mem::{Mem, Slot, Sums, TopicId};
-use super::writer::{Change, Ctx, Mode};
-use super::{SqliteStore, int, sql};
+use super::job::{Change, Ctx, Mode};
+use super::mem::{Appended, Mem, Slot, Sums, TopicId};
+use super::SqliteStore;
+use super::shared::{int, sql};
 use crate::rules::uids::UidKey;
 use crate::{
     Flags, LogBatch, LogStore, NewMessage, NewRetained, Service, StoreError, Stored, StreamTarget, TargetKey,
 };
-
-/// Messages that were appended, for memory.
-pub(super) struct Appended {
-    slots: Vec<(TopicId, Slot, Option<u64>)>,
-    sums: AHashMap<TopicId, Sums>,
-}
-
-impl Appended {
-    pub fn len(&self) -> i64 {
-        self.slots.len() as i64
-    }
-
-    pub fn publish(self, mem: &mut Mem) {
-        for (topic, slot, uid) in self.slots {
-            mem.active.push(topic, slot, uid);
-        }
-        for (id, sums) in self.sums {
-            if let Some(topic) = mem.topics.get_mut(id) {
-                (topic.sums, topic.dirty) = (sums, true);
-            }
-        }
-    }
-}
 
 #[async_trait]
 impl LogStore for SqliteStore {

@@ -8,7 +8,9 @@ use rpc::persistence::{BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, H
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::mem::{Mem, TailView, TopicId};
-use super::{SqliteStore, int, sql};
+use super::SqliteStore;
+use super::shared::{int, sql};
+use crate::rules::receipts::reached_others;
 use crate::{Flags, MessageStore, StoreError, Stored, TargetKey};
 
 #[async_trait]
@@ -242,9 +244,7 @@ fn reached(conn: &Connection, topic: TopicId, position: i64, entry: &Bytes) -> R
         return Ok(false);
     }
     let entry = super::load::decode(entry)?;
-    Ok(users
-        .iter()
-        .any(|user| *user != entry.sender && *user != entry.author))
+    Ok(reached_others(&entry, users.iter().map(String::as_str)))
 }
 
 fn retained(

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use super::mem::{Mem, Slot, Sums, Topic, TopicId};
 use super::merge::Merge;
-use super::sql;
+use super::shared::sql;
 use crate::rules::uids::UidKey;
 use crate::{Flags, StoreError};
 

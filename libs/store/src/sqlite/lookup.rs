@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::load::decode;
 use super::mem::{Mem, TopicId};
-use super::{int, sql};
+use super::shared::{int, sql};
 use crate::rules::uids::{more_hash, uid_hash, uid_of};
 use crate::{Flags, MessageId, StoreError, Stored, TargetKey, Want};
 use model::{Position, ReceiptKind};

@@ -194,6 +194,29 @@ impl Tail {
     }
 }
 
+/// Messages that were appended, for memory.
+pub(super) struct Appended {
+    pub slots: Vec<(TopicId, Slot, Option<u64>)>,
+    pub sums: AHashMap<TopicId, Sums>,
+}
+
+impl Appended {
+    pub fn len(&self) -> i64 {
+        self.slots.len() as i64
+    }
+
+    pub fn publish(self, mem: &mut Mem) {
+        for (topic, slot, uid) in self.slots {
+            mem.active.push(topic, slot, uid);
+        }
+        for (id, sums) in self.sums {
+            if let Some(topic) = mem.topics.get_mut(id) {
+                (topic.sums, topic.dirty) = (sums, true);
+            }
+        }
+    }
+}
+
 /// A topic's messages of the tail, as far as a reader asked for them.
 #[derive(Debug, Default)]
 pub(super) struct TailView {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Options;
+use super::shared::Options;
 use crate::StoreError;
 
 /// One script a version, the first makes the version after [`FORMER`].

@@ -6,8 +6,9 @@ use rpc::persistence::{MemberTopic, UserCard};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::mem::{Sums, TopicId};
-use super::writer::{Change, Ctx, Mode};
-use super::{SqliteStore, int, sql};
+use super::job::{Change, Ctx, Mode};
+use super::SqliteStore;
+use super::shared::{int, sql};
 use crate::{Assign, NewThread, OpenedRow, StoreError, ThreadQuery, ThreadRow, ThreadStore};
 
 #[async_trait]

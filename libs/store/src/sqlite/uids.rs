@@ -8,22 +8,14 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::load::decode;
 use super::mem::Mem;
-use super::{SqliteStore, sql};
+use super::SqliteStore;
+use super::shared::{Ended, sql};
 use crate::rules::uids::{Bisect, UidKey};
 use crate::{Flags, Service, StoreError};
 
 /// Rows that are read at a time: how long a reading connection is kept, and the writer from beginning its log again.
 const SLICE: usize = 65_536;
 const DOING: &str = "reading uids";
-
-/// Where a page ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ended {
-    /// The last position of it.
-    position: Position,
-    /// Every message of the partition up to that position has this id or a lower one.
-    id: i64,
-}
 
 /// A page as far as it is read.
 struct Page {

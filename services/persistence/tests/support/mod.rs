@@ -74,7 +74,6 @@ impl World {
             clock: clock.clone(),
             partitioning: partitioning(),
             holder: "test".into(),
-            recall_window: Duration::from_secs(120),
             embedded: true,
             metrics: runtime::metrics::Metrics::new(),
             health: Health::new(),
@@ -110,24 +109,28 @@ impl World {
         let mut positions = Vec::new();
         for entry in entries {
             let partition = entry.partition(partitioning());
-            let number = self.frames.fetch_add(1, Ordering::Relaxed);
-            let frame = Frame {
-                edge: "e".into(),
-                id: number,
-                entries: vec![entry.to_bytes()],
-            };
-            let id = FrameId {
-                writer: EdgeId::new(format!("e{}", self.clock.unix_millis())),
-                number,
-            };
-            let seq = self
-                .journal
-                .append(partition, id, wire::frame::encode(&frame))
-                .await
-                .unwrap();
+            let seq = self.append_frame(partition, vec![entry.to_bytes()]).await;
             positions.push(Position::new(seq, 0));
         }
         positions
+    }
+
+    /// Appends one frame; gives its number.
+    pub async fn append_frame(&self, partition: PartitionId, entries: Vec<Bytes>) -> FrameSeq {
+        let number = self.frames.fetch_add(1, Ordering::Relaxed);
+        let frame = Frame {
+            edge: "e".into(),
+            id: number,
+            entries,
+        };
+        let id = FrameId {
+            writer: EdgeId::new(format!("e{}", self.clock.unix_millis())),
+            number,
+        };
+        self.journal
+            .append(partition, id, wire::frame::encode(&frame))
+            .await
+            .unwrap()
     }
 
     /// Waits until everything durable is applied.
