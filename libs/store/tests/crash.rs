@@ -14,7 +14,8 @@ use bytes::Bytes;
 use model::{FrameSeq, OrgId, PartitionId, Position, TopicName};
 use rpc::persistence::HistoryRange;
 use store::{
-    Advance, Flags, LogBatch, LogStore, MessageStore, NewMessage, Options, Service, SqliteStore, TargetKey, Want,
+    Advance, Flags, LogBatch, LogStore, MessageStore, NewMessage, Options, Service, SqliteStore, TargetKey,
+    Want,
 };
 use wire::{Entry, Kind};
 

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use batches::{NOW, PARTITION, applied, at, backlog, batch, check, config, message, open};
+use batches::{NOW, PARTITION, at, backlog, batch, check, config, message, open};
 use bytes::Bytes;
 use model::{FrameSeq, PartitionId, Position};
 use rpc::persistence::{OpenSession, SaveSession, SessionKey};
 use store::suite::Fixture;
-use store::{
-    Advance, LogBatch, LogStore, MessageStore, PostgresStore, Service, SessionStore, Store, StoreError,
-};
+use store::{LogBatch, LogStore, MessageStore, PostgresStore, Service, SessionStore, Store, StoreError};
 use testkit::postgres::{Database, database, sql};
 
 struct Fresh(Database);

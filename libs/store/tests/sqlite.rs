@@ -53,7 +53,10 @@ fn a_schema_of_another_version_is_refused() {
         SqliteStore::open(&path, Options::default()).err(),
         SqliteStore::migrate(&path).err(),
     ] {
-        assert!(matches!(error, Some(StoreError::Former { found: 2 })), "{error:?}");
+        assert!(
+            matches!(error, Some(StoreError::Former { found: 2 })),
+            "{error:?}"
+        );
     }
     conn.pragma_update(None, "user_version", 99).unwrap();
     drop(conn);

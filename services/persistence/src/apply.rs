@@ -8,9 +8,9 @@ use store::{Advance, LogBatch, Service, Store, StoreError};
 use tokio::time::Instant;
 
 use crate::Policy;
+use crate::core::Core;
 use crate::fold::{fold, questions};
 use crate::metrics::{Metrics, Outcome};
-use crate::core::Core;
 use crate::threads::SeenThreads;
 
 pub(crate) struct Applier {

@@ -14,8 +14,8 @@ use model::{
 use store::{Assign, NewThread, Service, ThreadQuery, ThreadRow, UnreadQuery};
 use tokio::time::Duration;
 
-use crate::error::{answer, late};
 use crate::core::Core;
+use crate::error::{answer, late};
 use crate::threads::thread_uid;
 
 /// How long a backlog waits for receipts, which may lag.

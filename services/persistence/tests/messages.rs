@@ -153,11 +153,7 @@ async fn whatever_the_log_has_is_in_history_and_its_uids_are_found() {
     let find = async |name: &str, uids: &[&str], applied| {
         let uids = uids.iter().map(|uid| (*uid).into()).collect();
         let found = world.api.find_in_topic(&org(), &topic(name), uids, applied).await;
-        found.map(|all| {
-            all.into_iter()
-                .map(|f| f.map(|f| f.position))
-                .collect::<Vec<_>>()
-        })
+        found.map(|all| all.into_iter().map(|f| f.map(|f| f.position)).collect::<Vec<_>>())
     };
     let found = find(THREAD, &["x", "m", "n"], later[1]).await.unwrap();
     assert_eq!(found, [None, Some(first[0]), Some(later[1])]);
@@ -179,11 +175,7 @@ async fn whatever_the_log_has_is_in_history_and_its_uids_are_found() {
     let keys: Vec<_> = page.uids.iter().map(|uid| (uid.position, uid.key)).collect();
     assert_eq!(
         keys,
-        [
-            (first[0], key("m")),
-            (later[0], key("m")),
-            (later[1], key("n"))
-        ]
+        [(first[0], key("m")), (later[0], key("m")), (later[1], key("n"))]
     );
     assert_eq!((page.next, page.more), (Position::end_of(later[1].seq()), false));
     world.hand.advance(std::time::Duration::from_secs(9 * 24 * 3600));
@@ -204,11 +196,8 @@ async fn a_message_is_looked_for_when_the_log_is_applied_as_far_as_asked() {
     let at = world
         .append(&[chat(THREAD, "m", "v", Role::Visitor, "one")])
         .await;
-    let find = |applied| {
-        world
-            .api
-            .find_in_topic(&org(), &topic(THREAD), vec!["m".into()], applied)
-    };
+    let (org, name) = (org(), topic(THREAD));
+    let find = |applied| world.api.find_in_topic(&org, &name, vec!["m".into()], applied);
     world.settle().await;
     let found = find(at[0]).await.unwrap();
     assert_eq!(found[0].as_ref().map(|f| f.position), Some(at[0]));
@@ -271,7 +260,15 @@ async fn a_recalled_message_loses_its_content_everywhere() {
 async fn an_edited_message_shows_the_edit_at_its_own_place() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::open(dir.path()).await;
-    let prompt = typed("LEAVE_MSG", Kind::Chat, THREAD, "p", "system", Role::Agent, "please");
+    let prompt = typed(
+        "LEAVE_MSG",
+        Kind::Chat,
+        THREAD,
+        "p",
+        "system",
+        Role::Agent,
+        "please",
+    );
     let submit = Entry {
         target: "p".into(),
         ..typed(
@@ -302,22 +299,24 @@ async fn an_edited_message_shows_the_edit_at_its_own_place() {
     let (mine, bye) = ("my number".to_owned(), "bye".to_owned());
     assert_eq!(
         seen,
-        [
-            (positions[0], mine.clone()),
-            (positions[1], bye),
-            (edit[0], mine)
-        ]
+        [(positions[0], mine.clone()), (positions[1], bye), (edit[0], mine)]
     );
-    let found = world
-        .api
-        .find_in_topic(&org(), &topic(THREAD), vec!["p".into()], edit[0]);
+    let (org, name) = (org(), topic(THREAD));
+    let found = world.api.find_in_topic(&org, &name, vec!["p".into()], edit[0]);
     let found = found.await.unwrap().remove(0).unwrap();
-    assert_eq!((found.position, &*found.r#type), (positions[0], "LEAVE_MSG_SUBMIT"));
+    assert_eq!(
+        (found.position, &*found.r#type),
+        (positions[0], "LEAVE_MSG_SUBMIT")
+    );
     world
         .append(&[recall(THREAD, "r", "p", "v", Role::Visitor, NOW)])
         .await;
     assert_eq!(texts(&world, THREAD).await, ["", "bye", "p"]);
-    let left: usize = backlog(&world, THREAD, 100).await.iter().map(|p| p.entries.len()).sum();
+    let left: usize = backlog(&world, THREAD, 100)
+        .await
+        .iter()
+        .map(|p| p.entries.len())
+        .sum();
     assert_eq!(left, 2, "the edit does not come again either");
     world.close().await;
 }

@@ -149,7 +149,10 @@ fn receipt(item: Item, hit: Option<Stored>) -> Result<NewReceipt, Outcome> {
         org: OrgId::new(&entry.org),
         topic: TopicName::trusted(&entry.topic),
         message: message.position,
-        edit: message.flags.has(Flags::EDITED).then_some(Position(message.entry.upto)),
+        edit: message
+            .flags
+            .has(Flags::EDITED)
+            .then_some(Position(message.entry.upto)),
         state,
         by: UserId::new(&entry.sender),
         changed: item.position,

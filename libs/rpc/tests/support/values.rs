@@ -130,7 +130,11 @@ prop_compose! {
 }
 
 fn found_kind() -> impl Strategy<Value = FoundKind> {
-    prop_oneof![Just(FoundKind::Chat), Just(FoundKind::Stream), Just(FoundKind::Recall)]
+    prop_oneof![
+        Just(FoundKind::Chat),
+        Just(FoundKind::Stream),
+        Just(FoundKind::Recall)
+    ]
 }
 
 prop_compose! {

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{OrgId, PartitionId, Position, ReceiptKind, TopicFilter, TopicName, UnixMillis};
-use rpc::persistence::{BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, HistoryRange, Retained, UidPage};
+use rpc::persistence::{
+    BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, HistoryRange, Retained, UidPage,
+};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 

@@ -25,7 +25,10 @@ fn known() -> i64 {
 pub(super) async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
     let mut conn = locked(options).await?;
     let found = version(&mut conn).await?;
-    for (number, (up, _)) in (FORMER + 1..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+    for (number, (up, _)) in (FORMER + 1..)
+        .zip(MIGRATIONS)
+        .filter(|(number, _)| *number > found)
+    {
         step(&mut conn, up, number).await?;
     }
     make_months(&mut conn).await?;

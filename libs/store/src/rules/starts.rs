@@ -44,7 +44,10 @@ mod tests {
     fn a_topic_begins_where_the_first_filter_that_has_it_begins() {
         let filter = |start: &[(u16, u64)]| BacklogFilter {
             filter: TopicFilter::new("#").unwrap(),
-            start: start.iter().map(|(p, at)| (PartitionId(*p), Position(*at))).collect(),
+            start: start
+                .iter()
+                .map(|(p, at)| (PartitionId(*p), Position(*at)))
+                .collect(),
         };
         let lane = |p| BacklogLane {
             partition: PartitionId(p),

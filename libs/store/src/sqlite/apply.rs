@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use model::{PartitionId, Position, UnixMillis};
 use rusqlite::params;
 
+use super::SqliteStore;
 use super::job::{Change, Ctx, Mode};
 use super::mem::{Appended, Mem, Slot, Sums, TopicId};
-use super::SqliteStore;
 use super::shared::{int, sql};
 use crate::rules::uids::UidKey;
 use crate::{

@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::{OrgId, PartitionId, Position, ReceiptKind, TopicFilter, TopicName, UnixMillis};
 use parking_lot::RwLock;
-use rpc::persistence::{BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, HistoryRange, Retained, UidPage};
+use rpc::persistence::{
+    BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, HistoryRange, Retained, UidPage,
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::mem::{Mem, TailView, TopicId};
 use super::SqliteStore;
+use super::mem::{Mem, TailView, TopicId};
 use super::shared::{int, sql};
 use crate::rules::receipts::reached_others;
 use crate::{Flags, MessageStore, StoreError, Stored, TargetKey};

@@ -15,8 +15,12 @@ pub(super) fn lookup(
     mem: &RwLock<Mem>,
     keys: &[TargetKey],
 ) -> Result<Vec<Vec<Stored>>, StoreError> {
-    let mut candidates = candidates(conn, mem, &keys.iter().flat_map(TargetKey::hashes).collect::<Vec<_>>())?
-        .into_iter();
+    let mut candidates = candidates(
+        conn,
+        mem,
+        &keys.iter().flat_map(TargetKey::hashes).collect::<Vec<_>>(),
+    )?
+    .into_iter();
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
         let mut ids: Vec<i64> = candidates.by_ref().take(key.hashes().count()).flatten().collect();

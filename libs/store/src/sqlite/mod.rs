@@ -37,8 +37,8 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{Service, StoreError};
-use mem::Mem;
 use job::{Ctx, Mode};
+use mem::Mem;
 pub use shared::Options;
 use shared::{Shared, sql};
 use writer::Writer;

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use model::{OrgId, Position, ReceiptKind, TopicName};
 use rusqlite::params;
 
-use super::mem::TopicId;
-use super::job::{Change, Ctx, Mode};
 use super::SqliteStore;
+use super::job::{Change, Ctx, Mode};
+use super::mem::TopicId;
 use super::shared::{int, sql};
 use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
 

@@ -24,7 +24,10 @@ pub(super) fn migrate(path: &Path) -> Result<(), StoreError> {
     set(&conn, "synchronous", "full")?;
     let found = version(&conn)?;
     refuse(found)?;
-    for (number, script) in (FORMER + 1..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+    for (number, script) in (FORMER + 1..)
+        .zip(MIGRATIONS)
+        .filter(|(number, _)| *number > found)
+    {
         let tx = conn.transaction().map_err(sqlite("migrating the schema"))?;
         tx.execute_batch(script).map_err(sqlite("migrating the schema"))?;
         tx.pragma_update(None, "user_version", number)

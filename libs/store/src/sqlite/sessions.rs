@@ -6,8 +6,8 @@ use model::{EdgeId, OrgId, UnixMillis, UserId};
 use rpc::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::job::{Change, Ctx, Mode};
 use super::SqliteStore;
+use super::job::{Change, Ctx, Mode};
 use super::shared::{int, sql};
 use crate::{DueWill, SessionRow, SessionStore, StoreError, ThreadStore};
 

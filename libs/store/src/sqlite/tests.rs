@@ -5,9 +5,9 @@ use rpc::persistence::{OpenSession, SessionKey};
 use wire::{Entry, Kind};
 
 use super::*;
-use std::sync::atomic::Ordering;
-use model::UnixMillis;
 use crate::{Advance, Flags, LogBatch, LogStore, NewMessage, SessionStore};
+use model::UnixMillis;
+use std::sync::atomic::Ordering;
 
 fn open(dir: &Path) -> SqliteStore {
     let path = dir.join("store.db");
@@ -191,7 +191,10 @@ async fn what_memory_holds_of_a_session_changes_with_the_commit_and_not_before()
         will: None,
         ..session("c")
     };
-    let first = store.open_session(transient.clone(), UnixMillis(1)).await.unwrap();
+    let first = store
+        .open_session(transient.clone(), UnixMillis(1))
+        .await
+        .unwrap();
     assert_eq!(store.connected_edges().await.unwrap(), ["e".into()]);
     allow(&store, 0).await;
     let refused = store.open_session(session("c"), UnixMillis(1)).await;

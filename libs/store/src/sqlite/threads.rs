@@ -5,9 +5,9 @@ use model::{Membership, OrgId, Position, TopicName, UnixMillis, UserId};
 use rpc::persistence::{MemberTopic, UserCard};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::mem::{Sums, TopicId};
-use super::job::{Change, Ctx, Mode};
 use super::SqliteStore;
+use super::job::{Change, Ctx, Mode};
+use super::mem::{Sums, TopicId};
 use super::shared::{int, sql};
 use crate::{Assign, NewThread, OpenedRow, StoreError, ThreadQuery, ThreadRow, ThreadStore};
 

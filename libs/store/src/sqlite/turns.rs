@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::job::{Change, Ctx, Job, Mode};
 use super::mem::{Topic, TopicId, Topics};
 use super::merge::Merge;
-use super::job::{Change, Ctx, Job, Mode};
 use super::shared::{Shared, sql};
 use crate::StoreError;
 

@@ -6,9 +6,9 @@ use parking_lot::RwLock;
 use rpc::persistence::{SeenUid, UidPage};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::SqliteStore;
 use super::load::decode;
 use super::mem::Mem;
-use super::SqliteStore;
 use super::shared::{Ended, sql};
 use crate::rules::uids::{Bisect, UidKey};
 use crate::{Flags, Service, StoreError};
@@ -77,7 +77,9 @@ fn begin(conn: &Connection, since: UnixMillis) -> Result<i64, StoreError> {
     let mut select = conn.prepare_cached(text).map_err(&doing)?;
     while let Some(id) = bisect.ask() {
         let row = select
-            .query_row([id as i64], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, Vec<u8>>(1)?)))
+            .query_row([id as i64], |r| {
+                Ok((r.get::<_, i64>(0)?, r.get::<_, Vec<u8>>(1)?))
+            })
             .optional()
             .map_err(&doing)?;
         let row = row

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 
 use super::checkpoint::Checkpointer;
 use super::job::{Ctx, Job, Mode};
-use super::turns::{Rest, State};
 use super::shared::{Options, Shared};
+use super::turns::{Rest, State};
 use crate::StoreError;
 
 struct Call<T, F> {

@@ -65,7 +65,11 @@ pub async fn messages_are_found_in_their_topic(fixture: &impl Fixture) {
     let wanted = [1, 2, 1, 0, 0, 1, 40, 0, 1, 0, 0];
     for from_writer in [true, false] {
         let found = match from_writer {
-            true => feed.store.lookup(Service::Persistence, keys.clone()).await.unwrap(),
+            true => feed
+                .store
+                .lookup(Service::Persistence, keys.clone())
+                .await
+                .unwrap(),
             false => feed.store.find(keys.clone()).await.unwrap(),
         };
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), wanted);
@@ -109,7 +113,10 @@ async fn drain(
 ) -> (Vec<SeenUid>, Position) {
     let (mut all, mut after) = (Vec::new(), after);
     loop {
-        let page = store.uids_since(of, after, UnixMillis(since), limit).await.unwrap();
+        let page = store
+            .uids_since(of, after, UnixMillis(since), limit)
+            .await
+            .unwrap();
         assert!(page.uids.len() <= limit);
         assert!(page.next > after || !page.more, "a page moves on");
         all.extend(page.uids);

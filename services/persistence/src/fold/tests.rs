@@ -217,7 +217,12 @@ fn item(seq: u64, kind: Kind, uid: &str, target: &str, content: &str) -> Item {
         sender: format!("sender of {seq}"),
         uid: uid.into(),
         target: target.into(),
-        r#type: if kind == Kind::Edit { "LEAVE_MSG_SUBMIT" } else { "LEAVE_MSG" }.into(),
+        r#type: if kind == Kind::Edit {
+            "LEAVE_MSG_SUBMIT"
+        } else {
+            "LEAVE_MSG"
+        }
+        .into(),
         accepted_at: seq,
         digest: seq,
         payload: wire::envelope::encode(&message),
@@ -259,10 +264,7 @@ fn a_message_shows_what_its_edit_says_and_the_edit_is_delivered_behind_it() {
     assert_eq!(shown, prompt.entry);
     assert_eq!((shown.known_kind(), shown.uid.as_str()), (Kind::Chat, "p"));
     assert_eq!((shown.r#type.as_str(), shown.digest), ("LEAVE_MSG_SUBMIT", 3));
-    assert_eq!(
-        shown.accepted_at, 1,
-        "it is as old as it was"
-    );
+    assert_eq!(shown.accepted_at, 1, "it is as old as it was");
     assert_eq!(Position(shown.upto), first.position, "of the edits the first");
     assert_eq!(shown.payload, second.entry.payload);
     assert_eq!(prompt.flags, Flags::SHOWN.with(Flags::EDITED));

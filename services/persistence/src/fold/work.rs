@@ -96,7 +96,8 @@ impl<'a> Work<'a> {
             entry,
         } = item;
         let uid = uid_of(&entry);
-        let has_uid = is_message(&entry, flags) || matches!(entry.known_kind(), Kind::StreamPart | Kind::Edit);
+        let has_uid =
+            is_message(&entry, flags) || matches!(entry.known_kind(), Kind::StreamPart | Kind::Edit);
         if has_uid && !uid.is_empty() {
             let key = (partition, uid_hash(&entry.org, uid));
             let here = self.by_uid.entry(key).or_default();
