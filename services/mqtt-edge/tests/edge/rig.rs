@@ -72,7 +72,6 @@ impl Rig {
             clock: clock.clone(),
             partitioning: Partitioning::new(PARTITIONS),
             holder: "persistence".into(),
-            recall_window: RECALL_WINDOW,
             embedded: true,
             metrics: Metrics::new(),
             health: Health::new(),

@@ -2,7 +2,7 @@
 
 use consumer::Item;
 use model::Position;
-use store::{Flags, Stored};
+use store::{Flags, MessageId, Stored};
 use wire::{Entry, Kind};
 
 use super::stream;
@@ -12,34 +12,15 @@ use super::work::{Work, countable, is_message};
 /// to sessions that have the message already, and is not in history a second time. It counts as unread there; of several
 /// only the first, as there is one place that reading the message is noted at.
 pub(super) fn apply(work: &mut Work<'_>, item: Item, stored: Vec<Stored>) {
-    let target = match stored.into_iter().next() {
-        Some(hit) => Some(Target::Stored(hit)),
-        None => work
-            .here(
-                item.partition,
-                &item.entry.org,
-                &item.entry.topic,
-                &item.entry.target,
-            )
-            .into_iter()
-            .find(|i| is_message(&work.batch.messages[*i].entry, work.batch.messages[*i].flags))
-            .map(Target::Here),
-    };
-    let (message, flags) = match &target {
-        Some(Target::Stored(hit)) => work.current(hit),
-        Some(Target::Here(index)) => {
-            let message = &work.batch.messages[*index];
-            (message.entry.clone(), message.flags)
+    match find(work, &item, stored) {
+        Some((_, _, flags)) if flags.has(Flags::RECALLED) => {
+            stream::push_scrubbed(work, item, Flags::default());
         }
-        None => (Entry::default(), Flags::default()),
-    };
-    match target {
-        Some(_) if flags.has(Flags::RECALLED) => stream::push_scrubbed(work, item, Flags::default()),
-        Some(target) if message.known_kind() == Kind::Chat => {
+        Some((target, message, flags)) if message.known_kind() == Kind::Chat => {
             let first = !flags.has(Flags::EDITED);
             let (edited, flags) = (edited(&message, &item, first), flags.with(Flags::EDITED));
             match target {
-                Target::Stored(hit) => work.rewrite(hit.id, edited, flags),
+                Target::Stored(id) => work.rewrite(id, edited, flags),
                 Target::Here(index) => {
                     let message = &mut work.batch.messages[index];
                     (message.bytes, message.entry, message.flags) = (edited.to_bytes(), edited, flags);
@@ -60,8 +41,21 @@ pub(super) fn apply(work: &mut Work<'_>, item: Item, stored: Vec<Stored>) {
 }
 
 enum Target {
-    Stored(Stored),
+    Stored(MessageId),
     Here(usize),
+}
+
+/// The message that the edit names, as this batch has left it so far.
+fn find(work: &Work<'_>, item: &Item, stored: Vec<Stored>) -> Option<(Target, Entry, Flags)> {
+    if let Some(hit) = stored.into_iter().next() {
+        let (message, flags) = work.current(&hit);
+        return Some((Target::Stored(hit.id), message, flags));
+    }
+    let edit = &item.entry;
+    let here = work.here(item.partition, &edit.org, &edit.topic, &edit.target);
+    let mut messages = here.into_iter().map(|i| (i, &work.batch.messages[i]));
+    let (index, message) = messages.find(|(_, m)| is_message(&m.entry, m.flags))?;
+    Some((Target::Here(index), message.entry.clone(), message.flags))
 }
 
 /// The message as the edit makes it: everything but which message it is, when that was accepted and where its first

@@ -75,7 +75,6 @@ impl World {
                 clock: clock.clone(),
                 partitioning,
                 holder: "test".into(),
-                recall_window: Duration::from_secs(120),
                 embedded: true,
                 metrics: metrics.clone(),
                 health: Health::new(),
