@@ -1,8 +1,8 @@
-//! The connection to NATS under the journal, the bus and the leases of a cluster: one for all three.
+//! The connection to NATS under the journal, the bus, the leases and the checkpoints of a cluster: one for all four.
 //!
 //! Everything in NATS begins with the installation's name, so that several installations share servers:
-//! streams `{name}_log_{p}` and `KV_{name}_leases`, subjects `{name}.log.>`, `{name}.bus.>`, `{name}.ask.>`. A user of ours needs
-//! these, `$KV.{name}_leases.>`, `$JS.API.>`, `$JS.ACK.>` and `_INBOX.>`.
+//! streams `{name}_log_{p}`, `{name}_checkpoints` and `KV_{name}_leases`, subjects `{name}.log.>`, `{name}.checkpoint.>`, `{name}.bus.>`,
+//! `{name}.ask.>`. A user of ours needs these, `$KV.{name}_leases.>`, `$JS.API.>`, `$JS.ACK.>` and `_INBOX.>`.
 
 pub(crate) mod api;
 mod attest;
