@@ -26,7 +26,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// Of distinct keys in ascending order. Takes about 100 ms for a million.
+    /// Of distinct keys in ascending order. Takes 0.1 to 0.4 s for a million.
     pub(crate) fn build(keys: Vec<u64>, salt: u64) -> Self {
         if keys.len() < FEW {
             return Self::Sorted(keys);

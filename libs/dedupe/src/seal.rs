@@ -1,4 +1,4 @@
-//! Sealing: from the set of a generation to its filter. Takes about 100 ms for a million keys, so it is a value that is built elsewhere
+//! Sealing: from the set of a generation to its filter. Takes a few tenths of a second, so it is a value that is built elsewhere
 //! while the set goes on answering.
 
 use std::sync::Arc;
