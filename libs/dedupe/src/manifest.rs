@@ -203,6 +203,9 @@ impl Manifest {
         let (log_epoch, position) = (reader.u64()?, Position(reader.u64()?));
         let missing = (reader.u8()? != 0, reader.u64()?);
         let next = reader.u64()?;
+        if next > u64::MAX / 2 {
+            return Err(Damaged("nobody has counted so far"));
+        }
         let count = reader.count(OpenRecord::SIZE)?;
         let open = (0..count).map(|_| OpenRecord::read(&mut reader));
         let open = open.collect::<Result<_, _>>()?;
