@@ -1,5 +1,5 @@
-//! Checkpoints: what the owner of a partition stores so that the next one need not read the whole log. Small named blobs, and one
-//! manifest that says which of them count.
+//! Checkpoints: what the owner of a partition stores so that the next one need not read the whole log. Small named
+//! blobs, and one manifest that says which of them count.
 //!
 //! ```text
 //!  put(blob) … put(blob) ─► durable ─► put_manifest ─► in place of the one before ─► delete(what the old one needed)
@@ -7,8 +7,8 @@
 //!
 //! A crash between any two steps leaves the old manifest with all its blobs, and some blobs that nobody needs.
 //!
-//! An owner claims the manifest when it takes over. From then on one with a lower epoch can replace it no more, however long it slept,
-//! and what the claim returned stays what counts.
+//! An owner claims the manifest when it takes over. From then on one with a lower epoch can replace it no more, however
+//! long it slept, and what the claim returned stays what counts.
 
 mod embedded;
 mod nats;
@@ -34,7 +34,8 @@ pub enum CheckpointError {
         /// The epoch of the newer owner.
         epoch: u64,
     },
-    /// The disk or the servers do not do it now. Of what was to be stored, nothing or all of it may be: it can be repeated.
+    /// The disk or the servers do not do it now. Of what was to be stored, nothing or all of it may be: it can be
+    /// repeated.
     #[error("checkpoints are unavailable: {0}")]
     Unavailable(String),
     /// What is there is not what was stored.
@@ -53,33 +54,34 @@ pub enum CheckpointError {
 /// The longest name of a blob.
 pub const NAME_LIMIT: usize = 64;
 
-/// Stores checkpoints. What was put is durable when the call returns: fsynced, or acknowledged by a majority of the servers.
+/// Stores checkpoints. What was put is durable when the call returns: fsynced, or acknowledged by a majority of the
+/// servers.
 #[async_trait]
 pub trait Checkpoints: Send + Sync + 'static {
-    /// Stores a blob, whole or not at all. In place of another of that name; but whoever wants to be safe from crashes gives a new
-    /// name to what has changed.
+    /// Stores a blob, whole or not at all. In place of another of that name; but whoever wants to be safe from crashes
+    /// gives a new name to what has changed.
     async fn put(&self, partition: PartitionId, name: &str, bytes: Bytes) -> Result<(), CheckpointError>;
 
     /// A blob as it was put; `None` when there is none.
     async fn get(&self, partition: PartitionId, name: &str) -> Result<Option<Bytes>, CheckpointError>;
 
-    /// The names of a partition's blobs, in any order, without the manifest. It may have the name of one whose storing was interrupted: that can be
-    /// deleted like any other.
+    /// The names of a partition's blobs, in any order, without the manifest. It may have the name of one whose storing
+    /// was interrupted: that can be deleted like any other.
     async fn list(&self, partition: PartitionId) -> Result<Vec<String>, CheckpointError>;
 
     /// Deletes a blob, if it is there. After a crash it may be there again.
     async fn delete(&self, partition: PartitionId, name: &str) -> Result<(), CheckpointError>;
 
-    /// The manifest as it stands, for who does not own the partition (yet). A manifest that is damaged counts as none, here and when
-    /// it is claimed.
+    /// The manifest as it stands, for who does not own the partition (yet). A manifest that is damaged counts as none,
+    /// here and when it is claimed.
     async fn manifest(&self, partition: PartitionId) -> Result<Option<Bytes>, CheckpointError>;
 
     /// Claims the manifest for an owner of this epoch, and gives it as it is from then on until this owner replaces it.
     /// [`CheckpointError::Fenced`] if an owner of a higher epoch has claimed it.
     async fn claim(&self, partition: PartitionId, epoch: u64) -> Result<Option<Bytes>, CheckpointError>;
 
-    /// Replaces the manifest, whole or not at all. [`CheckpointError::Fenced`], and nothing has happened, if an owner of a higher
-    /// epoch has claimed it.
+    /// Replaces the manifest, whole or not at all. [`CheckpointError::Fenced`], and nothing has happened, if an owner
+    /// of a higher epoch has claimed it.
     async fn put_manifest(
         &self,
         partition: PartitionId,
@@ -127,7 +129,8 @@ impl Claimed {
         })
     }
 
-    /// What was read, where a damaged one counts as none: what it held can be rebuilt, and a partition without an owner cannot wait.
+    /// What was read, where a damaged one counts as none: what it held can be rebuilt, and a partition without an owner
+    /// cannot wait.
     fn found(bytes: Option<&Bytes>, partition: PartitionId) -> Self {
         let Some(bytes) = bytes else {
             return Self::default();

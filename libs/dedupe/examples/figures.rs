@@ -1,6 +1,7 @@
 //! What knowing eight days of uids costs: `cargo run --release -p dedupe --example figures`.
 //!
-//! 10 million messages a day over an installation of eight partitions, after nine days: one of its partitions, and eight times that.
+//! 10 million messages a day over an installation of eight partitions, after nine days: one of its partitions, and
+//! eight times that.
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,

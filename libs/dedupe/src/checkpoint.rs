@@ -1,5 +1,5 @@
-//! What is stored of a filter, so that it outlives its owner. A checkpoint costs what is new: sealed generations are stored once, the
-//! keys of the open ones in chunks, and what is less than a chunk in the manifest itself.
+//! What is stored of a filter, so that it outlives its owner. A checkpoint costs what is new: sealed generations are
+//! stored once, the keys of the open ones in chunks, and what is less than a chunk in the manifest itself.
 
 use std::collections::BTreeSet;
 
@@ -62,8 +62,8 @@ pub(crate) fn decode_keys(bytes: &[u8]) -> Result<Vec<u64>, Damaged> {
 }
 
 impl Filter {
-    /// What has to be stored for the filter as it stands, without what is unsettled. The filter changes nothing of itself before
-    /// [`Filter::confirm`]: a checkpoint that failed is dropped, and the next has everything again.
+    /// What has to be stored for the filter as it stands, without what is unsettled. The filter changes nothing of
+    /// itself before [`Filter::confirm`]: a checkpoint that failed is dropped, and the next has everything again.
     pub fn checkpoint(&mut self, stamp: &Stamp) -> Checkpoint {
         self.checkpoints += 1;
         let mut made = Making {
@@ -103,8 +103,8 @@ impl Filter {
         }
     }
 
-    /// The manifest is durable. Gives the names of the blobs that it has made superfluous, which may be deleted. Call it for one
-    /// checkpoint before the next is made; of one that is not the latest it believes nothing.
+    /// The manifest is durable. Gives the names of the blobs that it has made superfluous, which may be deleted. Call
+    /// it for one checkpoint before the next is made; of one that is not the latest it believes nothing.
     pub fn confirm(&mut self, checkpoint: &Checkpoint) -> Vec<String> {
         if checkpoint.serial != self.checkpoints {
             return Vec::new();

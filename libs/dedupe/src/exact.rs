@@ -6,8 +6,8 @@ use hashbrown::HashTable;
 /// A power of two.
 const SHARDS: usize = 64;
 
-/// A set of 64-bit keys. It grows shard by shard, so that no single insertion moves more than a 64th of it: the owner of a partition
-/// inserts between two messages.
+/// A set of 64-bit keys. It grows shard by shard, so that no single insertion moves more than a 64th of it: the owner
+/// of a partition inserts between two messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Exact {
     shards: Box<[HashTable<u64>]>,

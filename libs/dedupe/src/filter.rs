@@ -9,14 +9,15 @@ use crate::seal::{Sealed, Sealing};
 /// How a filter is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Keys in a generation. The set of the newest takes about 15 bytes for each, a filter 2.26; every generation costs a look at each
-    /// new message.
+    /// Keys in a generation. The set of the newest takes about 15 bytes for each, a filter 2.26; every generation costs
+    /// a look at each new message.
     pub capacity: usize,
     /// How long a generation takes keys, in milliseconds.
     pub max_age: u64,
     /// How long after its last key a generation is kept, in milliseconds. What is older than that is taken for new.
     pub retention: u64,
-    /// From how many keys on those that are not stored yet become a blob of their own; fewer are written into the manifest each time.
+    /// From how many keys on those that are not stored yet become a blob of their own; fewer are written into the
+    /// manifest each time.
     pub spill: usize,
     /// A number that clients cannot guess: they choose uids, and must not choose where those fall in a table.
     pub salt: u64,
@@ -46,8 +47,8 @@ pub enum Lookup {
     Likely,
 }
 
-/// Which keys were accepted. See the [crate] for the whole; here is what concerns one frame and time, in `checkpoint.rs` and `restore.rs`
-/// how it outlives its owner.
+/// Which keys were accepted. See the [crate] for the whole; here is what concerns one frame and time, in
+/// `checkpoint.rs` and `restore.rs` how it outlives its owner.
 #[derive(Debug)]
 pub struct Filter {
     pub(crate) config: Config,
@@ -69,7 +70,8 @@ pub struct Filter {
     pub(crate) checkpoints: u64,
 }
 
-/// The half of a key that filters hold: they take 64 bits. Two messages that agree in it are told apart by looking them up.
+/// The half of a key that filters hold: they take 64 bits. Two messages that agree in it are told apart by looking them
+/// up.
 pub(crate) fn half(key: u128) -> u64 {
     (key >> 64) as u64
 }
@@ -90,8 +92,8 @@ impl Filter {
         }
     }
 
-    /// A filter that knows nothing of what was accepted up to `at` (milliseconds since 1970): for want of a checkpoint that
-    /// [joins](crate::Standing::Joins) the log.
+    /// A filter that knows nothing of what was accepted up to `at` (milliseconds since 1970): for want of a checkpoint
+    /// that [joins](crate::Standing::Joins) the log.
     pub fn ignorant(config: Config, at: u64) -> Self {
         let mut filter = Self::new(config);
         filter.miss(at);
@@ -121,7 +123,8 @@ impl Filter {
             && self.closed.iter().all(|closed| closed.form.is_some())
     }
 
-    /// Whether a key was accepted before. About 0.02 % of new keys look as if they were; all do while the filter is not complete.
+    /// Whether a key was accepted before. About 0.02 % of new keys look as if they were; all do while the filter is not
+    /// complete.
     pub fn lookup(&self, key: u128) -> Lookup {
         if !self.may_contain(key) && self.is_complete() {
             Lookup::Fresh
@@ -160,13 +163,15 @@ impl Filter {
         }
     }
 
-    /// These keys turned out to have been in the current generation before the unsettled frame: its end does not take them away.
+    /// These keys turned out to have been in the current generation before the unsettled frame: its end does not take
+    /// them away.
     pub(crate) fn keep(&mut self, known: &HashSet<u64>) {
         self.unsettled.retain(|key| !known.contains(key));
     }
 
-    /// Does what time asks for, between two frames: drops what is older than the retention, closes a generation that is full or old
-    /// enough, and hands out what is to be sealed. Cheap: call it after each [`Filter::settle`], and now and then while nothing comes.
+    /// Does what time asks for, between two frames: drops what is older than the retention, closes a generation that is
+    /// full or old enough, and hands out what is to be sealed. Cheap: call it after each [`Filter::settle`], and now
+    /// and then while nothing comes.
     pub fn tend(&mut self, now: u64) -> Option<Sealing> {
         let retention = self.config.retention;
         let is_over = |to: u64| to.saturating_add(retention) < now;

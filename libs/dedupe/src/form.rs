@@ -32,8 +32,8 @@ impl Form {
             return Self::Sorted(keys);
         }
         let salted: Vec<u64> = keys.iter().map(|key| key ^ salt).collect();
-        // Construction can fail, in theory also without saying so (counters of a byte): a filter that does not have all its keys would
-        // let a repetition through, so it is asked for each of them.
+        // Construction can fail, in theory also without saying so (counters of a byte): a filter that does not have all
+        // its keys would let a repetition through, so it is asked for each of them.
         match BinaryFuse16::try_from(&salted) {
             Ok(filter) if salted.iter().all(|key| filter.contains(key)) => Self::Fuse { salt, filter },
             _ => Self::Sorted(keys),

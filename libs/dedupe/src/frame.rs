@@ -1,5 +1,6 @@
-//! How blobs are written: a magic number and a version in front, a CRC-32C behind, little endian. Whoever reads one has bytes from a
-//! disk or from somebody else before him: he gets [`Damaged`], never a panic, and allocates no more than what lies there.
+//! How blobs are written: a magic number and a version in front, a CRC-32C behind, little endian. Whoever reads one has
+//! bytes from a disk or from somebody else before him: he gets [`Damaged`], never a panic, and allocates no more than
+//! what lies there.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;

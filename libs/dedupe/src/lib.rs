@@ -1,4 +1,5 @@
-//! Whether a message was accepted before, for the owner of one partition. Pure: time is passed in, bytes go out and come back.
+//! Whether a message was accepted before, for the owner of one partition. Pure: time is passed in, bytes go out and
+//! come back.
 //!
 //! A message is known by a key of 128 bits, a hash of (org, topic, uid). Two things answer for it:
 //!
@@ -12,8 +13,8 @@
 //! ```
 //!
 //! The invariants, each a test:
-//! - what was inserted and settled is never `Fresh` within the retention, whatever is lost or damaged on the way: a filter that lacks a
-//!   part knows it, and says `Likely` of everything;
+//! - what was inserted and settled is never `Fresh` within the retention, whatever is lost or damaged on the way: a
+//!   filter that lacks a part knows it, and says `Likely` of everything;
 //! - a frame whose append failed for certain takes back what it brought, and nothing else;
 //! - a checkpoint that was not finished changes nothing for who reads the one before.
 //!

@@ -108,7 +108,8 @@ pub enum Standing {
     ForeignLog,
     /// It is of another partition.
     OtherPartition,
-    /// It knows more than the log holds: the log has lost frames, or the checkpoint is of a copy that went on elsewhere.
+    /// It knows more than the log holds: the log has lost frames, or the checkpoint is of a copy that went on
+    /// elsewhere.
     Newer,
     /// The log begins later than it ends: what was accepted between is in neither.
     Trimmed,
@@ -142,7 +143,8 @@ impl Manifest {
             .collect()
     }
 
-    /// How it stands to the log whose oldest frame is `first` and whose last is `head`; of an empty log `first` is `head` + 1.
+    /// How it stands to the log whose oldest frame is `first` and whose last is `head`; of an empty log `first` is
+    /// `head` + 1.
     pub fn standing(
         &self,
         log_epoch: u64,
@@ -164,9 +166,10 @@ impl Manifest {
         }
     }
 
-    /// Which of the stored blobs nobody needs, for the owner of `epoch` to delete after its manifest (this one) was stored. What an
-    /// owner of a higher epoch wrote is left alone, so that one which does not know yet that it was replaced deletes nothing of its
-    /// successor's; and so is what is none of ours. Not while a checkpoint is being stored: its blobs come before its manifest.
+    /// Which of the stored blobs nobody needs, for the owner of `epoch` to delete after its manifest (this one) was
+    /// stored. What an owner of a higher epoch wrote is left alone, so that one which does not know yet that it was
+    /// replaced deletes nothing of its successor's; and so is what is none of ours. Not while a checkpoint is being
+    /// stored: its blobs come before its manifest.
     pub fn garbage<'a>(&self, stored: impl IntoIterator<Item = &'a str>, epoch: u64) -> Vec<String> {
         let needed: BTreeSet<String> = self.blobs().iter().map(Blob::name).collect();
         let is_ours = |name: &str| Blob::epoch_in(name).is_some_and(|of| of <= epoch);

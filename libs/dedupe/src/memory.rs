@@ -53,7 +53,8 @@ struct Slot {
 /// What a record takes: the slot, and its place in the index, which is full to between 7/16 and 7/8.
 const COST: usize = size_of::<Slot>() + 8;
 
-/// The latest accepted messages by key, bounded. The first one of a key stays: what comes later under it is a part of the same stream.
+/// The latest accepted messages by key, bounded. The first one of a key stays: what comes later under it is a part of
+/// the same stream.
 #[derive(Debug)]
 pub struct Memory {
     limits: Limits,
@@ -72,12 +73,14 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Remembers what it will be shown: everything after `forgotten`, which is [`Position::START`] for a log read from its beginning.
+    /// Remembers what it will be shown: everything after `forgotten`, which is [`Position::START`] for a log read from
+    /// its beginning.
     pub fn new(limits: Limits, forgotten: Position) -> Self {
         let most = limits.records.min(limits.bytes / COST).min(u32::MAX as usize / 2);
         Self {
             limits,
-            // Room for all of them, which the system gives when it is used: growing later would stop the owner for as long as it takes to move them.
+            // Room for all of them, which the system gives when it is used: growing later would stop the owner for as
+            // long as it takes to move them.
             slots: VecDeque::with_capacity(most),
             first: 0,
             index: HashTable::with_capacity(most),
@@ -103,14 +106,14 @@ impl Memory {
         })
     }
 
-    /// Everything accepted after this is remembered. What is not may have been accepted up to there: that is how far whoever
-    /// looks it up must have applied the log.
+    /// Everything accepted after this is remembered. What is not may have been accepted up to there: that is how far
+    /// whoever looks it up must have applied the log.
     pub fn forgotten_up_to(&self) -> Position {
         self.forgotten
     }
 
-    /// Remembers a message of the frame that is being built. Whether it is the first of its key that is remembered; if not, nothing changes.
-    /// Messages come in the order of their positions.
+    /// Remembers a message of the frame that is being built. Whether it is the first of its key that is remembered; if
+    /// not, nothing changes. Messages come in the order of their positions.
     pub fn remember(&mut self, key: u128, record: &Record) -> bool {
         let key = split(key);
         if self.find(key).is_some() {
@@ -136,7 +139,8 @@ impl Memory {
         true
     }
 
-    /// Notes how far a message has come; whether that is further than what is remembered. `false` also when it is not remembered.
+    /// Notes how far a message has come; whether that is further than what is remembered. `false` also when it is not
+    /// remembered.
     pub fn advance(&mut self, key: u128, state: ReceiptKind) -> bool {
         let Some(number) = self.find(split(key)) else {
             return false;
@@ -151,8 +155,8 @@ impl Memory {
         true
     }
 
-    /// The frame is in the log. Forgets what is too much: only here, so that what was looked up for want of memory, before the frame was
-    /// built, is all that it lacked.
+    /// The frame is in the log. Forgets what is too much: only here, so that what was looked up for want of memory,
+    /// before the frame was built, is all that it lacked.
     pub fn settle(&mut self) {
         self.unsettled = 0;
         self.changed.clear();

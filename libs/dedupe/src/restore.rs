@@ -1,4 +1,5 @@
-//! From a manifest back to a filter. It serves at once, with `Likely` for everything, and gets better with each blob that arrives.
+//! From a manifest back to a filter. It serves at once, with `Likely` for everything, and gets better with each blob
+//! that arrives.
 
 use std::collections::HashSet;
 
@@ -46,7 +47,8 @@ impl Wanted {
         self.blob.size()
     }
 
-    /// Reads what was stored under that name. Takes a millisecond or two for a sealed generation: it need not be done by the owner.
+    /// Reads what was stored under that name. Takes a millisecond or two for a sealed generation: it need not be done
+    /// by the owner.
     ///
     /// # Errors
     /// When it is not what the manifest names: [give it up](Filter::give_up).
@@ -67,8 +69,8 @@ impl Wanted {
 
 impl Filter {
     /// The filter that a manifest describes, without what lies in blobs. The caller has found that the manifest
-    /// [joins](crate::Standing) the log, and inserts what the log has after [`Manifest::position`]; where it does not join for want of frames that
-    /// were trimmed, it also calls [`Filter::miss`].
+    /// [joins](crate::Standing) the log, and inserts what the log has after [`Manifest::position`]; where it does not
+    /// join for want of frames that were trimmed, it also calls [`Filter::miss`].
     pub fn restore(config: Config, manifest: &Manifest) -> Self {
         let mut open: Vec<Open> = manifest.open.iter().map(|o| reopened(o, &config)).collect();
         let mut filter = Self::new(config);
@@ -84,8 +86,9 @@ impl Filter {
         filter
     }
 
-    /// The blobs that it lacks, in the order in which to fetch them: the chunks of the newest generation, those of older ones, then the
-    /// sealed ones, newest first. A resend is more often of today than of last week, and what is open must be whole before it can be sealed.
+    /// The blobs that it lacks, in the order in which to fetch them: the chunks of the newest generation, those of
+    /// older ones, then the sealed ones, newest first. A resend is more often of today than of last week, and what is
+    /// open must be whole before it can be sealed.
     pub fn wanted(&self) -> Vec<Wanted> {
         let open = [&self.current].into_iter().chain(self.closing.iter().rev());
         let chunks = open.flat_map(|open| open.chunks.iter().filter(|chunk| !chunk.here));

@@ -1,5 +1,5 @@
-//! Sealing: from the set of a generation to its filter. Takes a few tenths of a second, so it is a value that is built elsewhere
-//! while the set goes on answering.
+//! Sealing: from the set of a generation to its filter. Takes a few tenths of a second, so it is a value that is built
+//! elsewhere while the set goes on answering.
 
 use std::sync::Arc;
 
@@ -66,8 +66,8 @@ impl Sealed {
     }
 }
 
-/// Collects the keys that a filter lacks, from the store, page by page, and seals them as it goes. It blocks when a generation is
-/// full: run it where that is allowed.
+/// Collects the keys that a filter lacks, from the store, page by page, and seals them as it goes. It blocks when a
+/// generation is full: run it where that is allowed.
 #[derive(Debug)]
 pub struct Rebuild {
     capacity: usize,
@@ -87,8 +87,8 @@ impl Rebuild {
         }
     }
 
-    /// Takes in a message that was accepted at `at` (milliseconds since 1970). In the order of their times, so that generations can be
-    /// dropped one after the other. Gives a generation when one is full.
+    /// Takes in a message that was accepted at `at` (milliseconds since 1970). In the order of their times, so that
+    /// generations can be dropped one after the other. Gives a generation when one is full.
     pub fn insert(&mut self, key: u128, at: u64) -> Option<Sealed> {
         self.keys.push(half(key));
         self.span.widen(at);

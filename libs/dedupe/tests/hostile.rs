@@ -44,8 +44,8 @@ fn checkpoint() -> (Bytes, HashMap<String, Bytes>) {
     (checkpoint.manifest, checkpoint.blobs.into_iter().collect())
 }
 
-/// Changes some bytes, cuts something off or puts something in, and makes the checksum right again: what gets as far as the reader
-/// behind it.
+/// Changes some bytes, cuts something off or puts something in, and makes the checksum right again: what gets as far as
+/// the reader behind it.
 fn mutate(rng: &mut StdRng, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes[..bytes.len() - 4].to_vec();
     for _ in 0..rng.random_range(1..4) {

@@ -1,5 +1,5 @@
-//! The filter beside a set that forgets nothing, over random lives: frames that are stored and frames that fail, sealing that takes its
-//! time, checkpoints that are cut off, owners that die, blobs that get lost.
+//! The filter beside a set that forgets nothing, over random lives: frames that are stored and frames that fail,
+//! sealing that takes its time, checkpoints that are cut off, owners that die, blobs that get lost.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,7 +1,7 @@
 //! Checkpoints in files: a folder for each partition, a file for each blob.
 //!
-//! A file is written under another name, synced, and renamed; the folder is synced behind it. So under its own name a file is whole,
-//! and a manifest that can be read names blobs that can.
+//! A file is written under another name, synced, and renamed; the folder is synced behind it. So under its own name a
+//! file is whole, and a manifest that can be read names blobs that can.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -17,7 +17,8 @@ use parking_lot::Mutex;
 
 use super::{CheckpointError, Checkpoints, Claimed, check_name};
 
-/// [`Checkpoints`] in a directory of the local disk, for one process: whoever opens it holds the lock of the journal beside it.
+/// [`Checkpoints`] in a directory of the local disk, for one process: whoever opens it holds the lock of the journal
+/// beside it.
 #[derive(Clone)]
 pub struct EmbeddedCheckpoints(Arc<Inner>);
 
@@ -165,7 +166,8 @@ fn unavailable(place: &Path, error: &io::Error) -> CheckpointError {
     CheckpointError::Unavailable(format!("{}: {error}", place.display()))
 }
 
-/// Creates a directory that is missing, durable with its name. Which people write to whom can be told from what lies in it.
+/// Creates a directory that is missing, durable with its name. Which people write to whom can be told from what lies in
+/// it.
 fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());

@@ -6,8 +6,9 @@
 //!  {name}.checkpoint.{p}.blob.{blob}.{write}.{i}   else its pieces; {write} tells two attempts apart
 //! ```
 //!
-//! Not the object store of the client: that sends one piece of 128 KiB after the other, makes a consumer for each reading, and replaces
-//! an object without looking what was there. Pieces here go and come eight at a time, and a manifest is replaced by compare and set.
+//! Not the object store of the client: that sends one piece of 128 KiB after the other, makes a consumer for each
+//! reading, and replaces an object without looking what was there. Pieces here go and come eight at a time, and a
+//! manifest is replaced by compare and set.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -26,14 +27,15 @@ use super::{CheckpointError, Checkpoints, Claimed, check_name};
 use crate::nats::api::{ApiError, Stored};
 use crate::nats::{Nats, NatsError, PATIENCE, backoff};
 
-/// [`Checkpoints`] in a JetStream stream, `{name}_checkpoints`, with as many replicas as the log. What the servers do not do at once,
-/// for want of a leader, is tried again for ten seconds.
+/// [`Checkpoints`] in a JetStream stream, `{name}_checkpoints`, with as many replicas as the log. What the servers do
+/// not do at once, for want of a leader, is tried again for ten seconds.
 #[derive(Clone)]
 pub struct NatsCheckpoints(Arc<Inner>);
 
 struct Inner {
     nats: Nats,
-    /// The largest piece: far below what a server takes at once by default, a megabyte, as it must also come back in base64.
+    /// The largest piece: far below what a server takes at once by default, a megabyte, as it must also come back in
+    /// base64.
     piece: usize,
 }
 
@@ -140,8 +142,8 @@ impl Inner {
         format!("{}.checkpoint.{partition}.blob.", self.nats.name())
     }
 
-    /// Stores a message, in place of the one before; again until it is acknowledged. With `revision`, only if that is the last of its
-    /// subject, and only once: whether an attempt without an answer has succeeded must be looked at.
+    /// Stores a message, in place of the one before; again until it is acknowledged. With `revision`, only if that is
+    /// the last of its subject, and only once: whether an attempt without an answer has succeeded must be looked at.
     async fn store(&self, subject: &str, payload: Bytes, revision: Option<u64>) -> Result<(), ApiError> {
         let deadline = Instant::now() + 2 * PATIENCE;
         let mut headers = HeaderMap::new();
@@ -284,7 +286,8 @@ impl Inner {
             found.admits(partition, epoch)?;
             let manifest = manifest.clone().or(found.manifest);
             let claimed = Claimed { epoch, manifest };
-            // An attempt without an answer is made again, from what is there then: it may be ours, and may be ours twice.
+            // An attempt without an answer is made again, from what is there then: it may be ours, and may be ours
+            // twice.
             match self.store(&subject, claimed.encode(), Some(revision)).await {
                 Ok(()) => return Ok(claimed.manifest),
                 Err(error) if !(error.is_conflict() || error.is_temporary()) || Instant::now() > deadline => {

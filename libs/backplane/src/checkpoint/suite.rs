@@ -1,4 +1,5 @@
-//! What every store of checkpoints promises, as tests. [`checkpoint_suite!`](crate::checkpoint_suite) makes them of an implementation.
+//! What every store of checkpoints promises, as tests. [`checkpoint_suite!`](crate::checkpoint_suite) makes them of an
+//! implementation.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,8 +13,8 @@ use model::PartitionId;
 
 use super::{CheckpointError, Checkpoints};
 
-/// Makes one test of each promise: `checkpoint_suite!(tokio::test, make)`, where `make` is an async function that returns an
-/// `Arc<dyn Checkpoints>` of its own.
+/// Makes one test of each promise: `checkpoint_suite!(tokio::test, make)`, where `make` is an async function that
+/// returns an `Arc<dyn Checkpoints>` of its own.
 #[macro_export]
 macro_rules! checkpoint_suite {
     ($attr:meta, $make:expr) => {
