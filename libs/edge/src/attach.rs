@@ -1,10 +1,11 @@
 //! What the connections of this edge want, and what the edge as a whole has attached for them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model::{FilterMap, OrgId, PartitionId, Partitioning, Position, TopicFilter};
+use model::{Concerned, FilterMap, OrgId, PartitionId, Partitioning, Position, TopicFilter};
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
 
@@ -60,6 +61,14 @@ pub(crate) struct Subscriber(pub Arc<Mailbox>);
 impl PartialEq for Subscriber {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Subscriber {}
+
+impl Hash for Subscriber {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
     }
 }
 
@@ -169,6 +178,7 @@ impl Attachments {
             connections: 0,
             ready: self
                 .partitions(org, filter)
+                .into_iter()
                 .map(|p| (p, self.request(p, org, filter)))
                 .collect(),
         });
@@ -218,21 +228,19 @@ impl Attachments {
                 wanted.connections -= 1;
                 if wanted.connections == 0 {
                     table.wanted.remove(&key);
-                    self.partitions(org, filter).for_each(|p| {
+                    for p in self.partitions(org, filter) {
                         if let Some(link) = self.links.get(usize::from(p.0)) {
                             link.detach(org.clone(), filter.clone());
                         }
-                    });
+                    }
                 }
             }
         }
     }
 
-    fn partitions(&self, org: &OrgId, filter: &TopicFilter) -> Box<dyn Iterator<Item = PartitionId>> {
-        match filter.as_topic() {
-            Some(topic) => Box::new(std::iter::once(self.partitioning.of(org, &topic))),
-            None => Box::new(self.partitioning.all()),
-        }
+    /// The owners that have to know of a filter: that of its home, or all of them where it may match topics of several.
+    fn partitions(&self, org: &OrgId, filter: &TopicFilter) -> Concerned {
+        self.partitioning.of_filter(org, filter)
     }
 
     /// For the dispatcher: the table stands still while a frame is given out.
