@@ -65,10 +65,12 @@ impl UserRates {
     /// A connection gives its bucket back; the last one takes it away.
     pub fn leave(&self, who: &Principal, bucket: Option<Shared>) {
         let Some(bucket) = bucket else { return };
+        let key = (who.org.clone(), who.user.clone());
         let mut buckets = self.0.lock();
-        // This one and the table's.
-        if Arc::strong_count(&bucket) == 2 {
-            buckets.remove(&(who.org.clone(), who.user.clone()));
+        // Given back under the lock: of two that leave at once the second finds itself the last. Nobody gets one meanwhile.
+        drop(bucket);
+        if buckets.get(&key).is_some_and(|kept| Arc::strong_count(kept) == 1) {
+            buckets.remove(&key);
         }
     }
 }
@@ -90,6 +92,24 @@ mod tests {
         assert_eq!(users.0.lock().len(), 1);
         users.leave(&who, two);
         assert!(users.0.lock().is_empty() && users.enter(&who, 0, Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn two_that_leave_at_once_leave_no_bucket_behind() {
+        let who = Principal::new(OrgId::new("o"), UserId::new("u"), Role::Agent, Origin::Token);
+        let (users, start) = (UserRates::default(), std::sync::Barrier::new(2));
+        for round in 0..2_000 {
+            let both = [(); 2].map(|()| users.enter(&who, 1, Duration::ZERO));
+            std::thread::scope(|scope| {
+                for bucket in both {
+                    scope.spawn(|| {
+                        start.wait();
+                        users.leave(&who, bucket);
+                    });
+                }
+            });
+            assert!(users.0.lock().is_empty(), "round {round}");
+        }
     }
 
     #[test]
