@@ -59,9 +59,21 @@ impl Delivery {
         }
     }
 
-    /// About how many bytes it keeps in memory.
+    /// An entry that was read from `whole` bytes, a frame or a page. It keeps them in memory only if it is a good part of them.
+    pub fn out_of(
+        whole: usize,
+        partition: PartitionId,
+        position: Position,
+        prev: Option<Position>,
+        mut entry: Entry,
+    ) -> Self {
+        entry.detach(whole);
+        Self::new(partition, position, prev, entry)
+    }
+
+    /// About how many bytes it keeps in memory; at most [`Entry::PINNED`] times as many in fact.
     pub fn cost(&self) -> usize {
-        self.entry.payload.len() + 256
+        self.entry.cost()
     }
 
     /// Whether its payload is the chat envelope.

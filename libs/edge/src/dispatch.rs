@@ -48,6 +48,7 @@ impl Dispatcher {
     }
 
     fn frame(&self, payload: Bytes, touched: &mut Vec<Arc<Mailbox>>) {
+        let whole = payload.len();
         let routed: Routed = match wire::frame::decode(payload) {
             Ok(routed) => routed,
             Err(error) => return warn!(%error, "ignoring an unreadable frame from routing"),
@@ -59,17 +60,24 @@ impl Dispatcher {
         // Outcomes are true whatever else was lost.
         routed.settled.iter().for_each(|s| self.appender.settle(s));
         if routed.number == 0 {
-            self.give_out(partition, &routed, touched);
+            self.give_out(partition, &routed, whole, touched);
             return;
         }
         match link.follow(routed.owner_epoch, routed.stream, routed.number) {
-            Follows::Yes => self.give_out(partition, &routed, touched),
+            Follows::Yes => self.give_out(partition, &routed, whole, touched),
             Follows::Gap => self.gap(partition),
             Follows::Stale => {}
         }
     }
 
-    fn give_out(&self, partition: PartitionId, routed: &Routed, touched: &mut Vec<Arc<Mailbox>>) {
+    /// `whole`: how many bytes the frame has.
+    fn give_out(
+        &self,
+        partition: PartitionId,
+        routed: &Routed,
+        whole: usize,
+        touched: &mut Vec<Arc<Mailbox>>,
+    ) {
         self.metrics.received.inc_by(routed.entries.len() as u64);
         let table = self.attachments.reading();
         let mut given = 0u64;
@@ -81,7 +89,8 @@ impl Dispatcher {
                 continue;
             };
             let prev = (entry.prev != 0).then_some(Position(entry.prev));
-            let delivery = Arc::new(Delivery::new(partition, Position(entry.position), prev, decoded));
+            let position = Position(entry.position);
+            let delivery = Arc::new(Delivery::out_of(whole, partition, position, prev, decoded));
             let mark = self.mark.fetch_add(1, Ordering::Relaxed);
             filters.for_each(&delivery.entry.topic, |Subscriber(mailbox)| {
                 if mailbox.mark(mark) {

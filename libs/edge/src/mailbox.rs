@@ -187,6 +187,62 @@ mod tests {
         ))
     }
 
+    /// Counts the bytes of frames that are in memory.
+    struct Frame(Vec<u8>, Arc<AtomicU64>);
+
+    impl Frame {
+        fn of(entry: &wire::Entry, others: usize, pinned: &Arc<AtomicU64>) -> bytes::Bytes {
+            let mut frame = entry.to_bytes().to_vec();
+            frame.resize(frame.len() + others, 0);
+            pinned.fetch_add(frame.len() as u64, Ordering::Relaxed);
+            bytes::Bytes::from_owner(Frame(frame, pinned.clone()))
+        }
+    }
+
+    impl AsRef<[u8]> for Frame {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Frame {
+        fn drop(&mut self) {
+            self.1.fetch_sub(self.0.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_waits_keeps_no_more_in_memory_than_a_few_times_what_it_counts() {
+        let (mailbox, pinned) = (Mailbox::new(1_024, 1 << 20), Arc::new(AtomicU64::new(0)));
+        for i in 1..=1_024 {
+            let entry = wire::Entry {
+                payload: vec![b'x'; 64 << (i % 8)].into(),
+                ..wire::Entry::default()
+            };
+            // One entry for this mailbox in each frame, beside none, some or many for others.
+            let others = [0, 300, 4 << 10, 512 << 10][i % 4];
+            let frame = Frame::of(&entry, others, &pinned);
+            let whole = frame.len();
+            let entry = wire::frame::decode_entry(frame.slice(..entry.to_bytes().len())).unwrap();
+            drop(frame);
+            let at = Position(i as u64);
+            mailbox.push_live(&Arc::new(Delivery::out_of(
+                whole,
+                PartitionId(0),
+                at,
+                None,
+                entry,
+            )));
+        }
+        let counted = mailbox.inner.lock().live_bytes;
+        let pinned = pinned.load(Ordering::Relaxed);
+        assert!(pinned > 0, "the larger part of a frame is not copied");
+        assert!(
+            pinned <= (counted * wire::Entry::PINNED) as u64,
+            "{pinned} bytes are kept, {counted} counted"
+        );
+    }
+
     fn positions(mail: &[Mail]) -> Vec<String> {
         mail.iter()
             .map(|m| match m {

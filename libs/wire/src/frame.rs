@@ -37,6 +37,24 @@ impl Entry {
         !self.uid.is_empty() && matches!(self.known_kind(), Kind::Chat | Kind::Recall | Kind::Receipt)
     }
 
+    /// About how many bytes it keeps in memory when it has bytes of its own.
+    pub fn cost(&self) -> usize {
+        self.payload.len() + self.properties.len() + 256
+    }
+
+    /// Gives it bytes of its own, unless they are a good part of the `whole` that they are slices of, in bytes: an entry that
+    /// waits for a slow client would keep a whole frame in memory. What it keeps is then less than [`Self::PINNED`] times its
+    /// [`Self::cost`].
+    pub fn detach(&mut self, whole: usize) {
+        if whole >= Self::PINNED * self.cost() {
+            self.payload = Bytes::copy_from_slice(&self.payload);
+            self.properties = Bytes::copy_from_slice(&self.properties);
+        }
+    }
+
+    /// See [`Self::detach`].
+    pub const PINNED: usize = 4;
+
     /// Its bytes, as they stand in a frame.
     pub fn to_bytes(&self) -> Bytes {
         self.encode_to_vec().into()

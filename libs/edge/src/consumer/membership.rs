@@ -1,5 +1,6 @@
 //! What a connection receives changes while it lives: its user becomes a member of threads, and ceases to be one.
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Access, ChatTopic, OrgId, PartitionId, Position, Principal, TopicFilter, TopicName};
 use rpc::persistence::MemberTopic;
 use wire::Kind;
@@ -7,6 +8,9 @@ use wire::Kind;
 use super::{Consumer, Implied};
 use crate::delivery::Delivery;
 use crate::{Core, Refusal, audience};
+
+/// How many subscriptions of a resumed session are judged at a time: each may ask the store.
+const JUDGED_AT_ONCE: usize = 16;
 
 /// Up to where a user's own topic, which tells it of memberships, has been given out. For [`Consumer::begin`]; to be asked
 /// before the session is opened, which names the threads.
@@ -45,15 +49,14 @@ impl Consumer {
             .iter()
             .map(|s| s.filter.clone())
             .collect();
-        for filter in filters {
-            if !self
-                .core
-                .gate
-                .may_subscribe(&self.who, &self.client, &filter)
-                .await?
-            {
-                self.session.unsubscribe(&filter);
-            }
+        let (gate, who, client) = (&self.core.gate, &self.who, &self.client);
+        let judged = stream::iter(filters).map(|filter| async move {
+            let granted = gate.may_subscribe(who, client, &filter).await?;
+            Ok::<_, Refusal>((!granted).then_some(filter))
+        });
+        let ended: Vec<Option<TopicFilter>> = judged.buffer_unordered(JUDGED_AT_ONCE).try_collect().await?;
+        for filter in ended.iter().flatten() {
+            self.session.unsubscribe(filter);
         }
         Ok(())
     }
@@ -61,14 +64,9 @@ impl Consumer {
     pub(super) fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
         let mut filters = audience::of_member_topic(&self.who, thread);
         filters.retain(|f| !self.implied.iter().any(|i| i.filter == *f));
-        let topic = thread.topic.to_filter();
         self.implied.extend(filters.iter().map(|filter| Implied {
-            // The side channel may be in another partition, where the position says nothing.
-            start: if *filter == topic {
-                vec![(thread.partition, thread.since)]
-            } else {
-                Vec::new()
-            },
+            // The side channel lives with its thread: the position is one of its partition too.
+            start: vec![(thread.partition, thread.since)],
             filter: filter.clone(),
         }));
         filters
@@ -99,18 +97,12 @@ impl Consumer {
             since: Position(entry.upto),
         };
         self.revoked.retain(|t| !side_channel(&thread.topic).contains(t));
-        let (new, itself) = (self.imply_thread(&thread), thread.topic.to_filter());
+        let new = self.imply_thread(&thread);
         for filter in audience::of_member_topic(&self.who, &thread) {
-            let partition = self.core.partitioning.of(&self.who.org, &filter);
-            let since = match self.session.cursor(partition) {
-                _ if filter == itself => thread.since,
-                Some(cursor) => cursor,
-                None => self.core.attachments.given_out(partition),
-            };
             // One that was implied from the beginning is read with the rest, as far as the saved session had not got
             // past it.
-            if new.contains(&filter) || (filter == itself && self.had_passed(partition, since)) {
-                self.session.catch_up(partition, filter.clone(), since);
+            if new.contains(&filter) || self.had_passed(partition, thread.since) {
+                self.session.catch_up(partition, filter.clone(), thread.since);
                 let token = self.attach(std::slice::from_ref(&filter));
                 self.grants.push((token, partition));
             }
