@@ -9,7 +9,7 @@ use super::{Consumer, Implied};
 use crate::delivery::Delivery;
 use crate::{Core, Refusal, audience};
 
-/// How many subscriptions of a resumed session are judged at a time: each may ask the store.
+/// How many subscriptions of a resumed session are judged at a time.
 const JUDGED_AT_ONCE: usize = 16;
 
 /// Up to where a user's own topic, which tells it of memberships, has been given out. For [`Consumer::begin`]; to be asked
@@ -49,14 +49,16 @@ impl Consumer {
             .iter()
             .map(|s| s.filter.clone())
             .collect();
-        let (gate, who, client) = (&self.core.gate, &self.who, &self.client);
-        let judged = stream::iter(filters).map(|filter| async move {
-            let granted = gate.may_subscribe(who, client, &filter).await?;
-            Ok::<_, Refusal>((!granted).then_some(filter))
-        });
-        let ended: Vec<Option<TopicFilter>> = judged.buffer_unordered(JUDGED_AT_ONCE).try_collect().await?;
-        for filter in ended.iter().flatten() {
-            self.session.unsubscribe(filter);
+        let judge = |filter: TopicFilter| {
+            let (core, who, client) = (self.core.clone(), self.who.clone(), self.client.clone());
+            async move {
+                let granted = core.gate.may_subscribe(&who, &client, &filter).await?;
+                Ok((!granted).then_some(filter))
+            }
+        };
+        let ended = refused(filters, judge).await?;
+        for filter in ended {
+            self.session.unsubscribe(&filter);
         }
         Ok(())
     }
@@ -148,7 +150,47 @@ impl Consumer {
     }
 }
 
+/// Those that are not granted. A number of them are judged at a time, as each may have to ask the store.
+/// `judge` gives back a filter that is not granted.
+async fn refused<F>(
+    filters: Vec<TopicFilter>,
+    judge: impl FnMut(TopicFilter) -> F,
+) -> Result<Vec<TopicFilter>, Refusal>
+where
+    F: Future<Output = Result<Option<TopicFilter>, Refusal>>,
+{
+    let judged = stream::iter(filters.into_iter().map(judge)).buffered(JUDGED_AT_ONCE);
+    judged
+        .try_filter_map(|refused| std::future::ready(Ok(refused)))
+        .try_collect()
+        .await
+}
+
 /// A thread and its side channel, which has the same members.
 fn side_channel(topic: &TopicName) -> [TopicName; 2] {
     [topic.clone(), TopicName::trusted(format!("{topic}_internal"))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn the_subscriptions_of_a_resumed_session_are_judged_together_a_bounded_number_at_a_time() {
+        let filters: Vec<TopicFilter> = (0..50).map(|i| TopicFilter::trusted(format!("t/{i}"))).collect();
+        let (now, most) = (&Cell::new(0), &Cell::new(0));
+        let judge = |filter: TopicFilter| async move {
+            now.set(now.get() + 1);
+            most.set(now.get().max(most.get()));
+            tokio::task::yield_now().await;
+            now.set(now.get() - 1);
+            Ok(filter.ends_with('7').then_some(filter))
+        };
+        let want: Vec<TopicFilter> = filters.iter().filter(|f| f.ends_with('7')).cloned().collect();
+        let ended = refused(filters.clone(), judge).await.map_err(|r| r.detail);
+        assert_eq!((ended, most.get()), (Ok(want), JUDGED_AT_ONCE));
+        let unknown = refused(filters, |_| async { Err(Refusal::invalid("not known")) }).await;
+        assert!(unknown.is_err());
+    }
 }
