@@ -10,6 +10,10 @@ const INDEXED: usize = 16;
 pub(super) struct Values<V> {
     values: Vec<V>,
     /// Where each value stands; only of a set that has been large.
+    #[allow(
+        clippy::box_collection,
+        reason = "most sets have none, and there may be millions"
+    )]
     index: Option<Box<HashMap<V, usize, ahash::RandomState>>>,
 }
 
