@@ -38,7 +38,7 @@ async fn measure(dir: &std::path::Path, tasks: u64, entries: usize) {
                     };
                     let asked = Instant::now();
                     journal
-                        .append(PartitionId((task % 16) as u16), id, frame.clone())
+                        .append(PartitionId((task % 16) as u16), None, id, frame.clone())
                         .await
                         .unwrap();
                     waits.push(asked.elapsed());

@@ -1,8 +1,11 @@
 //! The log. P partitions, each an ordered sequence of frames that, once appended, are never lost, changed or reordered.
 //!
 //! ```text
-//!  append(p, frame) ──► durable ──► FrameSeq n ──► every reader of p sees n after n-1
+//!  append(p, follows n-1, frame) ──► durable ──► FrameSeq n ──► every reader of p sees n after n-1
 //! ```
+//!
+//! Who appends names the frame that its own is to follow. So of two that believe they own a partition one can append, and the
+//! other finds out: the log fences, whatever leases say.
 
 mod embedded;
 mod jetstream;
@@ -20,7 +23,7 @@ pub use jetstream::{JetStreamJournal, JetStreamStats};
 /// Identity of a frame within its writer, so that a retried append is stored once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FrameId {
-    /// The edge or gateway.
+    /// Who appends, in this life of it.
     pub writer: model::EdgeId,
     /// Its own number for the frame, never used twice in one life of the writer.
     pub number: u64,
@@ -35,9 +38,21 @@ pub enum JournalError {
         /// What failed, for the operator: `/readyz` shows it.
         reason: String,
     },
-    /// The outcome is unknown: retry with the same [`FrameId`].
+    /// The outcome is unknown: retry with the same [`FrameId`], bytes and expectation, or read the log.
     #[error("an append to the journal did not finish in time")]
     Unknown,
+    /// The frame is not stored, and can no longer be where it was to go: another frame stands there or is on its way there, or one
+    /// before it is missing. Which of these, and how far the log goes, is told by nothing but reading it.
+    ///
+    /// It is certain of every attempt with this id and expectation. A journal that cannot exclude that an earlier one was stored
+    /// says `Unknown` instead.
+    #[error("the frame does not follow frame {} of partition {partition}", follows.0)]
+    Mismatch {
+        /// The partition.
+        partition: PartitionId,
+        /// What the frame was to follow.
+        follows: FrameSeq,
+    },
     /// The frame is larger than the journal takes.
     #[error("a frame of {size} bytes exceeds the journal's limit of {limit}")]
     TooLarge {
@@ -93,15 +108,23 @@ pub struct StoredFrame {
 /// The durable, ordered log.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Appends one frame to a partition. Resolves only when the frame is durable: fsynced, or replicated and
-    /// acknowledged. Frames of one writer to one partition, appended one after the other, keep their order; appends
-    /// that are in flight together are ordered by the journal. A frame whose id was stored before (within the
-    /// duplicate window, at least two minutes) is not stored again: the first one's place is returned.
+    /// Appends one frame to a partition. Resolves only when the frame is durable: fsynced, or replicated and acknowledged.
+    ///
+    /// *Place.* With `follows: Some(n)` the frame is stored as frame n + 1 or not at all ([`JournalError::Mismatch`]); frame 1 follows
+    /// `Some(FrameSeq(0))`. Of several that expect the same, one is stored. What is in flight counts: an append may name a frame that
+    /// is not acknowledged yet, and if that one fails, so does it. `None` takes whatever place is next: for tests, and for who
+    /// appends side by side with others. Frames of one writer to one partition, appended one after the other, keep their order;
+    /// appends in flight together are ordered by the journal.
+    ///
+    /// *Repetition.* A frame whose id was stored before (within the duplicate window, at least two minutes) is not stored again: the
+    /// first one's place is returned. That holds for a repetition with the first one's expectation; one with another may get
+    /// `Mismatch` instead. So who named an expectation takes only n + 1 for its answer.
     ///
     /// An error other than `Unknown` means that no reader will ever see the frame.
     async fn append(
         &self,
         partition: PartitionId,
+        follows: Option<FrameSeq>,
         id: FrameId,
         frame: Bytes,
     ) -> Result<FrameSeq, JournalError>;
@@ -110,8 +133,14 @@ pub trait Journal: Send + Sync + 'static {
     /// read beyond the end: a journal may refuse such a cursor as [`JournalError::Corrupt`], as its log has lost frames.
     async fn read(&self, partition: PartitionId, after: FrameSeq) -> Result<Box<dyn Reader>, JournalError>;
 
-    /// The last durable frame of a partition; 0 when it is empty and has always been.
+    /// The last durable frame of a partition; 0 when it is empty and has always been. At least every frame that was acknowledged
+    /// before the question, whether or not waiting readers were told of it.
     async fn head(&self, partition: PartitionId) -> Result<FrameSeq, JournalError>;
+
+    /// Tells waiting readers at once of everything that is durable. A journal may let a reader that waits in [`Reader::next`] sleep
+    /// on for a moment, so that one wake-up serves several frames; who needs a reader to catch up now says so here. Costs little
+    /// when there is nothing to tell.
+    fn announce(&self) {}
 
     /// Frames up to `upto` are no longer needed by any reader. They are removed when they are also older than the
     /// retention; a journal may keep them longer.
@@ -128,7 +157,8 @@ pub trait Journal: Send + Sync + 'static {
 /// A place in one partition's log.
 #[async_trait]
 pub trait Reader: Send + 'static {
-    /// The next frames, at least one, as many as are at hand (bounded by about 4 MiB); waits when there are none.
+    /// The next frames, at least one, as many as are at hand (bounded by about 4 MiB). What is durable when it is called is returned
+    /// at once. When there is nothing it waits, and may be woken a moment after a frame is durable: see [`Journal::announce`].
     /// Cancel safe: frames are not lost when the future is dropped.
     async fn next(&mut self) -> Result<Vec<StoredFrame>, JournalError>;
 }

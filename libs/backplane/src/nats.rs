@@ -1,8 +1,8 @@
-//! The connection to NATS under the journal, the bus and the leases of a cluster: one for all three.
+//! The connection to NATS under the journal, the bus, the leases and the checkpoints of a cluster: one for all four.
 //!
 //! Everything in NATS begins with the installation's name, so that several installations share servers:
-//! streams `{name}_log_{p}` and `KV_{name}_leases`, subjects `{name}.log.>`, `{name}.bus.>`, `{name}.ask.>`. A user of ours needs
-//! these, `$KV.{name}_leases.>`, `$JS.API.>`, `$JS.ACK.>` and `_INBOX.>`.
+//! streams `{name}_log_{p}`, `{name}_checkpoints` and `KV_{name}_leases`, subjects `{name}.log.>`, `{name}.checkpoint.>`, `{name}.bus.>`,
+//! `{name}.ask.>`. A user of ours needs these, `$KV.{name}_leases.>`, `$JS.API.>`, `$JS.ACK.>` and `_INBOX.>`.
 
 pub(crate) mod api;
 mod attest;
@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use attest::Attestation;
 pub use config::NatsConfig;
-use version::{Verdict, Version};
+use version::Version;
 
 /// Why NATS cannot be used as it is.
 #[derive(Debug, Error)]
@@ -192,16 +192,8 @@ impl Nats {
 
     fn check_version(&self) -> Result<(), NatsError> {
         let version = self.0.client.server_info().version;
-        match Version::parse(&version).map(Version::verdict) {
-            Some(Verdict::Good) => Ok(()),
-            Some(Verdict::Tolerated) => {
-                tracing::warn!(
-                    version,
-                    "nats-server has known faults: upgrade it to {}",
-                    Version::GOOD
-                );
-                Ok(())
-            }
+        match Version::parse(&version) {
+            Some(known) if known.is_good() => Ok(()),
             _ if self.0.config.allow_old_server => {
                 tracing::warn!(
                     version,

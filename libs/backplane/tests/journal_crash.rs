@@ -51,7 +51,9 @@ async fn child_appends_until_it_is_killed() {
             tokio::spawn(async move {
                 let p = PartitionId((task % 4) as u16);
                 for number in (base + task..).step_by(8) {
-                    let stored = journal.append(p, id("child", number), frame(number).into()).await;
+                    let stored = journal
+                        .append(p, None, id("child", number), frame(number).into())
+                        .await;
                     let line = format!("\nacked {} {} {number}\n", p.0, stored.unwrap().0);
                     std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
                 }
@@ -154,7 +156,10 @@ async fn a_full_disk_refuses_appends_until_there_is_room() {
     let p = PartitionId(0);
     let mut number = 0;
     let reason = loop {
-        match journal.append(p, id("w", number), frame(number).into()).await {
+        match journal
+            .append(p, None, id("w", number), frame(number).into())
+            .await
+        {
             Ok(_) => number += 1,
             Err(JournalError::Unavailable { reason }) => break reason,
             Err(other) => panic!("{other}"),
@@ -167,7 +172,9 @@ async fn a_full_disk_refuses_appends_until_there_is_room() {
     assert_eq!(journal.health(), Err(reason));
     assert_eq!(journal.head(p).await.unwrap(), FrameSeq(number));
     std::fs::remove_file(&ballast).unwrap();
-    let stored = journal.append(p, id("w", number), frame(number).into()).await;
+    let stored = journal
+        .append(p, None, id("w", number), frame(number).into())
+        .await;
     assert_eq!(stored.unwrap(), FrameSeq(number + 1));
     assert_eq!(journal.health(), Ok(()));
     drop(journal);

@@ -118,7 +118,7 @@ impl Load {
 async fn persist(journal: &JetStreamJournal, writer: &str, number: u64, text: &str) -> u64 {
     loop {
         let frame = Bytes::copy_from_slice(text.as_bytes());
-        match journal.append(P, id(writer, number), frame).await {
+        match journal.append(P, None, id(writer, number), frame).await {
             Ok(seq) => return seq.0,
             Err(JournalError::Unknown | JournalError::Unavailable { .. }) => {}
             Err(error) => panic!("{error}"),

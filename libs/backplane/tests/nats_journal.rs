@@ -78,3 +78,31 @@ async fn another_number_of_partitions_is_refused() {
         assert!(matches!(refused, Err(NatsError::Partitions { found: 4, wanted: w }) if w == wanted));
     }
 }
+
+#[tokio::test]
+async fn a_log_of_the_former_kind_is_refused_in_words() {
+    let nats = connect().await;
+    let (url, name) = SERVER.with_borrow(|server| {
+        let server = server.as_ref().unwrap();
+        (server.url.clone(), server.name.clone())
+    });
+    let context = async_nats::jetstream::new(async_nats::connect(&url).await.unwrap());
+    let metadata = [("longwire_epoch", "a"), ("longwire_partitions", "4")];
+    let former = async_nats::jetstream::stream::Config {
+        name: format!("{name}_log_0"),
+        subjects: vec![format!("{name}.log.0.a")],
+        metadata: metadata
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        ..Default::default()
+    };
+    context.create_stream(former).await.unwrap();
+    let Err(refused) = JetStreamJournal::open(&nats, 4).await else {
+        panic!("it does not open");
+    };
+    let words = refused.to_string();
+    assert!(
+        words.contains("format 1") && words.contains("delete the streams"),
+        "{words}"
+    );
+}

@@ -227,6 +227,7 @@ struct Waiting<'a>(&'a Inner);
 impl<'a> Waiting<'a> {
     fn new(inner: &'a Inner) -> Self {
         inner.waiting.fetch_add(1, Ordering::AcqRel);
+        inner.deps.journal.announce();
         inner.deps.store.hurry(inner.service);
         Self(inner)
     }

@@ -115,9 +115,10 @@ impl World {
             ..Entry::default()
         };
         let frame = Frame {
-            edge: "e".into(),
-            id: self.appended,
+            epoch: 1,
+            number: self.appended,
             entries: vec![entry.to_bytes()],
+            ..Frame::default()
         };
         let id = FrameId {
             writer: EdgeId::new("e"),
@@ -125,7 +126,7 @@ impl World {
         };
         let partition = PartitionId(u16::try_from(self.appended % u64::from(PARTITIONS)).unwrap());
         let bytes = wire::frame::encode(&frame);
-        self.journal.append(partition, id, bytes).await.unwrap();
+        self.journal.append(partition, None, id, bytes).await.unwrap();
     }
 }
 

@@ -1,14 +1,17 @@
-//! What the connections of this edge want, and what the edge as a whole has attached for them.
+//! What the connections of this edge want, and what the edge as a whole has attached for them. Its lines to the owners of
+//! partitions are here, since what is attached and what is submitted goes the same way, in one order.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model::{FilterMap, OrgId, PartitionId, Partitioning, Position, TopicFilter};
+use model::{Concerned, FilterMap, OrgId, PartitionId, Partitioning, Position, TopicFilter};
 use parking_lot::{RwLock, RwLockReadGuard};
+use prometheus_client::metrics::gauge::Gauge;
 use smallvec::SmallVec;
 
-use crate::link::{Known, Link};
+use crate::line::{Known, Line};
 use crate::mailbox::{Boundaries, Mailbox};
 
 struct Lane {
@@ -63,6 +66,14 @@ impl PartialEq for Subscriber {
     }
 }
 
+impl Eq for Subscriber {}
+
+impl Hash for Subscriber {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
 /// A filter that some connection wants.
 struct Wanted {
     connections: usize,
@@ -103,21 +114,31 @@ impl Table {
 pub struct Attachments {
     partitioning: Partitioning,
     table: RwLock<Table>,
-    pub(crate) links: Vec<Link>,
+    lines: Vec<Line>,
 }
 
 impl Attachments {
-    pub(crate) fn new(partitioning: Partitioning, stream: u64) -> Self {
+    pub(crate) fn new(partitioning: Partitioning, config: &crate::Config, waiting: &Gauge) -> Self {
         let table = Table {
             routed: partitioning.all().map(|_| AtomicU64::new(0)).collect(),
             ..Table::default()
         };
-        let links = partitioning.all().map(|p| Link::new(p, stream)).collect();
+        let lines = partitioning.all().map(|p| Line::new(p, config, waiting.clone()));
         Self {
             partitioning,
             table: RwLock::new(table),
-            links,
+            lines: lines.collect(),
         }
+    }
+
+    /// The line to the owner of a partition; `None` if there is no such partition.
+    pub fn line(&self, partition: PartitionId) -> Option<&Line> {
+        self.lines.get(usize::from(partition.0))
+    }
+
+    /// Every line.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
     }
 
     /// Enters a connection: from now on it is told of gaps.
@@ -169,6 +190,7 @@ impl Attachments {
             connections: 0,
             ready: self
                 .partitions(org, filter)
+                .into_iter()
                 .map(|p| (p, self.request(p, org, filter)))
                 .collect(),
         });
@@ -178,7 +200,7 @@ impl Attachments {
             Some(Lane {
                 partition,
                 ready,
-                whole: self.links.get(usize::from(partition.0))?.whole(),
+                whole: self.line(partition)?.whole(),
                 routed: table.routed(partition),
             })
         };
@@ -187,8 +209,8 @@ impl Attachments {
 
     fn request(&self, partition: PartitionId, org: &OrgId, filter: &TopicFilter) -> Arc<Known> {
         let ready = Arc::new(Known::default());
-        if let Some(link) = self.links.get(usize::from(partition.0)) {
-            link.attach(org.clone(), filter.clone(), ready.clone());
+        if let Some(line) = self.line(partition) {
+            line.attach(org.clone(), filter.clone(), ready.clone());
         }
         ready
     }
@@ -218,21 +240,19 @@ impl Attachments {
                 wanted.connections -= 1;
                 if wanted.connections == 0 {
                     table.wanted.remove(&key);
-                    self.partitions(org, filter).for_each(|p| {
-                        if let Some(link) = self.links.get(usize::from(p.0)) {
-                            link.detach(org.clone(), filter.clone());
+                    for p in self.partitions(org, filter) {
+                        if let Some(line) = self.line(p) {
+                            line.detach(org.clone(), filter.clone());
                         }
-                    });
+                    }
                 }
             }
         }
     }
 
-    fn partitions(&self, org: &OrgId, filter: &TopicFilter) -> Box<dyn Iterator<Item = PartitionId>> {
-        match filter.as_topic() {
-            Some(topic) => Box::new(std::iter::once(self.partitioning.of(org, &topic))),
-            None => Box::new(self.partitioning.all()),
-        }
+    /// The owners that have to know of a filter: that of its home, or all of them where it may match topics of several.
+    fn partitions(&self, org: &OrgId, filter: &TopicFilter) -> Concerned {
+        self.partitioning.of_filter(org, filter)
     }
 
     /// For the dispatcher: the table stands still while a frame is given out.
@@ -266,6 +286,9 @@ impl Attachments {
     /// Nothing was attached before this: a connection that comes from now on begins here at the earliest.
     pub(crate) fn begin(&self, partition: PartitionId, head: Position) {
         self.table.read().set_routed(partition, head);
+        if let Some(line) = self.line(partition) {
+            line.hear(head);
+        }
     }
 
     /// How many connections there are.

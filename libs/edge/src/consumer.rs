@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use model::{OrgId, PartitionId, Position, Principal, TopicFilter, TopicName, UnixMillis};
+use model::{Concerned, OrgId, PartitionId, Position, Principal, TopicFilter, TopicName, UnixMillis};
 use rpc::RpcError;
 use rpc::persistence::{BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, MemberTopic};
 use session::{Ack, Fetch, Limits, Output, Page, SavedState, Session};
+use smallvec::SmallVec;
 use wire::Kind;
 
 use crate::delivered::{Delivered, Note};
@@ -33,6 +34,20 @@ pub struct Item {
     note: bool,
     author: bool,
     retained: bool,
+    /// Whether the client is told that it was published to be retained.
+    retain: bool,
+    ids: Option<Arc<[u32]>>,
+}
+
+/// What the session's subscriptions make of an entry.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Matched {
+    /// The highest QoS granted; `None` if none matches.
+    qos: Option<u8>,
+    /// Whether one asked to be told what was published to be retained.
+    retain: bool,
+    /// Their identifiers; `None` if none has one.
+    ids: Option<Arc<[u32]>>,
 }
 
 impl session::Item for Item {
@@ -56,9 +71,15 @@ impl session::Item for Item {
 }
 
 impl Item {
-    /// Whether it is sent because it was retained, to a new subscription.
+    /// Whether the client is told that it is a retained message: it was kept, and is sent to a new subscription, or that is what
+    /// a subscription asked for.
     pub fn is_retained(&self) -> bool {
-        self.retained
+        self.retained || self.retain
+    }
+
+    /// The identifiers of the subscriptions because of which it is sent.
+    pub fn subscription_ids(&self) -> &[u32] {
+        self.ids.as_deref().unwrap_or_default()
     }
 
     /// Whether the connection's user sent it.
@@ -239,10 +260,11 @@ impl Consumer {
     /// Where a new subscription to `filter` begins: what is given out from now on is its. Call before [`Self::attach`].
     pub fn start_of(&self, filter: &TopicFilter) -> Vec<(PartitionId, Position)> {
         let start = |p| (p, self.core.attachments.given_out(p));
-        match filter.as_topic() {
-            Some(topic) => vec![start(self.core.partitioning.of(&self.who.org, &topic))],
-            None => self.core.partitioning.all().map(start).collect(),
-        }
+        self.concerned(filter).into_iter().map(start).collect()
+    }
+
+    fn concerned(&self, filter: &TopicFilter) -> Concerned {
+        self.core.partitioning.of_filter(&self.who.org, filter)
     }
 
     /// Takes filters away that neither a subscription nor the entitlement needs any more.
@@ -382,12 +404,15 @@ impl Consumer {
     /// Hands out a retained message to a new subscription with this granted QoS.
     pub fn retained(&mut self, delivery: Arc<Delivery>, granted: u8) {
         let qos = granted.min(u8::try_from(delivery.entry.qos).unwrap_or(0));
+        let matched = self.matched(&delivery);
         let item = Item {
             delivery,
             qos,
             note: false,
             author: false,
             retained: true,
+            retain: matched.retain,
+            ids: matched.ids,
         };
         self.kept.push_back(item);
     }
@@ -412,10 +437,11 @@ impl Consumer {
             return None;
         }
         let author = entry.sender == self.who.user.as_str();
+        let matched = self.matched(&delivery);
         let qos = match entry.known_kind() {
             Kind::Membership => 0,
             Kind::Unspecified => return None,
-            Kind::Generic => self.granted_qos(&delivery)?,
+            Kind::Generic => matched.qos?.min(u8::try_from(entry.qos).unwrap_or(0)),
             Kind::Transient if presence::is_news(entry) && (author || !self.hears_presence()) => return None,
             Kind::Transient if delivery.is_visible_to(&self.who) => 0,
             Kind::Transient => return None,
@@ -429,6 +455,8 @@ impl Consumer {
             note,
             author,
             retained: false,
+            retain: matched.retain,
+            ids: matched.ids,
         })
     }
 
@@ -442,17 +470,29 @@ impl Consumer {
         self.hears_presence || subscribed.any(|s| s.filter.as_str() == presence::PRESENCE_FILTER)
     }
 
-    fn granted_qos(&self, delivery: &Delivery) -> Option<u8> {
+    /// What the subscriptions make of an entry, in one pass. Conversations need none, so of them only what is told beside is
+    /// looked for.
+    fn matched(&self, delivery: &Delivery) -> Matched {
         let entry = &delivery.entry;
+        let generic = entry.known_kind() == Kind::Generic;
         let own = !entry.client.is_empty()
             && entry.client == *self.client
             && entry.sender == self.who.user.as_str();
-        let matching = self.session.subscriptions().iter();
-        let granted = matching
-            .filter(|s| s.filter.matches(&entry.topic) && !(s.no_local && own))
-            .map(|s| s.qos)
-            .max();
-        granted.map(|g| g.min(u8::try_from(entry.qos).unwrap_or(0)))
+        let (mut matched, mut ids) = (Matched::default(), SmallVec::<[u32; 4]>::new());
+        for s in self.session.subscriptions() {
+            let retain = s.retain_as_published && entry.retain;
+            let counts = generic || s.id.is_some() || retain;
+            if !counts || (s.no_local && own) || !s.filter.matches(&entry.topic) {
+                continue;
+            }
+            matched.qos = matched.qos.max(Some(s.qos));
+            matched.retain |= retain;
+            ids.extend(s.id);
+        }
+        if !ids.is_empty() {
+            matched.ids = Some(Arc::from(&ids[..]));
+        }
+        matched
     }
 
     /// What to write now. Fetches and grants are dealt with here and do not come out.
@@ -505,7 +545,13 @@ impl Consumer {
                 filter,
                 start: Vec::new(),
             }],
-            None => implied.chain(subscribed).collect(),
+            // A page carries the filters that have something in its partitions, not all that the session has.
+            None => (implied.chain(subscribed))
+                .filter(|f| {
+                    let concerned = self.concerned(&f.filter);
+                    fetch.lanes.iter().any(|l| concerned.contains(l.partition))
+                })
+                .collect(),
         };
         let lanes = fetch.lanes.iter().map(|l| BacklogLane {
             partition: l.partition,
@@ -549,9 +595,11 @@ impl Consumer {
     }
 
     fn page(&self, page: BacklogPage) -> Page<Item> {
+        let whole = page.entries.iter().map(|e| e.entry.len()).sum();
         let entries = page.entries.into_iter().filter_map(|e| {
             let entry = wire::frame::decode_entry(e.entry).ok()?;
-            self.item(Arc::new(Delivery::new(e.partition, e.position, e.prev, entry)))
+            let delivery = Delivery::out_of(whole, e.partition, e.position, e.prev, entry);
+            self.item(Arc::new(delivery))
         });
         Page {
             entries: entries.collect(),

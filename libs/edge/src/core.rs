@@ -12,21 +12,21 @@ use backplane::presence::PresenceBook;
 use jiff::tz::TimeZone;
 use model::{EdgeId, OrgId, PartitionId, Partitioning, Position, TopicName, UnixMillis};
 use rpc::persistence::Persistence;
+use rpc::routing::{Announcement, Outcome, Routing};
 use runtime::clock::Clock;
 use runtime::health::Health;
 use runtime::lifecycle::{OnError, Tasks};
 use runtime::metrics::ServiceMetrics;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::warn;
 use wire::Entry;
 
 use crate::Config;
 use crate::access::Gate;
-use crate::append::Appender;
 use crate::attach::Attachments;
 use crate::dispatch::Dispatcher;
 use crate::ingest::Ingest;
-use crate::link::{Link, With};
+use crate::line::{LOOK, Line, Ticket, With};
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 use crate::presence::Keeper;
@@ -36,16 +36,16 @@ use crate::standing::{self, Standing};
 
 /// The subject on which changes of membership are told: payload is org, a zero byte, topic.
 pub const ACCESS_SUBJECT: &str = "access";
-/// The subject on which routing owners announce themselves: payload is the partition, two bytes big endian.
-const OWNERS_SUBJECT: &str = "owners";
 /// How long to wait before something that must not be missing is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What an edge is built with.
 pub struct Outside {
-    /// The log.
+    /// The log; asked only where it stands.
     pub journal: Arc<dyn Journal>,
-    /// The way to routing.
+    /// The owners of the log's partitions.
+    pub routing: Arc<dyn Routing>,
+    /// What is told to other services, at most once.
     pub bus: Arc<dyn Bus>,
     /// Which edges live.
     pub leases: Arc<dyn Leases>,
@@ -83,9 +83,7 @@ pub struct Core {
     pub gate: Gate,
     /// From payloads to entries.
     pub ingest: Ingest,
-    /// Into the log.
-    pub appender: Arc<Appender>,
-    /// Out of the log.
+    /// The lines to the owners: into the log and out of it.
     pub attachments: Arc<Attachments>,
     /// Whether this edge may act for its clients.
     pub standing: Standing,
@@ -101,13 +99,14 @@ pub struct Core {
     pub presence: Arc<dyn PresenceBook>,
     /// Who of them is connected here.
     pub present: Arc<Keeper>,
-    /// The way to routing.
+    /// What is told to other services, at most once.
     pub bus: Arc<dyn Bus>,
     /// Time.
     pub clock: Clock,
+    routing: Arc<dyn Routing>,
     journal: Arc<dyn Journal>,
     leases: Arc<dyn Leases>,
-    dispatcher: Dispatcher,
+    dispatcher: Arc<Dispatcher>,
     next_connection: AtomicU64,
     /// How many partitions it is known of where they stand.
     begun: watch::Sender<usize>,
@@ -123,6 +122,7 @@ impl Core {
     pub fn new(config: Config, outside: Outside) -> Arc<Self> {
         let Outside {
             journal,
+            routing,
             bus,
             leases,
             presence,
@@ -138,15 +138,8 @@ impl Core {
         } = outside;
         let id = EdgeId::new(format!("{role}-{}", uuid::Uuid::now_v7().simple()));
         let series = Metrics::new(&metrics);
-        let appended = series.appended.clone();
-        let appender = Appender::new(id.clone(), journal.clone(), partitioning, &config, 1, appended);
-        let attachments = Arc::new(Attachments::new(partitioning, 1));
-        let dispatcher = Dispatcher {
-            attachments: attachments.clone(),
-            appender: appender.clone(),
-            metrics: series,
-            mark: AtomicU64::new(1),
-        };
+        let attachments = Arc::new(Attachments::new(partitioning, &config, &series.waiting));
+        let dispatcher = Dispatcher::new(attachments.clone(), series);
         Arc::new(Self {
             gate: Gate::new(acl, persistence.clone(), config.membership_ttl.get()),
             ingest: Ingest::new(zone),
@@ -156,12 +149,12 @@ impl Core {
             registry: Registry::default(),
             next_connection: AtomicU64::new(1),
             begun: watch::Sender::new(0),
+            routing,
             journal,
             leases,
             id,
             config,
             partitioning,
-            appender,
             attachments,
             verifier,
             persistence,
@@ -178,19 +171,17 @@ impl Core {
         tasks.spawn_last("edge/lease", OnError::StopProcess, keep);
         let present = Keeper::run(self.clone(), tasks.stop().clone());
         tasks.spawn_last("edge/presence", OnError::StopProcess, present);
-        let core = self.clone();
-        self.spawn(tasks, "edge/dispatch", async move {
-            let mut frames = core.listen(&format!("edge.{}", core.id)).await;
-            core.dispatcher.follow(&mut *frames).await;
-        });
         for partition in self.partitioning.all() {
-            self.spawn(tasks, "edge/append", self.appender.clone().run(partition));
             let core = self.clone();
-            self.spawn(tasks, "edge/link", async move { core.keep_line(partition).await });
+            self.spawn(tasks, "edge/line", async move { core.keep_line(partition).await });
         }
         let core = self.clone();
-        let ask = move |p: PartitionId| core.with_link(p, Link::nudge);
-        self.spawn(tasks, "edge/sweep", self.appender.clone().sweep(ask));
+        self.spawn(tasks, "edge/sweep", async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                core.attachments.lines().iter().for_each(Line::sweep);
+            }
+        });
         self.spawn(tasks, "edge/save", self.saver.clone().run());
         let core = self.clone();
         self.spawn(tasks, "edge/owners", async move { core.hear_of_owners().await });
@@ -213,7 +204,7 @@ impl Core {
     }
 
     async fn keep_line(&self, partition: PartitionId) {
-        let Some(link) = self.attachments.links.get(usize::from(partition.0)) else {
+        let Some(line) = self.attachments.line(partition) else {
             return;
         };
         let head = loop {
@@ -227,19 +218,47 @@ impl Core {
         };
         self.attachments.begin(partition, Position::end_of(head));
         self.begun.send_modify(|n| *n += 1);
-        link.run(With {
+        line.keep(With {
             edge: &self.id,
-            bus: &*self.bus,
-            appender: &self.appender,
-            listener: &self.dispatcher,
+            routing: &*self.routing,
+            listener: &*self.dispatcher,
         })
         .await;
     }
 
-    fn with_link(&self, partition: PartitionId, f: impl FnOnce(&Link)) {
-        if let Some(link) = self.attachments.links.get(usize::from(partition.0)) {
-            f(link);
+    /// The line that an entry goes up.
+    pub fn line_of(&self, entry: &Entry) -> &Line {
+        let partition = entry.partition(self.partitioning);
+        self.attachments
+            .line(partition)
+            .expect("there is a line for each partition that there is")
+    }
+
+    /// Whether so much that was submitted to a partition waits that who publishes there should not be read. `None`: has not
+    /// published yet.
+    pub fn is_full(&self, partition: Option<PartitionId>) -> bool {
+        let line = partition.and_then(|p| self.attachments.line(p));
+        line.is_some_and(Line::is_full)
+    }
+
+    /// Waits until there is room.
+    pub async fn room(&self, partition: Option<PartitionId>) {
+        if let Some(line) = partition.and_then(|p| self.attachments.line(p)) {
+            line.room().await;
         }
+    }
+
+    /// Submits an entry for the log: see [`Line::submit`].
+    pub fn submit(&self, entry: impl Into<Arc<Entry>>, ticket: Ticket) {
+        let entry = entry.into();
+        self.line_of(&entry).submit(entry.clone(), ticket);
+    }
+
+    /// Submits an entry and waits for what becomes of it.
+    pub async fn submit_and_wait(&self, entry: impl Into<Arc<Entry>>) -> Outcome {
+        let (waiter, outcome) = oneshot::channel();
+        self.submit(entry, Ticket::Waiter(waiter));
+        outcome.await.unwrap_or(Outcome::Unknown)
     }
 
     async fn listen(&self, subject: &str) -> Box<dyn Subscription> {
@@ -286,24 +305,19 @@ impl Core {
     }
 
     /// Sends what is not in the log (typing, QoS 0 on ordinary topics) to whoever is online. May be lost.
-    pub async fn send_transient(&self, entry: &Entry) {
-        let partition = entry.partition(self.partitioning);
-        let sent = self
-            .bus
-            .publish(&format!("transient.{partition}"), entry.to_bytes())
-            .await;
-        if let Err(error) = sent {
-            tracing::debug!(%error, "a transient message was lost");
-        }
+    pub fn send_transient(&self, entry: impl Into<Arc<Entry>>) {
+        let entry = entry.into();
+        self.line_of(&entry).transient(entry.clone());
     }
 
     async fn hear_of_owners(&self) {
-        let mut owners = self.listen(OWNERS_SUBJECT).await;
+        let mut owners = self.listen(Announcement::SUBJECT).await;
         while let Some(messages) = owners.next().await {
             for message in messages {
-                let partition = <[u8; 2]>::try_from(&message.payload[..]).map(u16::from_be_bytes);
-                if let Ok(partition) = partition {
-                    self.with_link(PartitionId(partition), Link::owner_announced);
+                if let Some(Announcement { partition, epoch }) = Announcement::from_bytes(&message.payload)
+                    && let Some(line) = self.attachments.line(partition)
+                {
+                    line.owner_announced(epoch);
                 }
             }
         }

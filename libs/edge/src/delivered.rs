@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use model::{MessageUid, Position, Principal, TopicName};
 
 use crate::Core;
-use crate::append::Ticket;
 use crate::delivery::Delivery;
+use crate::line::Ticket;
 
 /// What to remember of an item in flight, to report it as delivered.
 #[derive(Debug, Clone)]
@@ -52,16 +52,11 @@ impl Delivered {
     /// Reports what was noted, unless the log has too much to do already. A report that the log does not take is lost;
     /// the next one covers it.
     pub fn flush(&mut self, core: &Core, who: &Principal) {
-        if core.appender.is_full() {
-            return;
-        }
         for (topic, (uid, upto)) in self.latest.drain() {
             let entry = core.ingest.delivered(who, &topic, &uid, upto, core.now());
-            core.appender.append(
-                entry.partition(core.partitioning),
-                entry.to_bytes(),
-                Ticket::Nobody,
-            );
+            if !core.line_of(&entry).is_full() {
+                core.submit(entry, Ticket::Nobody);
+            }
         }
         self.latest.shrink_to_fit();
     }

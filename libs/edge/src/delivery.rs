@@ -1,6 +1,6 @@
 //! An entry on its way to connections of this edge: decoded once, spelled once per protocol, shared by all.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use model::{
@@ -19,7 +19,7 @@ pub struct Delivery {
     /// The position before it in its topic, when known.
     pub prev: Option<Position>,
     /// The entry.
-    pub entry: Entry,
+    pub entry: Arc<Entry>,
     suffix: OnceLock<Bytes>,
     json: OnceLock<Bytes>,
     reversed: OnceLock<Reversed>,
@@ -46,22 +46,39 @@ pub struct View<'a> {
 
 impl Delivery {
     /// An entry at its place.
-    pub fn new(partition: PartitionId, position: Position, prev: Option<Position>, entry: Entry) -> Self {
+    pub fn new(
+        partition: PartitionId,
+        position: Position,
+        prev: Option<Position>,
+        entry: impl Into<Arc<Entry>>,
+    ) -> Self {
         let (suffix, json, reversed) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Self {
             partition,
             position,
             prev,
-            entry,
+            entry: entry.into(),
             suffix,
             json,
             reversed,
         }
     }
 
-    /// About how many bytes it keeps in memory.
+    /// An entry that was read from `whole` bytes, a frame or a page. It keeps them in memory only if it is a good part of them.
+    pub fn out_of(
+        whole: usize,
+        partition: PartitionId,
+        position: Position,
+        prev: Option<Position>,
+        mut entry: Entry,
+    ) -> Self {
+        entry.detach(whole);
+        Self::new(partition, position, prev, entry)
+    }
+
+    /// About how many bytes it keeps in memory; at most [`Entry::PINNED`] times as many in fact.
     pub fn cost(&self) -> usize {
-        self.entry.payload.len() + 256
+        self.entry.cost()
     }
 
     /// Whether its payload is the chat envelope.

@@ -1,103 +1,98 @@
-//! Gives out what routing sends to this edge.
+//! Gives out what the owners of partitions say to this edge. In one process an owner calls this itself: nobody else is woken
+//! on the way to the connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use backplane::bus::Subscription;
-use bytes::Bytes;
 use model::{OrgId, PartitionId, Position, TopicFilter};
-use tracing::warn;
-use wire::Routed;
+use parking_lot::Mutex;
+use rpc::routing::{Downstream, Routed};
 
-use crate::append::Appender;
 use crate::attach::{Attachments, Subscriber};
 use crate::delivery::Delivery;
-use crate::link::{Follows, Listener};
+use crate::line::{Line, Listener};
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::Metrics;
 
+/// What giving out needs for itself.
+#[derive(Default)]
+struct Desk {
+    /// Names each entry that is given out.
+    mark: u64,
+    /// The mailboxes that something was put into.
+    touched: Vec<Arc<Mailbox>>,
+}
+
 /// Sorts frames into mailboxes.
 pub(crate) struct Dispatcher {
-    pub attachments: Arc<Attachments>,
-    pub appender: Arc<Appender>,
-    pub metrics: Metrics,
-    pub mark: AtomicU64,
+    attachments: Arc<Attachments>,
+    metrics: Metrics,
+    /// One frame at a time, whichever partition it is of: the marks of mailboxes rely on it.
+    desk: Mutex<Desk>,
+    myself: std::sync::Weak<Dispatcher>,
 }
 
 impl Dispatcher {
-    /// Gives out what arrives on the edge's subject. Returns when the bus is closed.
-    pub async fn follow(&self, frames: &mut dyn Subscription) {
-        let mut lost = 0;
-        let mut touched = Vec::new();
-        while let Some(messages) = frames.next().await {
-            if frames.lost() > lost {
-                lost = frames.lost();
-                self.attachments.links.iter().for_each(|link| {
-                    link.suspect();
-                    self.gap(link.partition);
-                });
-            }
-            for message in messages {
-                self.frame(message.payload, &mut touched);
-            }
-            touched.drain(..).for_each(|mailbox: Arc<Mailbox>| mailbox.wake());
-            self.metrics
-                .waiting
-                .set(i64::try_from(self.appender.waiting_bytes()).unwrap_or(i64::MAX));
-        }
+    pub fn new(attachments: Arc<Attachments>, metrics: Metrics) -> Arc<Self> {
+        Arc::new_cyclic(|myself| Self {
+            attachments,
+            metrics,
+            desk: Mutex::default(),
+            myself: myself.clone(),
+        })
     }
 
-    fn frame(&self, payload: Bytes, touched: &mut Vec<Arc<Mailbox>>) {
-        let routed: Routed = match wire::frame::decode(payload) {
-            Ok(routed) => routed,
-            Err(error) => return warn!(%error, "ignoring an unreadable frame from routing"),
-        };
-        let partition = PartitionId(u16::try_from(routed.partition).unwrap_or(u16::MAX));
-        let Some(link) = self.attachments.links.get(usize::from(partition.0)) else {
-            return;
-        };
-        // Outcomes are true whatever else was lost.
-        routed.settled.iter().for_each(|s| self.appender.settle(s));
-        if routed.number == 0 {
-            self.give_out(partition, &routed, touched);
-            return;
+    /// False when what was said on this line of the partition counts no more.
+    fn frame(&self, line: &Line, number: u64, mut routed: Routed) -> bool {
+        let mut desk = self.desk.lock();
+        // Under the lock: what an earlier line still brings cannot come between what the next one brings.
+        if !line.heeds(number, routed.epoch) {
+            return false;
         }
-        match link.follow(routed.owner_epoch, routed.stream, routed.number) {
-            Follows::Yes => self.give_out(partition, &routed, touched),
-            Follows::Gap => self.gap(partition),
-            Follows::Stale => {}
+        let desk = &mut *desk;
+        if let Some(welcome) = routed.welcome.filter(|w| !w.whole) {
+            line.welcomed(welcome, self);
         }
+        line.answered(&mut routed, &mut desk.touched);
+        self.give_out(line.partition, &routed, desk);
+        // Whoever waits for the line to be whole finds everything up to there given out.
+        if let Some(welcome) = routed.welcome.filter(|w| w.whole) {
+            line.welcomed(welcome, self);
+        }
+        let touched = &mut desk.touched;
+        if touched.len() > 1 {
+            touched.sort_unstable_by_key(|m| (m.number(), Arc::as_ptr(m) as usize));
+            touched.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        }
+        touched.drain(..).for_each(|mailbox| mailbox.wake());
+        true
     }
 
-    fn give_out(&self, partition: PartitionId, routed: &Routed, touched: &mut Vec<Arc<Mailbox>>) {
+    fn give_out(&self, partition: PartitionId, routed: &Routed, desk: &mut Desk) {
         self.metrics.received.inc_by(routed.entries.len() as u64);
         let table = self.attachments.reading();
         let mut given = 0u64;
-        for entry in &routed.entries {
-            let Ok(decoded) = wire::frame::decode_entry(entry.entry.clone()) else {
+        for one in &routed.entries {
+            let Some(filters) = table.orgs.get(one.entry.org.as_str()) else {
                 continue;
             };
-            let Some(filters) = table.orgs.get(decoded.org.as_str()) else {
-                continue;
-            };
-            let prev = (entry.prev != 0).then_some(Position(entry.prev));
-            let delivery = Arc::new(Delivery::new(partition, Position(entry.position), prev, decoded));
-            let mark = self.mark.fetch_add(1, Ordering::Relaxed);
+            let delivery = Arc::new(Delivery::new(
+                partition,
+                one.position,
+                one.prev,
+                one.entry.clone(),
+            ));
+            desk.mark += 1;
             filters.for_each(&delivery.entry.topic, |Subscriber(mailbox)| {
-                if mailbox.mark(mark) {
+                if mailbox.mark(desk.mark) {
                     mailbox.push_live(&delivery);
-                    touched.push(mailbox.clone());
+                    desk.touched.push(mailbox.clone());
                     given += 1;
                 }
             });
         }
-        table.set_routed(partition, Position(routed.upto));
+        table.set_routed(partition, routed.upto);
         drop(table);
         self.metrics.dispatched.inc_by(given);
-        if touched.len() > 1 {
-            touched.sort_unstable_by_key(|m| (m.number.load(Ordering::Relaxed), Arc::as_ptr(m) as usize));
-            touched.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        }
     }
 
     fn tell_all(&self, mail: impl Fn() -> Mail) {
@@ -109,19 +104,52 @@ impl Dispatcher {
 }
 
 impl Listener for Dispatcher {
-    fn gap(&self, partition: PartitionId) {
+    fn gap(&self, _partition: PartitionId) {
         self.metrics.gaps.inc();
-        self.tell_all(|| Mail::Gap(partition));
     }
 
     fn boundary(&self, partition: PartitionId, boundary: Position) {
         self.attachments.reading().set_routed(partition, boundary);
-        // Connections that came after the gap was told have not heard of it.
         self.tell_all(|| Mail::Gap(partition));
         self.tell_all(|| Mail::Boundary(partition, boundary));
     }
 
     fn filters(&self, partition: PartitionId) -> Vec<(OrgId, TopicFilter)> {
         self.attachments.wanted(partition)
+    }
+
+    fn end_of(&self, partition: PartitionId, line: u64) -> Arc<dyn Downstream> {
+        Arc::new(End {
+            dispatcher: self.myself.clone(),
+            partition,
+            line,
+        })
+    }
+}
+
+/// The edge's end of one line.
+struct End {
+    dispatcher: std::sync::Weak<Dispatcher>,
+    partition: PartitionId,
+    line: u64,
+}
+
+impl Downstream for End {
+    fn routed(&self, routed: Routed) -> bool {
+        let Some(dispatcher) = self.dispatcher.upgrade() else {
+            return false;
+        };
+        let Some(line) = dispatcher.attachments.line(self.partition) else {
+            return false;
+        };
+        dispatcher.frame(line, self.line, routed)
+    }
+
+    fn ended(&self) {
+        if let Some(dispatcher) = self.dispatcher.upgrade()
+            && let Some(line) = dispatcher.attachments.line(self.partition)
+        {
+            line.ended(self.line);
+        }
     }
 }

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use model::{
-    ChatTopic, ClientTime, MessageKind, Principal, ThreadKind, TopicName, UnixMillis, format_created_at,
+    ChatTopic, ClientTime, MessageKind, Origin, Principal, ThreadKind, TopicName, UnixMillis,
+    format_created_at,
 };
 use rpc::ErrorKind;
-use wire::envelope::{self, digest};
+use wire::envelope::{self, SERVER_UID, digest, is_prompt};
 use wire::{Entry, Kind, Message};
 
 use crate::Refusal;
@@ -74,6 +75,7 @@ impl Ingest {
             )));
         }
         let author = author(who, &message)?;
+        check_uid(who, &message)?;
         Ok(self.entry(
             who,
             author,
@@ -110,13 +112,15 @@ impl Ingest {
             thread.topic = written.to_string();
             fill(&mut thread.r#type, thread_kind.type_name());
         }
+        let edits = answers_a_prompt(&message);
         let (target, state) = match kind {
+            _ if edits => (message.uid.clone(), 0),
             MessageKind::Receipt(r) => (message.content.clone(), r as u32),
             MessageKind::Recall => (message.content.clone(), 0),
             _ => (String::new(), 0),
         };
         let entry = Entry {
-            kind: entry_kind(kind).into(),
+            kind: if edits { Kind::Edit } else { entry_kind(kind) }.into(),
             org: who.org.to_string(),
             written_topic: if *written == canonical {
                 String::new()
@@ -130,7 +134,11 @@ impl Ingest {
             r#type: message.r#type.clone(),
             accepted_at: now.0,
             client_time,
-            digest: digest(&message.r#type, &message.content, &canonical),
+            // What answers a prompt says everything in `extra`.
+            digest: match edits {
+                true => digest(&message.r#type, &message.extra, &canonical),
+                false => digest(&message.r#type, &message.content, &canonical),
+            },
             topic: canonical.to_string(),
             payload: envelope::encode(&message),
             target,
@@ -234,6 +242,24 @@ fn author(who: &Principal, message: &Message) -> Result<String, Refusal> {
             who.user
         ))),
     }
+}
+
+/// No client can occupy the uid of a message of the server's own, before that is sent.
+fn check_uid(who: &Principal, message: &Message) -> Result<(), Refusal> {
+    let reserved = who.origin != Origin::Service && message.uid.starts_with(SERVER_UID);
+    if reserved && !answers_a_prompt(message) {
+        return Err(Refusal::invalid(format!(
+            "uids that begin with {SERVER_UID:?} are the server's; give the message one of your own"
+        )));
+    }
+    Ok(())
+}
+
+/// Deployed pages send the answer to a prompt under the prompt's own uid.
+fn answers_a_prompt(message: &Message) -> bool {
+    message.r#type.eq_ignore_ascii_case("LEAVE_MSG_SUBMIT")
+        && message.uid == message.content
+        && is_prompt(&message.uid)
 }
 
 fn fill(field: &mut String, with: &str) {

@@ -1,17 +1,16 @@
-//! What both edges and the gateway share, free of any protocol: taking a message in ([`ingest`], [`append`]) and giving
+//! What both edges and the gateway share, free of any protocol: taking a message in ([`ingest`], [`line`]) and giving
 //! messages out ([`attach`], [`mailbox`], [`consumer`]).
 //!
 //! ```text
-//!  in:   payload ─ingest► Entry ─append► journal … settled by routing ► Outcome ► the protocol's acknowledgement
-//!  out:  routing ─bus► dispatch ─► mailbox of each connection ─► consumer (session machine) ─► the protocol's frame
+//!  in:   payload ─ingest► Entry ─line► the partition's owner … ► Outcome ► the protocol's acknowledgement
+//!  out:  owner ─line► dispatch ─► mailbox of each connection ─► consumer (session machine) ─► the protocol's frame
 //!                                   attach: what a connection wants, and from where on it comes live
 //! ```
 //!
-//! Invariants: nothing is acknowledged before it is durable and judged; nothing is handed to a connection that its
+//! Invariants: nothing is acknowledged before an owner has judged it and the log has it; nothing is handed to a connection that its
 //! principal may not see; a connection that does not read costs its mailbox's bound and a cursor, no more.
 
 pub mod access;
-pub mod append;
 pub mod attach;
 pub mod audience;
 pub mod consumer;
@@ -23,10 +22,9 @@ pub mod delivery;
 mod dispatch;
 mod error;
 pub mod ingest;
-mod link;
+pub mod line;
 pub mod mailbox;
 mod metrics;
-mod outcome;
 pub mod presence;
 pub mod rate;
 pub mod registry;
@@ -38,4 +36,4 @@ pub mod websocket;
 pub use config::{Config, Limits};
 pub use core::{Core, Outside};
 pub use error::Refusal;
-pub use outcome::Outcome;
+pub use rpc::routing::Outcome;

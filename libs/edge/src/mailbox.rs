@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 
 use crate::delivery::Delivery;
-use crate::outcome::Outcome;
+use rpc::routing::Outcome;
 
 /// From where on a filter comes live, for each partition that it concerns.
 pub type Boundaries = SmallVec<[(PartitionId, Position); 1]>;
@@ -65,7 +65,7 @@ struct Inner {
     closed: bool,
 }
 
-/// The mailbox of one connection. Filled by the dispatcher and the appender, emptied by the connection's task.
+/// The mailbox of one connection. Filled by the dispatcher, emptied by the connection's task.
 #[derive(Debug)]
 pub struct Mailbox {
     inner: Mutex<Inner>,
@@ -140,6 +140,11 @@ impl Mailbox {
         drop(mail);
     }
 
+    /// Its place in the order of entering; 0 before it is entered.
+    pub(crate) fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
     /// Wakes the connection.
     pub(crate) fn wake(&self) {
         self.notify.notify_one();
@@ -185,6 +190,62 @@ mod tests {
             None,
             wire::Entry::default(),
         ))
+    }
+
+    /// Counts the bytes of frames that are in memory.
+    struct Frame(Vec<u8>, Arc<AtomicU64>);
+
+    impl Frame {
+        fn of(entry: &wire::Entry, others: usize, pinned: &Arc<AtomicU64>) -> bytes::Bytes {
+            let mut frame = entry.to_bytes().to_vec();
+            frame.resize(frame.len() + others, 0);
+            pinned.fetch_add(frame.len() as u64, Ordering::Relaxed);
+            bytes::Bytes::from_owner(Frame(frame, pinned.clone()))
+        }
+    }
+
+    impl AsRef<[u8]> for Frame {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Frame {
+        fn drop(&mut self) {
+            self.1.fetch_sub(self.0.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_waits_keeps_no_more_in_memory_than_a_few_times_what_it_counts() {
+        let (mailbox, pinned) = (Mailbox::new(1_024, 1 << 20), Arc::new(AtomicU64::new(0)));
+        for i in 1..=1_024 {
+            let entry = wire::Entry {
+                payload: vec![b'x'; 64 << (i % 8)].into(),
+                ..wire::Entry::default()
+            };
+            // One entry for this mailbox in each frame, beside none, some or many for others.
+            let others = [0, 300, 4 << 10, 512 << 10][i % 4];
+            let frame = Frame::of(&entry, others, &pinned);
+            let whole = frame.len();
+            let entry = wire::frame::decode_entry(frame.slice(..entry.to_bytes().len())).unwrap();
+            drop(frame);
+            let at = Position(i as u64);
+            mailbox.push_live(&Arc::new(Delivery::out_of(
+                whole,
+                PartitionId(0),
+                at,
+                None,
+                entry,
+            )));
+        }
+        let counted = mailbox.inner.lock().live_bytes;
+        let pinned = pinned.load(Ordering::Relaxed);
+        assert!(pinned > 0, "the larger part of a frame is not copied");
+        assert!(
+            pinned <= (counted * wire::Entry::PINNED) as u64,
+            "{pinned} bytes are kept, {counted} counted"
+        );
     }
 
     fn positions(mail: &[Mail]) -> Vec<String> {

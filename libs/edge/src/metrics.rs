@@ -9,40 +9,25 @@ pub(crate) struct Metrics {
     pub received: Counter,
     /// Entries given to connections.
     pub dispatched: Counter,
-    /// Holes in what routing sent.
+    /// Times that what the owners sent had a hole.
     pub gaps: Counter,
-    /// Bytes that wait for the log.
+    /// Bytes submitted and not answered.
     pub waiting: Gauge,
-    /// What the log took.
-    pub appended: Appended,
-}
-
-/// What the log took: entries to a frame say whether its cost is shared.
-#[derive(Clone, Debug, Default)]
-pub struct Appended {
-    /// Frames.
-    pub frames: Counter,
-    /// Entries in them.
-    pub entries: Counter,
 }
 
 impl Metrics {
     pub fn new(m: &ServiceMetrics) -> Self {
         Self {
-            received: m.counter("routed_entries", "Entries that routing sent to this edge"),
+            received: m.counter("routed_entries", "Entries that the owners of partitions sent to this edge"),
             dispatched: m.counter("dispatched_entries", "Entries given to connections"),
             gaps: m.counter(
                 "routing_gaps",
-                "Times that frames from routing were lost and topics attached again",
+                "Times that an owner could not go on where the last one had ended, so that sessions had to read from the store",
             ),
             waiting: m.gauge(
                 "waiting_bytes",
-                "Bytes of published messages that wait for the log",
+                "Bytes of published messages that are submitted and not answered",
             ),
-            appended: Appended {
-                frames: m.counter("appended_frames", "Frames that the log took"),
-                entries: m.counter("appended_entries", "Entries in the frames that the log took"),
-            },
         }
     }
 }

@@ -44,9 +44,9 @@ impl Bucket {
 /// A bucket that several connections share.
 pub type Shared = Arc<Mutex<Bucket>>;
 
-/// The buckets of the users that are connected to an edge. Empty when there is no limit.
+/// The buckets of the users that are connected to an edge, with how many connections each has. Empty when there is no limit.
 #[derive(Debug, Default)]
-pub struct UserRates(Mutex<HashMap<(OrgId, UserId), Shared>>);
+pub struct UserRates(Mutex<HashMap<(OrgId, UserId), (Shared, usize)>>);
 
 impl UserRates {
     /// The bucket that all connections of the user share; none for a rate of 0.
@@ -56,19 +56,26 @@ impl UserRates {
         }
         let key = (who.org.clone(), who.user.clone());
         let mut buckets = self.0.lock();
-        let bucket = buckets
+        let (bucket, connections) = buckets
             .entry(key)
-            .or_insert_with(|| Arc::new(Mutex::new(Bucket::new(rate, now))));
+            .or_insert_with(|| (Arc::new(Mutex::new(Bucket::new(rate, now))), 0));
+        *connections += 1;
         Some(bucket.clone())
     }
 
-    /// A connection gives its bucket back; the last one takes it away.
+    /// A connection gives its bucket back, once; the last one takes it away.
     pub fn leave(&self, who: &Principal, bucket: Option<Shared>) {
         let Some(bucket) = bucket else { return };
+        let key = (who.org.clone(), who.user.clone());
         let mut buckets = self.0.lock();
-        // This one and the table's.
-        if Arc::strong_count(&bucket) == 2 {
-            buckets.remove(&(who.org.clone(), who.user.clone()));
+        // Counted here and not by the references, which others may still be giving up.
+        if let Some((kept, connections)) = buckets.get_mut(&key)
+            && Arc::ptr_eq(kept, &bucket)
+        {
+            *connections -= 1;
+            if *connections == 0 {
+                buckets.remove(&key);
+            }
         }
     }
 }
@@ -90,6 +97,20 @@ mod tests {
         assert_eq!(users.0.lock().len(), 1);
         users.leave(&who, two);
         assert!(users.0.lock().is_empty() && users.enter(&who, 0, Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn two_that_leave_at_once_leave_no_bucket_behind() {
+        let who = Principal::new(OrgId::new("o"), UserId::new("u"), Role::Agent, Origin::Token);
+        let users = UserRates::default();
+        let enter = || users.enter(&who, 1, Duration::ZERO);
+        let (one, two) = (enter(), enter());
+        // As when the first to leave has not yet dropped its reference while the second leaves.
+        let being_dropped = one.clone();
+        users.leave(&who, one);
+        users.leave(&who, two);
+        assert!(users.0.lock().is_empty());
+        drop(being_dropped);
     }
 
     #[test]

@@ -1,24 +1,29 @@
 //! Values under topic filters, found by topic: what routing and the edges ask for every entry.
 
+mod values;
+
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use smol_str::SmolStr;
 
 use crate::TopicFilter;
+use values::Values;
 
 /// Values kept under topic filters. Looking up a topic costs one hash for filters without wildcards, and a walk over the
-/// topic's levels only if there are filters with wildcards.
+/// topic's levels only if there are filters with wildcards. Entering and leaving cost a look-up for each level, however many
+/// values there are under a filter.
 #[derive(Debug)]
 pub struct FilterMap<V> {
-    exact: HashMap<SmolStr, Vec<V>, ahash::RandomState>,
+    exact: HashMap<SmolStr, Values<V>, ahash::RandomState>,
     wild: Node<V>,
     wild_count: usize,
 }
 
 #[derive(Debug)]
 struct Node<V> {
-    here: Vec<V>,
-    rest: Vec<V>,
+    here: Values<V>,
+    rest: Values<V>,
     literal: HashMap<SmolStr, Node<V>, ahash::RandomState>,
     plus: Option<Box<Node<V>>>,
 }
@@ -26,8 +31,8 @@ struct Node<V> {
 impl<V> Default for Node<V> {
     fn default() -> Self {
         Self {
-            here: Vec::new(),
-            rest: Vec::new(),
+            here: Values::default(),
+            rest: Values::default(),
             literal: HashMap::default(),
             plus: None,
         }
@@ -44,7 +49,7 @@ impl<V> Default for FilterMap<V> {
     }
 }
 
-impl<V: PartialEq> FilterMap<V> {
+impl<V: Clone + Eq + Hash> FilterMap<V> {
     /// Puts a value under a filter. The same value under the same filter stands there once.
     /// Returns whether it is new.
     pub fn insert(&mut self, filter: &TopicFilter, value: V) -> bool {
@@ -54,12 +59,9 @@ impl<V: PartialEq> FilterMap<V> {
         } else {
             self.exact.entry(SmolStr::new(filter.as_str())).or_default()
         };
-        if values.contains(&value) {
-            return false;
-        }
-        values.push(value);
-        self.wild_count += usize::from(wild);
-        true
+        let new = values.insert(value);
+        self.wild_count += usize::from(wild && new);
+        new
     }
 
     /// Takes a value from under a filter. Returns whether it was there.
@@ -74,7 +76,7 @@ impl<V: PartialEq> FilterMap<V> {
         let Some(values) = self.exact.get_mut(filter.as_str()) else {
             return false;
         };
-        let removed = take(values, value);
+        let removed = values.remove(value);
         if values.is_empty() {
             self.exact.remove(filter.as_str());
         }
@@ -98,18 +100,8 @@ impl<V: PartialEq> FilterMap<V> {
     }
 }
 
-fn take<V: PartialEq>(values: &mut Vec<V>, value: &V) -> bool {
-    match values.iter().position(|v| v == value) {
-        Some(i) => {
-            values.swap_remove(i);
-            true
-        }
-        None => false,
-    }
-}
-
-impl<V: PartialEq> Node<V> {
-    fn slot(&mut self, filter: &str) -> &mut Vec<V> {
+impl<V: Clone + Eq + Hash> Node<V> {
+    fn slot(&mut self, filter: &str) -> &mut Values<V> {
         let mut node = self;
         for level in filter.split('/') {
             node = match level {
@@ -123,8 +115,8 @@ impl<V: PartialEq> Node<V> {
 
     fn remove(&mut self, levels: &mut Vec<&str>, value: &V) -> bool {
         match levels.pop() {
-            None => take(&mut self.here, value),
-            Some("#") => take(&mut self.rest, value),
+            None => self.here.remove(value),
+            Some("#") => self.rest.remove(value),
             Some("+") => {
                 let Some(next) = &mut self.plus else { return false };
                 let removed = next.remove(levels, value);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::{Home, TopicFilter};
+
 /// One of the P logs of an installation. `0..P`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct PartitionId(pub u16);
@@ -102,14 +104,69 @@ impl Partitioning {
         (0..self.count).map(PartitionId)
     }
 
-    /// The partition of a topic: FNV-1a (64 bit) over org, a zero byte and topic, folded, modulo the count. Part of the
-    /// storage format: it never changes.
+    /// The partition of a topic: that of its [`Home`], so that all topics of a home share one. FNV-1a (64 bit) over org, a zero
+    /// byte and the home, folded, modulo the count. Part of the storage format: it never changes.
     pub fn of(self, org: &str, topic: &str) -> PartitionId {
-        let hash = fnv1a(
-            fnv1a(fnv1a(0xcbf2_9ce4_8422_2325, org.as_bytes()), &[0]),
-            topic.as_bytes(),
-        );
+        self.of_home(org, Home::of(topic))
+    }
+
+    /// The partitions in which topics that match may be: one where the filter names a home, else all.
+    pub fn of_filter(self, org: &str, filter: &TopicFilter) -> Concerned {
+        match Home::of_filter(filter) {
+            Some(home) => Concerned::one(self.of_home(org, home)),
+            None => Concerned {
+                from: 0,
+                to: self.count,
+            },
+        }
+    }
+
+    fn of_home(self, org: &str, home: Home<'_>) -> PartitionId {
+        let pieces = match home {
+            Home::Uid(uid) => ["uid/", uid, "", ""],
+            Home::Pair(a, b) => ["pair/", a, "/", b],
+            Home::Topic(topic) => [topic, "", "", ""],
+        };
+        let org = fnv1a(fnv1a(0xcbf2_9ce4_8422_2325, org.as_bytes()), &[0]);
+        let hash = pieces
+            .iter()
+            .fold(org, |hash, piece| fnv1a(hash, piece.as_bytes()));
         PartitionId(((hash ^ (hash >> 32)) % u64::from(self.count)) as u16)
+    }
+}
+
+/// The partitions that a filter concerns, in order: one, or all there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concerned {
+    from: u16,
+    to: u16,
+}
+
+impl Concerned {
+    fn one(partition: PartitionId) -> Self {
+        Self {
+            from: partition.0,
+            to: partition.0 + 1,
+        }
+    }
+
+    /// Whether a partition is among them.
+    pub fn contains(&self, partition: PartitionId) -> bool {
+        (self.from..self.to).contains(&partition.0)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        usize::from(self.to - self.from)
+    }
+}
+
+impl IntoIterator for Concerned {
+    type Item = PartitionId;
+    type IntoIter = std::iter::Map<std::ops::Range<u16>, fn(u16) -> PartitionId>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        (self.from..self.to).map(PartitionId)
     }
 }
 
@@ -138,12 +195,41 @@ mod tests {
         let p = Partitioning::new(16);
         let of = |t: &str| p.of("df_org_uid", t).0;
         assert_eq!(
-            [of("org/agent/df_ag_uid/1"), of("user/agent1"), of("a")],
-            [15, 6, 6]
+            [
+                of("org/agent/df_ag_uid/1"),
+                of("user/agent1"),
+                of("org/member/b/a"),
+                of("a")
+            ],
+            [6, 10, 10, 6]
         );
         let spread: std::collections::HashSet<_> =
-            (0..200).map(|i| of(&format!("org/agent/a/{i}"))).collect();
+            (0..200).map(|i| of(&format!("org/agent/{i}/v"))).collect();
         assert_eq!(spread.len(), 16);
         assert_ne!(p.of("a", "b/c"), p.of("ab", "/c"));
+    }
+
+    #[test]
+    fn a_filter_concerns_the_partition_of_its_home_or_all() {
+        let p = Partitioning::new(16);
+        let concerned = |f: &str| p.of_filter("o", &TopicFilter::new(f).unwrap());
+        let desk = concerned("org/agent/a/+");
+        assert_eq!(
+            desk.clone().into_iter().collect::<Vec<_>>(),
+            [p.of("o", "org/agent/a/v")]
+        );
+        assert!(desk.count() == 1 && desk.contains(p.of("o", "org/queue/a")));
+        let all = concerned("org/agent/+/v");
+        assert_eq!(
+            all.clone().into_iter().collect::<Vec<_>>(),
+            p.all().collect::<Vec<_>>()
+        );
+        assert!(all.count() == 16 && all.contains(PartitionId(15)) && !all.contains(PartitionId(16)));
+        assert_eq!(
+            Partitioning::new(u16::MAX)
+                .of_filter("o", &TopicFilter::new("#").unwrap())
+                .count(),
+            65_535
+        );
     }
 }

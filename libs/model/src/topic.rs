@@ -120,16 +120,21 @@ impl TopicFilter {
         if topic.starts_with('$') && self.0.starts_with(['+', '#']) {
             return false;
         }
-        let mut names = topic.split('/');
-        for level in self.0.split('/') {
-            match (level, names.next()) {
-                ("#", _) => return true,
-                ("+", Some(_)) => {}
-                (l, Some(n)) if l == n => {}
-                _ => return false,
+        let (filter, topic) = (self.0.as_bytes(), topic.as_bytes());
+        let (mut f, mut t) = (0, 0);
+        // Byte by byte: most filters that are tried differ early. A wildcard fills its level, and '/' is no part of any other
+        // character.
+        while let Some(byte) = filter.get(f) {
+            match byte {
+                b'#' => return true,
+                b'+' => t += topic[t..].iter().take_while(|b| **b != b'/').count(),
+                byte if topic.get(t) == Some(byte) => t += 1,
+                // `a/#` matches `a` as well.
+                _ => return t == topic.len() && &filter[f..] == b"/#",
             }
+            f += 1;
         }
-        names.next().is_none()
+        t == topic.len()
     }
 
     /// Everything before the first wildcard: what an ordered index can seek to.

@@ -1,5 +1,5 @@
-//! The calls between processes: [`serve`] puts services behind gRPC, [`connect_persistence`] and [`connect_receipts`] give
-//! the same traits with the services somewhere else.
+//! The calls between processes: [`serve`] puts services behind gRPC, [`connect_persistence`], [`connect_receipts`] and
+//! [`connect_routing`] give the same traits with the services somewhere else.
 //!
 //! ```text
 //! caller ─ Arc<dyn Persistence> ─ pool ─┬─ replica ─ connection ──gRPC──► gate ─ Arc<dyn Persistence> (the service)
@@ -23,7 +23,7 @@ mod status;
 mod tls;
 mod wire;
 
-pub use client::{connect_persistence, connect_receipts};
+pub use client::{connect_persistence, connect_receipts, connect_routing};
 pub use config::{Config, Tls};
 pub use metrics::Metrics;
 pub use server::{Services, serve};

@@ -6,5 +6,6 @@ mod error;
 pub mod grpc;
 pub mod persistence;
 pub mod receipts;
+pub mod routing;
 
 pub use error::{ErrorKind, RpcError};

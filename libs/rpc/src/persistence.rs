@@ -3,41 +3,26 @@
 
 mod backlog;
 mod explain;
+mod found;
 mod history;
 mod sessions;
 mod threads;
 
 use async_trait::async_trait;
-use model::{Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UnixMillis, UserId};
+use model::{Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 
 use crate::RpcError;
 pub use backlog::{BacklogEntry, BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, Retained};
 pub use explain::{
     ExplainRequest, Explained, ExplainedMember, ExplainedReceipt, ExplainedRecipient, StoredSession, Tie,
 };
+pub use found::{Found, FoundKind, SeenUid, UID_WINDOW, UidPage};
 pub use history::{HistoryEntry, HistoryPage, HistoryRange, HistoryRequest};
 pub use sessions::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey, Will, edge_lease};
 pub use threads::{
     AgentCard, Desk, DeskKind, MemberTopic, OpenThread, OpenedThread, ThreadCard, ThreadPage, ThreadsRequest,
     UserCard,
 };
-
-/// A message that is already stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Where it stands.
-    pub position: Position,
-    /// Its thread.
-    pub topic: TopicName,
-    /// The principal that sent it.
-    pub sender: UserId,
-    /// The uid it was sent as.
-    pub author: UserId,
-    /// The hash of what makes it the same message.
-    pub digest: u64,
-    /// When it was accepted.
-    pub accepted_at: UnixMillis,
-}
 
 /// What the persistence service does for the others. Every answer that depends on the log says up to where the log was
 /// applied; nothing here changes messages: that is done by the log alone.
@@ -68,20 +53,26 @@ pub trait Persistence: Send + Sync + 'static {
         upto: Vec<BacklogLane>,
     ) -> Result<Vec<Retained>, RpcError>;
 
-    /// Looks up stored messages by (sender, uid), one answer each, in order. Does not wait for the log.
-    async fn find_sent(
-        &self,
-        org: &OrgId,
-        keys: Vec<(UserId, MessageUid)>,
-    ) -> Result<Vec<Option<Found>>, RpcError>;
-
-    /// Looks up stored messages by uid within a topic, whoever sent them. Does not wait for the log.
+    /// Looks up stored messages by uid within a topic, whoever sent them: of each uid the one that was stored first.
+    /// Waits until the topic's partition is applied up to `applied`, so that *not found* is true for everything up to
+    /// there; [`Position::START`] does not wait. `Unavailable` when that takes too long: then nothing is known.
     async fn find_in_topic(
         &self,
         org: &OrgId,
         topic: &TopicName,
         uids: Vec<MessageUid>,
+        applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError>;
+
+    /// The uids of a partition after a position that were accepted within [`UID_WINDOW`]: messages, recalls and first
+    /// parts of streamed answers. At most `limit` and at most [`UidPage::LIMIT`] of them, ascending by position. Does not
+    /// wait for the log: [`UidPage::next`] says up to where it was applied.
+    async fn uids_since(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: u32,
+    ) -> Result<UidPage, RpcError>;
 
     /// The last position of a topic strictly before `before`; `None` when it has none. Does not wait for the log.
     async fn last_before(

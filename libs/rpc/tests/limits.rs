@@ -149,6 +149,7 @@ async fn a_process_without_the_service_is_not_called() {
     let services = Services {
         persistence: Some(fake.clone()),
         receipts: None,
+        routing: None,
     };
     let half = Replica::start_with(fake, services, "127.0.0.1:0".parse().unwrap(), quick());
     let caller = Caller::of(&[half.address]);

@@ -71,6 +71,8 @@ round_trips! {
     the_backlog: values::backlog_request() => values::backlog_page(), |s, q| s.persistence.backlog(q);
     retained_messages: (values::org(), values::filter(), vec(values::lane(), 0..3)) => vec(values::retained(), 0..3),
         |s, (org, filter, upto)| s.persistence.retained(&org, &filter, upto);
+    uids_of_a_partition: (values::partition(), values::position(), any::<u32>()) => values::uid_page(),
+        |s, (partition, after, limit)| s.persistence.uids_since(partition, after, limit);
     the_last_before: (values::org(), values::topic(), values::position()) => of(values::position()),
         |s, (org, topic, before)| s.persistence.last_before(&org, &topic, before);
     history: values::history_request() => values::history_page(), |s, q| s.persistence.history(q);
@@ -100,20 +102,18 @@ fn saving_sessions() {
 }
 
 #[test]
-fn finding_what_was_sent() {
-    there_and_back(
-        (values::org(), vec((values::user(), values::uid()), 0..4)),
-        |(_, keys)| vec(of(values::found()), keys.len()).boxed(),
-        async |s: Arc<Caller>, (org, keys)| s.persistence.find_sent(&org, keys).await,
-    );
-}
-
-#[test]
 fn finding_in_a_topic() {
     there_and_back(
-        (values::org(), values::topic(), vec(values::uid(), 0..4)),
-        |(_, _, uids)| vec(of(values::found()), uids.len()).boxed(),
-        async |s: Arc<Caller>, (org, topic, uids)| s.persistence.find_in_topic(&org, &topic, uids).await,
+        (
+            values::org(),
+            values::topic(),
+            vec(values::uid(), 0..4),
+            values::position(),
+        ),
+        |(_, _, uids, _)| vec(of(values::found()), uids.len()).boxed(),
+        async |s: Arc<Caller>, (org, topic, uids, applied)| {
+            s.persistence.find_in_topic(&org, &topic, uids, applied).await
+        },
     );
 }
 

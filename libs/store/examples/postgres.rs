@@ -12,8 +12,7 @@ use model::{FrameSeq, PartitionId, Partitioning, Position, UnixMillis};
 use rpc::persistence::{OpenSession, SessionKey};
 use runtime::config::Secret;
 use store::{
-    Advance, Flags, LogBatch, LogStore, NewMessage, PostgresConfig, PostgresStore, SentKey, Service,
-    SessionStore,
+    Advance, Flags, LogBatch, LogStore, NewMessage, PostgresConfig, PostgresStore, Service, SessionStore,
 };
 use wire::{Entry, Kind};
 
@@ -81,14 +80,6 @@ async fn main() {
             batch.advances.push(Advance { partition, from, to });
             at[usize::from(partition.0)] = to;
         }
-        let key = |m: &NewMessage| SentKey {
-            org: ORG.into(),
-            sender: m.entry.sender.clone(),
-            uid: m.entry.uid.clone(),
-            partition: Some(m.partition),
-        };
-        let sent = batch.messages.iter().map(key).collect();
-        store.lookup(sent, Vec::new()).await.unwrap();
         store.apply(Arc::new(batch)).await.unwrap();
         n += size;
         batches += 1;

@@ -25,9 +25,6 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
-    /// A message of a (sender, uid) that is stored already: whoever applies should have found it. Nothing was stored.
-    #[error("the store has a message of this sender and uid already: {0}")]
-    Repeated(String),
     /// The database lost what this process was told is there: it crashed, and the log is being applied again.
     #[error(
         "partition {partition} is applied up to {stored} only, after {told}: the database has recovered from a crash"
@@ -47,6 +44,15 @@ pub enum StoreError {
         found: i64,
         /// Ours.
         wanted: i64,
+    },
+    /// The schema is of a kind that means something else: what it holds was applied by other rules.
+    #[error(
+        "the store's schema is version {found}, from before uids belonged to topics: there is no way to bring it up, \
+         begin with an empty store and an empty log"
+    )]
+    Former {
+        /// Its version.
+        found: i64,
     },
     /// The schema was made by a newer version.
     #[error("the store's schema is version {found}, this version of longwire knows up to {known}")]
@@ -92,9 +98,6 @@ impl StoreError {
     pub(crate) fn postgres(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
         move |source| match &source {
             sqlx::Error::Database(e) if e.code().as_deref() == Some("53100") => StoreError::Full(operation),
-            sqlx::Error::Database(e) if e.constraint().is_some_and(|c| c == "uids_sent_once") => {
-                StoreError::Repeated(operation.to_owned())
-            }
             sqlx::Error::PoolClosed => StoreError::Closed,
             _ => StoreError::Postgres { operation, source },
         }

@@ -11,6 +11,7 @@ mod log;
 mod messages;
 mod postgres;
 mod receipts;
+mod rules;
 mod sessions;
 mod sqlite;
 #[cfg(feature = "suite")]
@@ -19,12 +20,13 @@ mod threads;
 
 pub use error::StoreError;
 pub use log::{
-    Advance, Flags, LogBatch, LogStore, Lookup, MessageId, NewMessage, NewRetained, NewThread, Rewrite,
-    SentKey, Service, Stored, StreamTarget, StreamText, TargetKey, Want, uid_hash,
+    Advance, Flags, LogBatch, LogStore, MessageId, NewMessage, NewRetained, NewThread, Rewrite, Service,
+    Stored, StreamTarget, StreamText, TargetKey, Want,
 };
 pub use messages::MessageStore;
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use receipts::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, UnreadQuery};
+pub use rules::uids::{uid_hash, uid_of};
 pub use sessions::{DueWill, SessionRow, SessionStore};
 pub use sqlite::{Options, SqliteStore};
 pub use threads::{Assign, OpenedRow, ThreadQuery, ThreadRow, ThreadStore};

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{OrgId, PartitionId, Position, TopicName, UnixMillis};
+use model::{OrgId, PartitionId, Position, ReceiptKind, TopicName, UnixMillis};
 use wire::{Entry, Kind};
 
 use crate::StoreError;
+use crate::rules::uids::{more_hash, uid_hash, uid_of};
 
 /// Who applies the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +42,8 @@ impl Flags {
     pub const PART: Flags = Flags(8);
     /// An opaque MQTT publish.
     pub const GENERIC: Flags = Flags(16);
+    /// Shows what an edit says; `upto` of its entry is the position of the first one.
+    pub const EDITED: Flags = Flags(32);
 
     /// With these as well.
     #[must_use]
@@ -52,11 +55,6 @@ impl Flags {
     pub fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
-}
-
-/// The key of the uid index: a hash of (org, uid). Hits are compared with the row. Part of the storage format.
-pub fn uid_hash(org: &str, uid: &str) -> u64 {
-    wire::envelope::uid_key(org, "", uid) as u64
 }
 
 /// Decodes a stored entry.
@@ -183,38 +181,18 @@ pub struct LogBatch {
     pub threads: Vec<NewThread>,
 }
 
-/// Asks for a message by its sender.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SentKey {
-    /// The tenant.
-    pub org: OrgId,
-    /// The principal that sent it.
-    pub sender: String,
-    /// Its uid.
-    pub uid: String,
-    /// Only in this partition.
-    pub partition: Option<PartitionId>,
-}
-
-impl SentKey {
-    pub(crate) fn means(&self, entry: &Entry) -> bool {
-        let kind = matches!(entry.known_kind(), Kind::Chat | Kind::Recall);
-        kind && entry.uid == self.uid && entry.sender == self.sender && entry.org == self.org.as_str()
-    }
-}
-
 /// Which messages of a uid.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Want {
-    /// The earliest.
+    /// The earliest message, recall or first part of a streamed answer.
     First,
-    /// All: every part of a streamed answer, and whatever others sent under the same uid.
+    /// The earliest first part of a streamed answer.
+    Stream,
+    /// All that a recall of it takes back: every message, every part of a streamed answer, every edit.
     All,
-    /// The first part of a streamed answer by this principal.
-    StreamBy(String),
 }
 
-/// Asks for messages of a topic by uid.
+/// Asks for messages of a topic by uid, whoever sent them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetKey {
     /// The tenant.
@@ -228,17 +206,22 @@ pub struct TargetKey {
 }
 
 impl TargetKey {
+    /// The hashes under which the index has what is wanted.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
+        let all = (self.want == Want::All).then(|| more_hash(&self.org, &self.uid));
+        std::iter::once(uid_hash(&self.org, &self.uid)).chain(all)
+    }
+
     pub(crate) fn means(&self, row: &Stored) -> bool {
-        let entry = &row.entry;
+        let (entry, kind) = (&row.entry, row.entry.known_kind());
         let kind = match &self.want {
-            Want::First | Want::All => matches!(entry.known_kind(), Kind::Chat | Kind::StreamPart),
-            Want::StreamBy(sender) => {
-                entry.known_kind() == Kind::StreamPart
-                    && !row.flags.has(Flags::PART)
-                    && entry.sender == *sender
-            }
+            Want::First => true,
+            Want::Stream => kind == Kind::StreamPart,
+            Want::All => kind != Kind::Recall,
         };
-        kind && entry.uid == self.uid && entry.topic == self.topic.as_str() && entry.org == self.org.as_str()
+        kind && uid_of(entry) == self.uid
+            && entry.topic == self.topic.as_str()
+            && entry.org == self.org.as_str()
     }
 }
 
@@ -255,15 +238,8 @@ pub struct Stored {
     pub entry: Entry,
     /// The streamed answer that it begins, as far as it has come; asked for with [`TargetKey`] only.
     pub stream: Option<Bytes>,
-}
-
-/// The answers to a batch of questions, each in the order asked.
-#[derive(Debug, Clone, Default)]
-pub struct Lookup {
-    /// The earliest message of each [`SentKey`].
-    pub sent: Vec<Option<Stored>>,
-    /// The messages of each [`TargetKey`], earliest first.
-    pub targets: Vec<Vec<Stored>>,
+    /// The furthest that a receipt which names it has brought it; asked for with [`crate::MessageStore::find`] only.
+    pub state: Option<ReceiptKind>,
 }
 
 /// Applies the log.
@@ -290,8 +266,8 @@ pub trait LogStore: Send + Sync + 'static {
     /// Resolves when a service in this process was asked to hurry, once for any number of askers.
     async fn hurried(&self, service: Service);
 
-    /// Looks up stored messages, for the one who applies.
-    async fn lookup(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError>;
+    /// Looks up stored messages for the service that applies: those of each key, earliest first, in the order asked.
+    async fn lookup(&self, by: Service, keys: Vec<TargetKey>) -> Result<Vec<Vec<Stored>>, StoreError>;
 
     /// Applies a stretch of the log in one transaction, lazily durable. On an error nothing was applied. Takes the batch
     /// shared, so that it can be tried again.

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
-use model::{OrgId, Position, TopicFilter, TopicName, UnixMillis};
-use rpc::persistence::{BacklogPage, BacklogRequest, HistoryPage, HistoryRange, Retained};
+use model::{OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis};
+use rpc::persistence::{BacklogPage, BacklogRequest, HistoryPage, HistoryRange, Retained, UidPage};
 
-use crate::{Lookup, SentKey, StoreError, Stored, TargetKey};
+use crate::{StoreError, Stored, TargetKey};
 
 /// Reads messages. Nothing here waits for the log.
 #[async_trait]
@@ -27,8 +27,19 @@ pub trait MessageStore: Send + Sync + 'static {
         now: UnixMillis,
     ) -> Result<Vec<Retained>, StoreError>;
 
-    /// Looks up stored messages, for anyone.
-    async fn find(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError>;
+    /// Looks up stored messages for anyone: those of each key, earliest first, in the order asked.
+    async fn find(&self, keys: Vec<TargetKey>) -> Result<Vec<Vec<Stored>>, StoreError>;
+
+    /// The uids of messages of a partition after a position, ascending, at most `limit`; none that was accepted before
+    /// `since`, as far as the clocks of those who accepted them agree. The page ends at the last one or, when there is
+    /// no more, where the log is applied up to.
+    async fn uids_since(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        since: UnixMillis,
+        limit: usize,
+    ) -> Result<UidPage, StoreError>;
 
     /// Every message of a uid in the tenant, whoever sent it where; the earliest first.
     async fn find_uid(&self, org: &OrgId, uid: &str) -> Result<Vec<Stored>, StoreError>;

@@ -13,6 +13,8 @@ pub struct NewReceipt {
     pub topic: TopicName,
     /// The message meant.
     pub message: Position,
+    /// The first edit of it, which counts as unread at its own place: who reads the message has read it.
+    pub edit: Option<Position>,
     /// How far.
     pub state: ReceiptKind,
     /// The recipient.
@@ -21,6 +23,13 @@ pub struct NewReceipt {
     pub changed: Position,
     /// The receipt's log entry.
     pub bytes: Bytes,
+}
+
+impl NewReceipt {
+    /// The positions that are read when the message is.
+    pub(crate) fn read(&self) -> impl Iterator<Item = Position> {
+        std::iter::once(self.message).chain(self.edit)
+    }
 }
 
 /// Everything by others in a topic has reached a user up to a position.
@@ -77,9 +86,8 @@ pub struct ReceiptRow {
 /// How far messages have come.
 #[async_trait]
 pub trait ReceiptStore: Send + Sync + 'static {
-    /// Applies a stretch of the log in one transaction. On an error nothing was applied. A status that can be seen outlives
-    /// the death of the process and of the database, so that it never goes back (P8); SQLite may lose the last ones with
-    /// the power, and the log brings them again at the start.
+    /// Applies a stretch of the log in one transaction, which is synced before anybody can see it: a status that was shown
+    /// never goes back (P8). On an error nothing was applied.
     async fn apply_receipts(&self, batch: std::sync::Arc<ReceiptBatch>) -> Result<(), StoreError>;
 
     /// How far a message has come with each recipient, as far as that is kept: who brought it to its furthest state, who

@@ -5,6 +5,7 @@ mod backlog;
 mod explain;
 mod log;
 mod rest;
+mod uids;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub use backlog::*;
 pub use explain::*;
 pub use log::*;
 pub use rest::*;
+pub use uids::*;
 
 use crate::{Advance, Flags, LogBatch, NewMessage, Service, Store};
 
@@ -34,7 +36,10 @@ macro_rules! store_suite {
         $crate::store_suite!(@each $make,
             progress_and_rows_go_together
             a_batch_that_begins_elsewhere_is_refused
-            messages_are_found_by_sender_and_by_topic
+            messages_are_found_in_their_topic
+            a_uid_that_comes_twice_is_stored_twice
+            uids_come_in_the_order_of_the_log
+            uids_of_the_last_days_are_told_and_no_older_ones
             sums_survive_a_restart
             old_publishes_are_removed_and_nothing_else
             a_backlog_has_what_a_naive_walk_finds
@@ -47,6 +52,7 @@ macro_rules! store_suite {
             a_retained_message_is_replaced_cleared_and_expires
             receipts_move_forward_only
             unread_counts_equal_a_recount
+            who_reads_an_edited_message_has_read_the_edit
             the_sessions_of_a_dead_edge_are_ended_and_fenced
             the_sessions_of_a_user_can_be_listed
             a_session_is_present_once_a_state_was_saved

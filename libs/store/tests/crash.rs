@@ -14,7 +14,8 @@ use bytes::Bytes;
 use model::{FrameSeq, OrgId, PartitionId, Position, TopicName};
 use rpc::persistence::HistoryRange;
 use store::{
-    Advance, Flags, LogBatch, LogStore, MessageStore, NewMessage, Options, SentKey, Service, SqliteStore,
+    Advance, Flags, LogBatch, LogStore, MessageStore, NewMessage, Options, Service, SqliteStore, TargetKey,
+    Want,
 };
 use wire::{Entry, Kind};
 
@@ -99,22 +100,14 @@ async fn check(store: &SqliteStore, upto: u64) {
         let want: Vec<u64> = (1..=upto).filter(|n| n % 3 == t).collect();
         assert_eq!((page.total, &got), (want.len() as u64, &want), "topic {t}");
     }
-    let key = |n: u64| SentKey {
+    let key = |n: u64| TargetKey {
         org: "o".into(),
-        sender: "u".into(),
+        topic: TopicName::trusted(format!("t/{}", n % 3)),
         uid: format!("m{n}"),
-        partition: None,
+        want: Want::First,
     };
-    let found = store
-        .find((1..=LAST).map(key).collect(), Vec::new())
-        .await
-        .unwrap();
-    let found: Vec<u64> = found
-        .sent
-        .into_iter()
-        .flatten()
-        .map(|s| s.position.seq().0)
-        .collect();
+    let found = store.find((1..=LAST).map(key).collect()).await.unwrap();
+    let found: Vec<u64> = found.into_iter().flatten().map(|s| s.position.seq().0).collect();
     assert_eq!(found, (1..=upto).collect::<Vec<_>>());
 }
 

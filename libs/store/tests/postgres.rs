@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use batches::{NOW, PARTITION, applied, at, backlog, batch, check, config, message, open};
+use batches::{NOW, PARTITION, at, backlog, batch, check, config, message, open};
 use bytes::Bytes;
 use model::{FrameSeq, PartitionId, Position};
 use rpc::persistence::{OpenSession, SaveSession, SessionKey};
 use store::suite::Fixture;
-use store::{
-    Advance, LogBatch, LogStore, MessageStore, PostgresStore, Service, SessionStore, Store, StoreError,
-};
+use store::{LogBatch, LogStore, MessageStore, PostgresStore, Service, SessionStore, Store, StoreError};
 use testkit::postgres::{Database, database, sql};
 
 struct Fresh(Database);
@@ -175,34 +173,23 @@ async fn a_store_sees_what_another_applies() {
     assert_eq!(b.statements(), before);
 }
 
-/// The last line of defence: whoever applies should have looked.
+/// Of a schema that means something else nothing is kept, and it is said so.
 #[tokio::test]
-async fn a_uid_is_not_stored_twice_whatever_was_looked_up() {
+async fn a_schema_of_the_former_kind_is_refused() {
     let database = database().await;
-    let store = open(&database.url).await;
-    store.apply(batch(PARTITION, 1, 10)).await.unwrap();
-    let again = |partition, topic: &str| {
-        let step = Advance {
-            partition,
-            from: Position::end_of(FrameSeq(10)),
-            to: Position::end_of(FrameSeq(11)),
-        };
-        Arc::new(LogBatch {
-            advances: vec![step],
-            messages: vec![message(partition, 11, topic, "0-5")],
-            ..LogBatch::default()
-        })
-    };
-    let refused = store.apply(again(PARTITION, "t/other")).await.unwrap_err();
-    assert!(
-        matches!(refused, StoreError::Repeated(_)) && !refused.is_temporary(),
-        "{refused:?}"
-    );
-    assert_eq!(applied(&store).await, 10);
-    check(&store, 10).await;
-    // Another partition decides for itself.
-    store.apply(batch(PartitionId(1), 1, 10)).await.unwrap();
-    store.apply(again(PartitionId(1), "t/other")).await.unwrap();
+    let config = config(&database.url);
+    PostgresStore::migrate(&config).await.unwrap();
+    sql(&database.url, "UPDATE schema_version SET version = 1").await;
+    for refused in [
+        PostgresStore::open(&config).await.err(),
+        PostgresStore::migrate(&config).await.err(),
+        PostgresStore::revert(&config).await.err(),
+    ] {
+        assert!(
+            matches!(refused, Some(StoreError::Former { found: 1 })),
+            "{refused:?}"
+        );
+    }
 }
 
 fn session(client: &str, edge: &str) -> OpenSession {

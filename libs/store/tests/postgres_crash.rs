@@ -123,6 +123,7 @@ async fn a_status_that_was_shown_survives_a_kill() {
         org: org.clone(),
         topic: topic.clone(),
         message: batches::at(1),
+        edit: None,
         state: ReceiptKind::Read,
         by: "v".into(),
         changed: batches::at(4),

@@ -42,12 +42,22 @@ fn a_schema_of_another_version_is_refused() {
     rusqlite::Connection::open(&path).unwrap();
     let error = SqliteStore::open(&path, Options::default()).err().unwrap();
     assert!(
-        matches!(error, StoreError::Outdated { found: 0, wanted: 2 }),
+        matches!(error, StoreError::Outdated { found: 0, wanted: 3 }),
         "{error}"
     );
     SqliteStore::migrate(&path).unwrap();
     SqliteStore::migrate(&path).unwrap();
     let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.pragma_update(None, "user_version", 2).unwrap();
+    for error in [
+        SqliteStore::open(&path, Options::default()).err(),
+        SqliteStore::migrate(&path).err(),
+    ] {
+        assert!(
+            matches!(error, Some(StoreError::Former { found: 2 })),
+            "{error:?}"
+        );
+    }
     conn.pragma_update(None, "user_version", 99).unwrap();
     drop(conn);
     for error in [

@@ -239,6 +239,7 @@ fn addresses(replicas: &BTreeMap<&'static str, Vec<Replica>>) -> Vec<(String, St
     vec![
         ("LONGWIRE_RPC__PERSISTENCE".to_owned(), of("persistence")),
         ("LONGWIRE_RPC__RECEIPTS".to_owned(), of("receipts")),
+        ("LONGWIRE_RPC__ROUTING".to_owned(), of("routing")),
     ]
 }
 
@@ -253,7 +254,7 @@ fn rpc_peers(setup: &Setup) -> Vec<(String, Vec<SocketAddr>)> {
     let calls = setup
         .env()
         .iter()
-        .filter(|(name, _)| name == "LONGWIRE_RPC__PERSISTENCE" || name == "LONGWIRE_RPC__RECEIPTS");
+        .filter(|(name, _)| name.starts_with("LONGWIRE_RPC__"));
     let parse = |list: &str| {
         let each = list
             .split(['[', ']', '\'', ',', ' '])

@@ -293,10 +293,22 @@ impl Mqtt {
 
     /// Subscribes: what the server grants, in order.
     pub async fn subscribe_with(&mut self, subscriptions: Vec<Subscription>) -> Vec<ReasonCode> {
+        self.subscribe_as(0, subscriptions).await
+    }
+
+    /// The same with a subscription identifier; 0 for none.
+    pub async fn subscribe_as(
+        &mut self,
+        identifier: u32,
+        subscriptions: Vec<Subscription>,
+    ) -> Vec<ReasonCode> {
         let id = self.next_id();
         self.send(&Packet::Subscribe(Subscribe {
             packet_id: id,
-            properties: mqtt_codec::SubscribeProperties::default(),
+            properties: mqtt_codec::SubscribeProperties {
+                subscription_identifier: mqtt_codec::SubscriptionId::new(identifier),
+                ..mqtt_codec::SubscribeProperties::default()
+            },
             subscriptions,
         }))
         .await;

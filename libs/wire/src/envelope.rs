@@ -140,5 +140,28 @@ pub fn uid_key(org: &str, sender: &str, uid: &str) -> u128 {
     xxh3_128(&buf)
 }
 
+/// How uids begin that the server gives. No client may use one, so that none can occupy that of a server's message.
+pub const SERVER_UID: &str = "longwire-";
+
+/// What the server names the uids of its prompts to leave a message after: [`server_uid`].
+pub const PROMPT: &str = "leave_msg";
+
+/// Whether a uid is that of a prompt to leave a message.
+pub fn is_prompt(uid: &str) -> bool {
+    uid.strip_prefix(SERVER_UID)
+        .and_then(|rest| rest.strip_prefix(PROMPT))
+        .is_some_and(|rest| rest.starts_with('-'))
+}
+
+/// The uid of a message of the server's own, the same whenever it is made of the same parts: what is sent again is stored once.
+pub fn server_uid(what: &str, parts: &[&str]) -> String {
+    let mut hash = Xxh3::new();
+    for part in parts {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    format!("{SERVER_UID}{what}-{:032x}", hash.digest128())
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,13 @@
-//! Entries and frames: what edges append, the log keeps and services read.
+//! Entries and frames: what owners append, the log keeps and services read.
+
+mod builder;
 
 use bytes::{Bytes, BytesMut};
 use model::{FrameSeq, PartitionId, Partitioning, Position};
 use prost::Message as _;
 use thiserror::Error;
+
+pub use builder::FrameBuilder;
 
 use crate::{Entry, Frame, Kind};
 
@@ -32,10 +36,35 @@ impl Entry {
         matches!(self.known_kind(), Kind::Chat | Kind::Recall | Kind::StreamPart)
     }
 
-    /// Whether its uid makes it a duplicate of an earlier entry of the same sender.
-    pub fn is_deduplicated(&self) -> bool {
-        !self.uid.is_empty() && matches!(self.known_kind(), Kind::Chat | Kind::Recall | Kind::Receipt)
+    /// Whether its uid makes it one of its topic: another entry with it is the same message, or a conflict. Parts of a
+    /// streamed answer share theirs, receipts are the state of another message.
+    pub fn is_unique(&self) -> bool {
+        let kind = self.known_kind();
+        !self.uid.is_empty() && matches!(kind, Kind::Chat | Kind::Recall | Kind::Generic | Kind::Membership)
     }
+
+    /// How many bytes it has when it is encoded.
+    pub fn size(&self) -> usize {
+        self.encoded_len()
+    }
+
+    /// About how many bytes it keeps in memory when it has bytes of its own.
+    pub fn cost(&self) -> usize {
+        self.payload.len() + self.properties.len() + 256
+    }
+
+    /// Gives it bytes of its own, unless they are a good part of the `whole` that they are slices of, in bytes: an entry that
+    /// waits for a slow client would keep a whole frame in memory. What it keeps is then less than [`Self::PINNED`] times its
+    /// [`Self::cost`].
+    pub fn detach(&mut self, whole: usize) {
+        if whole >= Self::PINNED * self.cost() {
+            self.payload = Bytes::copy_from_slice(&self.payload);
+            self.properties = Bytes::copy_from_slice(&self.properties);
+        }
+    }
+
+    /// See [`Self::detach`].
+    pub const PINNED: usize = 4;
 
     /// Its bytes, as they stand in a frame.
     pub fn to_bytes(&self) -> Bytes {
@@ -74,10 +103,16 @@ impl Frame {
         seq: FrameSeq,
     ) -> impl Iterator<Item = (Position, &Bytes, Result<Entry, FrameError>)> {
         self.entries.iter().enumerate().map(move |(i, bytes)| {
-            // An edge never puts more than Position::FRAME_LIMIT entries into a frame.
+            // An owner never puts more than Position::FRAME_LIMIT entries into a frame.
             let index = u16::try_from(i).unwrap_or(u16::MAX);
             (Position::new(seq, index), bytes, decode_entry(bytes.clone()))
         })
+    }
+
+    /// The edge that submitted an entry, and its own number for it. `None` where the frame does not say.
+    pub fn origin(&self, index: usize) -> Option<(&str, u64)> {
+        let edge = usize::try_from(*self.edge_of.get(index)?).ok()?;
+        Some((self.edges.get(edge)?, *self.numbers.get(index)?))
     }
 }
 
@@ -96,9 +131,10 @@ mod tests {
             ..Entry::default()
         };
         let frame = Frame {
-            edge: "e".into(),
-            id: 7,
+            epoch: 7,
+            number: 1,
             entries: vec![entry("1").to_bytes(), entry("2").to_bytes()],
+            ..Frame::default()
         };
         let bytes = encode(&frame);
         let back: Frame = decode(bytes.clone()).unwrap();

@@ -14,7 +14,6 @@ pub mod proto {
     }
 }
 
-pub use proto::internal::{
-    Entry, Exception, Frame, Kind, OrgFilter, RouteReply, RouteRequest, Routed, RoutedEntry, Settled, Verdict,
-};
+pub use frame::FrameBuilder;
+pub use proto::internal::{Entry, Frame, Kind};
 pub use proto::{Message, Thread, User};

@@ -114,16 +114,16 @@ fn org_of(message: &Message) -> String {
 /// Takes a message the way of those that come over a socket. Gives the stored one as its sender sees it.
 pub(crate) async fn store(app: &App, who: &Principal, chat: Chat) -> Result<String, Problem> {
     if chat.entry.known_kind() == Kind::Transient {
-        app.core.send_transient(&chat.entry).await;
+        app.core.send_transient(chat.entry.clone());
         return Ok(spell(&chat, Position::START));
     }
-    if app.core.appender.is_full() {
+    if app.core.line_of(&chat.entry).is_full() {
         return Err(Problem::new(
             ErrorKind::Unavailable,
             "too much waits to be stored; send the message again",
         ));
     }
-    let outcome = app.core.appender.append_and_wait(&chat.entry).await;
+    let outcome = app.core.submit_and_wait(chat.entry.clone()).await;
     if let Some(refusal) = ingest::refusal(&outcome) {
         return Err(refusal.into());
     }

@@ -7,7 +7,8 @@ use futures::future::join_all;
 use model::{OrgId, Origin, Principal, Role, UserId};
 use rpc::persistence::{Desk, OpenedThread, ThreadCard, UserCard};
 use serde_json::Value;
-use wire::{Entry, Kind, Message, Thread, User, envelope};
+use wire::envelope::{self, server_uid};
+use wire::{Entry, Kind, Message, Thread, User};
 
 use crate::app::App;
 use crate::reply::{Problem, value};
@@ -29,13 +30,7 @@ pub(crate) async fn announce(app: &App, org: &OrgId, opened: &OpenedThread) -> R
         .iter()
         .map(|user| membership(app, org, user, &opened.thread))
         .collect();
-    for outcome in join_all(
-        entries
-            .iter()
-            .map(|entry| app.core.appender.append_and_wait(entry)),
-    )
-    .await
-    {
+    for outcome in join_all(entries.into_iter().map(|entry| app.core.submit_and_wait(entry))).await {
         if let Some(refusal) = ingest::refusal(&outcome) {
             return Err(refusal.into());
         }
@@ -54,7 +49,8 @@ fn membership(app: &App, org: &OrgId, user: &UserId, thread: &ThreadCard) -> Ent
         topic: audience::of_user(user).to_string(),
         sender: SERVICE.to_owned(),
         author: SERVICE.to_owned(),
-        uid: uuid::Uuid::now_v7().to_string(),
+        // Told again, it is stored once.
+        uid: server_uid("membership", &[&thread.uid, user]),
         accepted_at: app.core.now().0,
         target: thread.topic.to_string(),
         state: JOINED,
@@ -76,11 +72,15 @@ pub(crate) async fn greet(
     let is_new = opened.created || thread.last.is_none();
     let now = app.core.now();
     let (kind, uid, text) = if is_new {
-        ("WELCOME", format!("{}-welcome", thread.uid), &app.config.welcome)
+        (
+            "WELCOME",
+            server_uid("welcome", &[&thread.uid]),
+            &app.config.welcome,
+        )
     } else {
         (
             "CONTINUE",
-            format!("{}-continue-{}", thread.uid, now.0 / 60_000),
+            server_uid("continue", &[&thread.uid, &(now.0 / 60_000).to_string()]),
             &app.config.welcome_back,
         )
     };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use backplane::bus::EmbeddedBus;
+use backplane::checkpoint::EmbeddedCheckpoints;
 use backplane::journal::{EmbeddedJournal, JournalConfig};
 use backplane::lease::EmbeddedLeases;
 use backplane::presence::EmbeddedPresence;
@@ -14,10 +15,12 @@ use store::{SqliteStore, Store};
 
 use crate::config::{Config, Profile};
 use crate::listeners::Bound;
-use crate::start::{Identity, Parts, Process, Seams};
+use crate::start::{Identity, Parts, Process, Seams, Services};
 
 /// The store's file in the data folder.
 pub(crate) const STORE_FILE: &str = "store.db";
+/// What owners know of uids, in the data folder.
+const CHECKPOINT_DIR: &str = "checkpoints";
 /// The journal's folder in the data folder.
 const JOURNAL_DIR: &str = "journal";
 
@@ -27,7 +30,9 @@ pub(crate) fn run(config: Config) -> anyhow::Result<ExitCode> {
     let data = prepare_data(&config)?;
     let store = open_store(&data)?;
     let journal = open_journal(&config, &data)?;
-    crate::block_on(serve(config, store, journal))
+    let checkpoints =
+        EmbeddedCheckpoints::open(data.join(CHECKPOINT_DIR)).context("opening the checkpoints")?;
+    crate::block_on(serve(config, store, journal, Arc::new(checkpoints)))
 }
 
 /// Makes the data folder, which only its owner may look into.
@@ -74,7 +79,12 @@ fn open_journal(config: &Config, data: &Path) -> anyhow::Result<Arc<EmbeddedJour
     })?))
 }
 
-async fn serve(config: Config, store: Arc<dyn Store>, journal: Arc<EmbeddedJournal>) -> anyhow::Result<u8> {
+async fn serve(
+    config: Config,
+    store: Arc<dyn Store>,
+    journal: Arc<EmbeddedJournal>,
+    checkpoints: Arc<EmbeddedCheckpoints>,
+) -> anyhow::Result<u8> {
     let process = Process::begin(config).await?;
     let parts = Parts {
         process: &process,
@@ -83,17 +93,25 @@ async fn serve(config: Config, store: Arc<dyn Store>, journal: Arc<EmbeddedJourn
             bus: Arc::new(EmbeddedBus::default()),
             leases: Arc::new(EmbeddedLeases::new()),
             presence: Arc::new(EmbeddedPresence::new()),
+            checkpoints,
         },
         partitioning: Partitioning::new(process.config.journal.partitions),
         holder: format!("all-{}", uuid::Uuid::now_v7().simple()),
     };
     let identity = Identity::start(&process)?;
-    let persistence = parts.start_persistence(store.clone(), true).await?;
+    let owners = routing::Owners::new(parts.partitioning);
+    let persistence = parts
+        .start_persistence(store.clone(), owners.clone(), true)
+        .await?;
     let receipts = parts.start_receipts(store);
-    parts.start_routing(&persistence);
-    let (mqtt, ws) = parts.start_mqtt(&identity, &persistence).await?;
-    let gateway = parts.start_gateway(&identity, &persistence, receipts)?;
-    let stomp = parts.start_stomp(&identity, &persistence)?;
+    parts.start_routing(owners.clone(), &persistence);
+    let services = Services {
+        routing: owners,
+        persistence,
+    };
+    let (mqtt, ws) = parts.start_mqtt(&identity, &services).await?;
+    let gateway = parts.start_gateway(&identity, &services, receipts)?;
+    let stomp = parts.start_stomp(&identity, &services)?;
     let http = gateway.and(stomp).serve(&process).await?;
     let bound = Bound {
         mqtt: Some(mqtt),

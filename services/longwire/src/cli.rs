@@ -80,6 +80,11 @@ impl Role {
         matches!(self, Role::MqttEdge | Role::StompEdge | Role::Gateway)
     }
 
+    /// Whether it submits to the owners of partitions: edges do, and persistence its wills.
+    pub fn submits(self) -> bool {
+        self.meets_clients() || self == Role::Persistence
+    }
+
     /// Whether it asks persistence.
     pub fn calls_persistence(self) -> bool {
         self.meets_clients() || self == Role::Routing

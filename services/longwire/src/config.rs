@@ -284,6 +284,9 @@ fn validate_cluster(config: &Config, role: Role) -> Result<(), Invalid> {
             "must name the persistence replicas",
         ));
     }
+    if role.submits() && config.rpc.routing.is_empty() {
+        return Err(Invalid::new("rpc.routing", "must name the routing replicas"));
+    }
     if role == Role::Gateway && config.rpc.receipts.is_empty() {
         return Err(Invalid::new("rpc.receipts", "must name the receipts replicas"));
     }

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use backplane::bus::NatsBus;
+use backplane::checkpoint::NatsCheckpoints;
 use backplane::journal::{JetStreamJournal, Journal};
 use backplane::lease::KvLeases;
 use backplane::nats::{Nats, NatsError};
 use backplane::presence::RedisPresence;
 use model::Partitioning;
-use rpc::grpc::{Metrics as Calls, Services};
+use rpc::grpc::{Metrics as Calls, Services as Served};
 use rpc::persistence::Persistence;
 use rpc::receipts::Receipts;
+use rpc::routing::Routing;
 use runtime::lifecycle::OnError;
 use store::{PostgresStore, Store};
 use tracing::warn;
@@ -22,7 +24,7 @@ use tracing::warn;
 use crate::cli::Role;
 use crate::config::Config;
 use crate::listeners::Bound;
-use crate::start::{Identity, Parts, Process, Seams};
+use crate::start::{Identity, Parts, Process, Seams, Services};
 
 /// How long to wait before a server that is not there yet is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -77,7 +79,7 @@ async fn connect(process: &Process) -> anyhow::Result<Seams> {
             connected => break connected.context("connecting to nats.servers")?,
         }
     };
-    let (journal, leases) = loop {
+    let (journal, leases, checkpoints) = loop {
         match open(&nats, config).await {
             Err(error) if error.is_temporary() => {
                 warn!(%error, "JetStream is not ready yet");
@@ -95,12 +97,17 @@ async fn connect(process: &Process) -> anyhow::Result<Seams> {
         bus: Arc::new(NatsBus::new(&nats)),
         leases: Arc::new(leases),
         presence: Arc::new(presence),
+        checkpoints: Arc::new(checkpoints),
     })
 }
 
-async fn open(nats: &Nats, config: &Config) -> Result<(Arc<JetStreamJournal>, KvLeases), NatsError> {
+async fn open(
+    nats: &Nats,
+    config: &Config,
+) -> Result<(Arc<JetStreamJournal>, KvLeases, NatsCheckpoints), NatsError> {
     let journal = JetStreamJournal::open(nats, config.journal.partitions).await?;
-    Ok((Arc::new(journal), KvLeases::open(nats).await?))
+    let leases = KvLeases::open(nats).await?;
+    Ok((Arc::new(journal), leases, NatsCheckpoints::open(nats).await?))
 }
 
 /// Keeps an eye on the log: whether it takes appends, and whether it keeps what it acknowledges.
@@ -145,42 +152,61 @@ async fn start(role: Role, parts: &Parts<'_>) -> anyhow::Result<Bound> {
     let calls = Calls::new(&process.metrics);
     match role {
         Role::Persistence => {
-            let handle = parts.start_persistence(open_store(process).await?, false).await?;
-            let services = Services {
-                persistence: Some(handle),
-                receipts: None,
+            let (store, owners) = (open_store(process).await?, routing(process, &calls));
+            let served = Served {
+                persistence: Some(parts.start_persistence(store, owners, false).await?),
+                ..Served::default()
             };
-            bound.rpc = Some(serve_calls(process, services, calls).await?);
+            bound.rpc = Some(serve_calls(process, served, calls).await?);
         }
         Role::Receipts => {
-            let services = Services {
-                persistence: None,
+            let served = Served {
                 receipts: Some(parts.start_receipts(open_store(process).await?)),
+                ..Served::default()
             };
-            bound.rpc = Some(serve_calls(process, services, calls).await?);
+            bound.rpc = Some(serve_calls(process, served, calls).await?);
         }
-        Role::Routing => parts.start_routing(&persistence(process, &calls)),
+        Role::Routing => {
+            let owners = ::routing::Owners::new(parts.partitioning);
+            parts.start_routing(owners.clone(), &persistence(process, &calls));
+            let served = Served {
+                routing: Some(owners),
+                ..Served::default()
+            };
+            bound.rpc = Some(serve_calls(process, served, calls).await?);
+        }
         Role::MqttEdge => {
             let identity = Identity::start(process)?;
-            let (mqtt, ws) = parts.start_mqtt(&identity, &persistence(process, &calls)).await?;
+            let (mqtt, ws) = parts.start_mqtt(&identity, &services(process, &calls)).await?;
             (bound.mqtt, bound.ws) = (Some(mqtt), Some(ws));
         }
         Role::StompEdge => {
             let identity = Identity::start(process)?;
-            let http = parts.start_stomp(&identity, &persistence(process, &calls))?;
+            let http = parts.start_stomp(&identity, &services(process, &calls))?;
             bound.http = Some(http.serve(process).await?);
         }
         Role::Gateway => {
             let identity = Identity::start(process)?;
-            let http = parts.start_gateway(
-                &identity,
-                &persistence(process, &calls),
-                receipts(process, &calls),
-            )?;
+            let http =
+                parts.start_gateway(&identity, &services(process, &calls), receipts(process, &calls))?;
             bound.http = Some(http.serve(process).await?);
         }
     }
     Ok(bound)
+}
+
+/// What edges call.
+fn services(process: &Process, calls: &Calls) -> Services {
+    Services {
+        persistence: persistence(process, calls),
+        routing: routing(process, calls),
+    }
+}
+
+/// The owners of partitions in other processes. Without them nothing is taken in; what has an owner goes on.
+fn routing(process: &Process, calls: &Calls) -> Arc<dyn Routing> {
+    let check = process.health.advise("routing");
+    rpc::grpc::connect_routing(&process.config.rpc, calls, check)
 }
 
 /// Without persistence live delivery goes on, so it is no reason to get no traffic; so without receipts. But nobody can
@@ -215,7 +241,7 @@ async fn open_store(process: &Process) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
-async fn serve_calls(process: &Process, services: Services, calls: Calls) -> anyhow::Result<SocketAddr> {
+async fn serve_calls(process: &Process, served: Served, calls: Calls) -> anyhow::Result<SocketAddr> {
     let config = process.config.rpc.clone();
     let at = &config.listen;
     let listener = at
@@ -223,7 +249,7 @@ async fn serve_calls(process: &Process, services: Services, calls: Calls) -> any
         .await
         .with_context(|| format!("listening on rpc.listen {at}"))?;
     let bound = listener.local_addr()?;
-    let serve = rpc::grpc::serve(listener, config, services, calls, process.tasks.stop().clone());
+    let serve = rpc::grpc::serve(listener, config, served, calls, process.tasks.stop().clone());
     process.tasks.spawn_last("rpc", OnError::StopProcess, serve);
     Ok(bound)
 }

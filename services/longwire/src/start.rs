@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use auth::{Acl, KeyRing, Signer, Verifier};
 use backplane::bus::Bus;
+use backplane::checkpoint::Checkpoints;
 use backplane::journal::Journal;
 use backplane::lease::Leases;
 use backplane::presence::PresenceBook;
@@ -15,6 +16,7 @@ use jiff::tz::TimeZone;
 use model::Partitioning;
 use rpc::persistence::Persistence;
 use rpc::receipts::Receipts;
+use rpc::routing::Routing;
 use runtime::clock::Clock;
 use runtime::health::Health;
 use runtime::lifecycle::{OnError, Shutdown, Tasks};
@@ -32,6 +34,7 @@ pub(crate) struct Seams {
     pub bus: Arc<dyn Bus>,
     pub leases: Arc<dyn Leases>,
     pub presence: Arc<dyn PresenceBook>,
+    pub checkpoints: Arc<dyn Checkpoints>,
 }
 
 /// A process on its way up: what answers operators is there already.
@@ -93,6 +96,13 @@ pub(crate) struct Parts<'a> {
     pub holder: String,
 }
 
+/// The services that edges use.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub persistence: Arc<dyn Persistence>,
+    pub routing: Arc<dyn Routing>,
+}
+
 /// What edges need besides: who clients are.
 pub(crate) struct Identity {
     auth: auth::Config,
@@ -123,18 +133,20 @@ impl Parts<'_> {
     pub async fn start_persistence(
         &self,
         store: Arc<dyn Store>,
+        routing: Arc<dyn Routing>,
         embedded: bool,
     ) -> anyhow::Result<Arc<dyn Persistence>> {
         let (seams, process) = (&self.seams, self.process);
         let deps = persistence::Deps {
             store,
+            routing,
+            checkpoints: seams.checkpoints.clone(),
             journal: seams.journal.clone(),
             leases: seams.leases.clone(),
             bus: seams.bus.clone(),
             clock: process.clock.clone(),
             partitioning: self.partitioning,
             holder: self.holder.clone(),
-            recall_window: process.config.chat.recall_window.get(),
             embedded,
             metrics: process.metrics.clone(),
             health: process.health.clone(),
@@ -164,10 +176,13 @@ impl Parts<'_> {
         handle
     }
 
-    pub fn start_routing(&self, persistence: &Arc<dyn Persistence>) {
+    pub fn start_routing(&self, owners: Arc<routing::Owners>, persistence: &Arc<dyn Persistence>) {
         let (seams, process) = (&self.seams, self.process);
         let deps = routing::Deps {
             journal: seams.journal.clone(),
+            owners,
+            checkpoints: seams.checkpoints.clone(),
+            salt: rand::random(),
             bus: seams.bus.clone(),
             leases: seams.leases.clone(),
             persistence: persistence.clone(),
@@ -185,15 +200,16 @@ impl Parts<'_> {
         &self,
         role: &'static str,
         identity: &Identity,
-        persistence: &Arc<dyn Persistence>,
+        services: &Services,
     ) -> anyhow::Result<Arc<Core>> {
         let (seams, process) = (&self.seams, self.process);
         let outside = Outside {
             journal: seams.journal.clone(),
+            routing: services.routing.clone(),
             bus: seams.bus.clone(),
             leases: seams.leases.clone(),
             presence: seams.presence.clone(),
-            persistence: persistence.clone(),
+            persistence: services.persistence.clone(),
             verifier: identity.verifier.clone(),
             acl: Acl::new(&identity.auth.acl),
             partitioning: self.partitioning,
@@ -212,10 +228,10 @@ impl Parts<'_> {
     pub async fn start_mqtt(
         &self,
         identity: &Identity,
-        persistence: &Arc<dyn Persistence>,
+        services: &Services,
     ) -> anyhow::Result<(SocketAddr, SocketAddr)> {
         let deps = mqtt_edge::Deps {
-            core: self.core("mqtt-edge", identity, persistence)?,
+            core: self.core("mqtt-edge", identity, services)?,
             auth: identity.auth.clone(),
             metrics: self.process.metrics.service("mqtt_edge"),
         };
@@ -226,12 +242,8 @@ impl Parts<'_> {
     }
 
     /// The addresses of STOMP.
-    pub fn start_stomp(
-        &self,
-        identity: &Identity,
-        persistence: &Arc<dyn Persistence>,
-    ) -> anyhow::Result<Http> {
-        let core = self.core("stomp-edge", identity, persistence)?;
+    pub fn start_stomp(&self, identity: &Identity, services: &Services) -> anyhow::Result<Http> {
+        let core = self.core("stomp-edge", identity, services)?;
         let deps = stomp_edge::Deps {
             core: core.clone(),
             auth: identity.auth.clone(),
@@ -249,11 +261,11 @@ impl Parts<'_> {
     pub fn start_gateway(
         &self,
         identity: &Identity,
-        persistence: &Arc<dyn Persistence>,
+        services: &Services,
         receipts: Arc<dyn Receipts>,
     ) -> anyhow::Result<Http> {
         let (process, auth) = (self.process, &identity.auth);
-        let core = self.core("gateway", identity, persistence)?;
+        let core = self.core("gateway", identity, services)?;
         let deps = gateway::Deps {
             core: core.clone(),
             receipts,

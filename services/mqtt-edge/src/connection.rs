@@ -10,13 +10,13 @@ use edge::consumer::{Consumer, Item, Left};
 use edge::mailbox::{Mail, Mailbox};
 use edge::presence::Present;
 use edge::rate::{Bucket, Shared};
-use model::Principal;
+use model::{PartitionId, Principal};
 use mqtt_codec::{
     Ack, ConnAck, DecodeError, Decoder, Disconnect, DisconnectProperties, Packet, PacketId, Publish,
     ReasonCode, Utf8, Version, encode_pingresp,
 };
 use rand::Rng;
-use rpc::persistence::{CloseSession, SaveSession, SessionKey};
+use rpc::persistence::{CloseSession, SessionKey};
 use runtime::lifecycle::Stop;
 use session::{Ack as SessionAck, Output};
 use tokio::sync::oneshot;
@@ -129,6 +129,8 @@ pub(crate) struct Connection {
     pub paused_until: Option<Instant>,
     pub aliases: HashMap<u16, Utf8>,
     pub subscribes: Vec<PendingSubscribe>,
+    /// The partition that it published to last: while too much waits there, it is not read.
+    pub busy: Option<PartitionId>,
     /// A PUBLISH whose time has not come: the client was too fast, or its SUBSCRIBE is not complete.
     pub held: Option<Publish>,
     pub max_packet: usize,
@@ -183,6 +185,7 @@ impl Connection {
             paused_until: None,
             aliases: HashMap::new(),
             subscribes: Vec::new(),
+            busy: None,
             held: None,
             max_packet: start.max_packet,
             problem_information: start.problem_information,
@@ -241,7 +244,7 @@ impl Connection {
                 }
                 () = self.consumer.fetched() => {}
                 () = timer.as_mut() => self.time_passes().await?,
-                () = self.edge.core.appender.room(), if !read && self.edge.core.appender.is_full() => {
+                () = self.edge.core.room(self.busy), if !read && self.edge.core.is_full(self.busy) => {
                     self.go_on().await?;
                 }
                 () = stop.soft().cancelled() => return Err(Box::pin(self.drain()).await),
@@ -257,7 +260,7 @@ impl Connection {
         self.outbox.len() < limit
             && self.held.is_none()
             && self.paused_until.is_none()
-            && !self.edge.core.appender.is_full()
+            && !self.edge.core.is_full(self.busy)
     }
 
     /// What was held back, if its time has come; then what else has been read.
@@ -575,27 +578,22 @@ impl Connection {
     /// What a kept session subscribes to is stored before SUBACK says that it does: no crash of this edge takes it back.
     /// When the store is away the session goes on, and is stored when it is back.
     pub async fn keep_subscriptions(&mut self) {
-        if self.expiry > 0 && self.store_now().await != Some(true) {
-            self.save();
+        if self.expiry > 0 {
+            let _later = self.store_now().await;
         }
     }
 
-    /// Stores the session's state: whether the session is held here. `None` when the store does not say.
+    /// Stores the session's state, in one write with those of all others that wait for theirs: whether the session is held here. `None` when the store does not say.
     async fn store_now(&mut self) -> Option<bool> {
         let (core, revision) = (self.edge.core.clone(), self.consumer.session.revision());
-        core.saver.forget(&self.key).await;
-        let save = SaveSession {
-            key: self.key.clone(),
-            epoch: self.epoch,
-            state: self.state(),
-        };
-        let saving = core.persistence.save_sessions(vec![save]);
-        let kept = tokio::time::timeout(STORED, saving).await.ok()?.ok()?;
-        let is_kept = kept == [true];
-        if is_kept {
-            self.saved_revision = revision;
-        }
-        Some(is_kept)
+        let state = self.state();
+        let storing = core
+            .saver
+            .store(self.key.clone(), self.epoch, state, &self.mailbox);
+        let kept = tokio::time::timeout(STORED, storing).await.ok().flatten();
+        // What was not stored in time the saver stores later.
+        self.saved_revision = revision;
+        kept
     }
 
     /// What is stored of the session: nothing of one that ends with its connection.
@@ -678,7 +676,7 @@ impl Connection {
     /// Even a session that ends with its connection is closed: persistence remembers that it is open.
     async fn store_end(&mut self, end: &End) {
         let core = self.edge.core.clone();
-        core.saver.forget(&self.key).await;
+        core.saver.forget(&self.key, self.epoch).await;
         let close = CloseSession {
             key: self.key.clone(),
             epoch: self.epoch,

@@ -2,7 +2,6 @@
 
 use bytes::BytesMut;
 use edge::consumer::Item;
-use edge::delivery::Delivery;
 use mqtt_codec::{
     Decoder, Packet, PacketId, PublishProperties, PublishRef, QoS, SubscriptionId, Version, encode_pubrel,
 };
@@ -37,13 +36,13 @@ impl Connection {
         let who = self.who.clone();
         let view = delivery.mqtt(&who);
         let properties = match self.version {
-            Version::V5 => self.properties(delivery),
+            Version::V5 => self.properties(item),
             Version::V311 => None,
         };
         let written = self.write_publish(&PublishRef {
             dup,
             qos: quality(qos),
-            retain: item.is_retained() || (delivery.entry.retain && self.keeps_retain(&delivery.entry)),
+            retain: item.is_retained(),
             topic: view.topic,
             packet_id: packet_id.and_then(PacketId::new),
             properties: properties.as_ref(),
@@ -59,32 +58,22 @@ impl Connection {
 
     /// The properties that travel with the message, the life it has left, and the identifiers of the subscriptions that
     /// matched.
-    fn properties(&self, delivery: &Delivery) -> Option<PublishProperties> {
-        let entry = &delivery.entry;
+    fn properties(&self, item: &Item) -> Option<PublishProperties> {
+        let entry = &item.delivery.entry;
         let mut properties = stored_properties(entry);
         if entry.expires_at != 0 {
             let left = entry.expires_at.saturating_sub(self.edge.core.now().0) / 1000;
             let left = u32::try_from(left).unwrap_or(u32::MAX);
             properties.get_or_insert_default().message_expiry_interval = Some(left);
         }
-        let matching = self.consumer.session.subscriptions().iter();
-        let ids = matching
-            .filter(|s| s.id.is_some() && s.filter.matches(&entry.topic))
-            .filter_map(|s| s.id);
-        for id in ids.filter_map(SubscriptionId::new) {
+        let ids = item.subscription_ids().iter();
+        for id in ids.filter_map(|id| SubscriptionId::new(*id)) {
             properties
                 .get_or_insert_default()
                 .subscription_identifiers
                 .push(id);
         }
         properties
-    }
-
-    fn keeps_retain(&self, entry: &Entry) -> bool {
-        let matching = self.consumer.session.subscriptions().iter();
-        matching
-            .filter(|s| s.retain_as_published)
-            .any(|s| s.filter.matches(&entry.topic))
     }
 }
 

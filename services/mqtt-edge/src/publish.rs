@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use edge::append::Ticket;
 use edge::delivery::Delivery;
 use edge::ingest::{Chat, refusal};
+use edge::line::Ticket;
 use edge::{Outcome, Refusal, audience};
 use model::{ChatTopic, MessageKind, Origin, PartitionId, Position, TopicName};
 use mqtt_codec::{
@@ -211,7 +211,7 @@ impl Connection {
             .chat(&core.gate, &self.who, topic, &publish.payload, core.now())
             .await?;
         if MessageKind::of(&chat.message.r#type) == MessageKind::Transient {
-            core.send_transient(&chat.entry).await;
+            core.send_transient(chat.entry);
             self.wait_for(publish, None, Some(Ok(Position::START)));
             return Ok(());
         }
@@ -222,7 +222,7 @@ impl Connection {
             topic: topic.to_string(),
             payload: entry.payload.clone(),
         };
-        self.append(publish, &entry, Some(sent));
+        self.submit(publish, entry, Some(sent));
         Ok(())
     }
 
@@ -244,7 +244,8 @@ impl Connection {
             sender: self.who.user.to_string(),
             sender_role: self.who.role.number(),
             accepted_at: now.0,
-            payload: publish.payload.clone(),
+            // A copy: the packet's own would keep the whole read buffer alive.
+            payload: Bytes::copy_from_slice(&publish.payload),
             qos: publish.qos as u32,
             retain: publish.retain,
             properties: encode_properties(properties),
@@ -253,19 +254,19 @@ impl Connection {
             ..Entry::default()
         };
         if publish.qos == QoS::AtMostOnce && !publish.retain {
-            core.send_transient(&entry).await;
+            core.send_transient(entry);
         } else {
-            self.append(publish, &entry, None);
+            self.submit(publish, entry, None);
         }
         Ok(())
     }
 
-    fn append(&mut self, publish: &Publish, entry: &Entry, sent: Option<Sent>) {
-        let core = self.edge.core.clone();
+    fn submit(&mut self, publish: &Publish, entry: Entry, sent: Option<Sent>) {
         let token = self.wait_for(publish, sent, None);
         let ticket = Ticket::Mail(self.mailbox.clone(), token);
-        core.appender
-            .append(entry.partition(core.partitioning), entry.to_bytes(), ticket);
+        let core = &self.edge.core;
+        self.busy = Some(entry.partition(core.partitioning));
+        core.submit(entry, ticket);
     }
 
     fn wait_for(&mut self, publish: &Publish, sent: Option<Sent>, outcome: Option<Judged>) -> u64 {
@@ -278,7 +279,7 @@ impl Connection {
         })
     }
 
-    /// Routing has said what became of a message.
+    /// The owner has said what became of a message.
     pub(crate) fn settled(&mut self, token: u64, outcome: Outcome) -> Result<(), End> {
         self.outbox.settle(token, outcome);
         self.acknowledge_settled()

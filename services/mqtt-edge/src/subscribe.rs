@@ -120,17 +120,17 @@ impl Connection {
             reasons: pending.reasons,
         };
         self.write_packet(&Packet::SubAck(suback));
-        let lanes: Vec<BacklogLane> = boundaries
-            .iter()
-            .flatten()
-            .map(|(partition, upto)| BacklogLane {
+        for (filter, qos) in pending.retained {
+            // As it was where this filter came live, in the partitions that it concerns.
+            let of_filter = pending.filters.iter().zip(boundaries);
+            let of_filter = of_filter.filter(|((f, _), _)| *f == filter).flat_map(|(_, b)| b);
+            let lanes = of_filter.map(|(partition, upto)| BacklogLane {
                 partition: *partition,
                 after: *upto,
                 upto: *upto,
-            })
-            .collect();
-        for (filter, qos) in pending.retained {
-            self.ask_for_retained(filter, qos, lanes.clone());
+            });
+            let lanes = lanes.collect();
+            self.ask_for_retained(filter, qos, lanes);
         }
     }
 

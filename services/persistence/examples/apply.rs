@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use backplane::bus::{BusLimits, EmbeddedBus};
+use backplane::checkpoint::EmbeddedCheckpoints;
 use backplane::journal::{FrameId, Journal, JournalError, Reader, StoredFrame};
 use backplane::lease::EmbeddedLeases;
 use bytes::Bytes;
 use model::{FrameSeq, PartitionId, Partitioning, Position, Role, TopicFilter, UnixMillis};
 use persistence::{Config, Deps, Service};
 use rpc::persistence::{BacklogFilter, BacklogLane, BacklogRequest};
+use rpc::routing::{Downstream, Hello, Routing, Upstream};
+use rpc::{ErrorKind, RpcError};
 use runtime::clock::Clock;
 use runtime::health::Health;
 use runtime::lifecycle::Stop;
@@ -40,7 +43,13 @@ struct PreparedReader {
 
 #[async_trait]
 impl Journal for Prepared {
-    async fn append(&self, _: PartitionId, _: FrameId, _: Bytes) -> Result<FrameSeq, JournalError> {
+    async fn append(
+        &self,
+        _: PartitionId,
+        _: Option<FrameSeq>,
+        _: FrameId,
+        _: Bytes,
+    ) -> Result<FrameSeq, JournalError> {
         Err(JournalError::Closed)
     }
     async fn read(&self, partition: PartitionId, after: FrameSeq) -> Result<Box<dyn Reader>, JournalError> {
@@ -110,15 +119,24 @@ fn entry(i: usize, topic: &str) -> Entry {
     }
 }
 
+/// There are no wills to submit.
+struct Nobody;
+
+#[async_trait]
+impl Routing for Nobody {
+    async fn open(&self, _: Hello, _: Arc<dyn Downstream>) -> Result<Box<dyn Upstream>, RpcError> {
+        Err(RpcError::new(ErrorKind::Unavailable, "nobody is there"))
+    }
+}
+
 fn frames(messages: usize, topics: usize) -> Vec<Vec<Bytes>> {
     let partitioning = Partitioning::new(PARTITIONS);
     let mut open: Vec<Vec<Bytes>> = vec![Vec::new(); usize::from(PARTITIONS)];
     let mut frames: Vec<Vec<Bytes>> = vec![Vec::new(); usize::from(PARTITIONS)];
     let close = |entries: Vec<Bytes>| {
         wire::frame::encode(&Frame {
-            edge: "e".into(),
-            id: 0,
             entries,
+            ..Frame::default()
         })
     };
     for i in 0..messages {
@@ -195,13 +213,14 @@ async fn main() {
     let journal = Arc::new(Prepared { frames, pace });
     let deps = Deps {
         store: Arc::new(store.clone()),
+        routing: Arc::new(Nobody),
+        checkpoints: Arc::new(EmbeddedCheckpoints::open(dir.path().join("checkpoints")).unwrap()),
         journal: journal.clone(),
         leases: Arc::new(EmbeddedLeases::new()),
         bus: Arc::new(EmbeddedBus::new(BusLimits::default())),
         clock: Clock::system(),
         partitioning: Partitioning::new(PARTITIONS),
         holder: "bench".into(),
-        recall_window: Duration::ZERO,
         embedded: true,
         metrics: runtime::metrics::Metrics::new(),
         health: Health::new(),

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use consumer::{Apply, Item, Patience};
-use store::{Advance, LogBatch, Store, StoreError};
+use store::{Advance, LogBatch, Service, Store, StoreError};
 use tokio::time::Instant;
 
 use crate::Policy;
+use crate::core::Core;
 use crate::fold::{fold, questions};
 use crate::metrics::{Metrics, Outcome};
-use crate::service::Core;
 use crate::threads::SeenThreads;
 
 pub(crate) struct Applier {
@@ -41,9 +41,9 @@ impl Apply for Applier {
 
     async fn apply(&mut self, items: Vec<Item>, advances: Vec<Advance>) -> Result<(), StoreError> {
         let (started, count) = (Instant::now(), items.len());
-        let (sent, targets) = questions(&items);
+        let keys = questions(&items);
         let found = loop {
-            let answer = self.store.lookup(sent.clone(), targets.clone()).await;
+            let answer = self.store.lookup(Service::Persistence, keys.clone()).await;
             if let Some(answer) = self.patience.again(answer).await {
                 break answer?;
             }

@@ -1,3 +1,4 @@
+use backplane::checkpoint::CheckpointError;
 use backplane::journal::JournalError;
 use backplane::lease::LeaseError;
 use rpc::{ErrorKind, RpcError};
@@ -16,6 +17,12 @@ pub enum Error {
     /// The journal fails.
     #[error("the journal of the persistence service failed")]
     Journal(#[from] JournalError),
+    /// The checkpoints of owners cannot be read.
+    #[error("the checkpoints could not be read")]
+    Checkpoint(#[from] CheckpointError),
+    /// No owner takes what is submitted.
+    #[error("what the persistence service submits is not taken")]
+    Submit(#[from] RpcError),
 }
 
 /// What a caller is told of the store's failures.

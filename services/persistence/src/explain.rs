@@ -10,8 +10,8 @@ use model::{OrgId, Position, Role, TopicName, UnixMillis, UserId};
 use store::{Flags, ReceiptRow, SessionRow, Stored};
 use tokio::time::{Duration, timeout};
 
+use crate::core::Core;
 use crate::error::answer;
-use crate::service::Core;
 use ties::{Ties, Voice};
 
 /// How long the log is waited for.
@@ -133,10 +133,9 @@ impl Core {
 fn whole(found: Vec<Stored>) -> Vec<(Stored, u32)> {
     let mut whole: Vec<(Stored, u32)> = Vec::new();
     for row in found.into_iter().filter(|row| row.entry.is_history()) {
-        let first = whole.iter_mut().find(|(first, _)| {
-            row.flags.has(Flags::PART)
-                && (&first.entry.topic, &first.entry.sender) == (&row.entry.topic, &row.entry.sender)
-        });
+        let first = whole
+            .iter_mut()
+            .find(|(first, _)| row.flags.has(Flags::PART) && first.entry.topic == row.entry.topic);
         match first {
             Some((_, parts)) => *parts += 1,
             None => whole.push((row, 0)),

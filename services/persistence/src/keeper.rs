@@ -1,17 +1,20 @@
 //! What happens by time: wills, session expiry, old publishes, trimming the journal.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
 use ::rpc::persistence::edge_lease;
+use ::rpc::routing::{Outcome, submit};
 use ahash::AHashMap;
-use backplane::journal::FrameId;
-use bytes::Bytes;
+use dedupe::Manifest;
 use model::{EdgeId, FrameSeq, PartitionId, Position, UnixMillis};
 use runtime::lifecycle::Stop;
 use store::{DueWill, Service, StoreError};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
-use wire::Frame;
+use wire::{Entry, envelope};
 
 use crate::Error;
-use crate::service::Core;
+use crate::core::Core;
 
 /// How often wills and sessions are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -24,8 +27,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const ABSENCE: Duration = Duration::from_secs(2);
 /// At most this many of anything at once.
 const LIMIT: usize = 1000;
-/// The writer of wills: the same whichever replica writes them, so that a retried one is stored once.
-const WRITER: &str = "persistence/wills";
+/// How long it may take to submit wills.
+const SUBMIT: Duration = Duration::from_secs(10);
 const LEASE: &str = "persistence/keeper";
 
 /// Since when an edge has been without its lease.
@@ -70,6 +73,34 @@ pub(crate) async fn keep(core: &Core, stop: &Stop) {
     }
 }
 
+/// The entry of a will, to be stored once however often it is submitted. `Err`: it cannot be read.
+fn entry_of(will: DueWill, now: UnixMillis) -> Result<(u64, Entry), u64> {
+    let mut entry = wire::frame::decode_entry(will.entry).map_err(|_| will.id)?;
+    if entry.uid.is_empty() {
+        let made = [will.id.to_string(), entry.accepted_at.to_string()];
+        entry.uid = envelope::server_uid("will", &[&made[0], &made[1]]);
+    }
+    // Its message expiry counts from its publication.
+    if entry.expires_at != 0 {
+        let life = entry.expires_at.saturating_sub(entry.accepted_at);
+        entry.expires_at = now.0.saturating_add(life);
+    }
+    entry.accepted_at = now.0;
+    Ok((will.id, entry))
+}
+
+/// The id of a will that needs no more attention: it is stored, or refused for good.
+fn is_over(id: u64, outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::Stored { .. } => Some(id),
+        Outcome::Unavailable(_) | Outcome::Unknown => None,
+        refused => {
+            tracing::warn!(will = id, ?refused, "a will is refused; it is dropped");
+            Some(id)
+        }
+    }
+}
+
 impl Core {
     fn report(&self, what: &'static str, result: Result<(), Error>) {
         if let Err(error) = result {
@@ -88,51 +119,46 @@ impl Core {
             if due.is_empty() {
                 return Ok(());
             }
-            let mut done = Vec::with_capacity(due.len());
-            let mut result = Ok(());
-            for will in due {
-                let id = will.id;
-                match self.publish_will(will, now).await {
-                    Ok(()) => done.push(id),
-                    Err(error) => {
-                        result = Err(error);
-                        break;
-                    }
-                }
-            }
+            let (done, result) = self.submit_wills(due, now).await;
             self.metrics.wills.inc_by(done.len() as u64);
             self.deps.store.forget_wills(done).await?;
             result?;
         }
     }
 
-    async fn publish_will(&self, will: DueWill, now: UnixMillis) -> Result<(), Error> {
-        let Ok(mut entry) = wire::frame::decode_entry(will.entry) else {
-            tracing::error!(will = will.id, "a will cannot be read; it is dropped");
-            return Ok(());
-        };
-        // Its message expiry counts from its publication.
-        if entry.expires_at != 0 {
-            entry.expires_at = now
-                .0
-                .saturating_add(entry.expires_at.saturating_sub(entry.accepted_at));
+    /// Which of the wills are in the log, or never will be; and why others are not.
+    async fn submit_wills(&self, due: Vec<DueWill>, now: UnixMillis) -> (Vec<u64>, Result<(), Error>) {
+        let mut done = Vec::with_capacity(due.len());
+        let mut by_partition: BTreeMap<PartitionId, (Vec<u64>, Vec<Entry>)> = BTreeMap::new();
+        for will in due {
+            match entry_of(will, now) {
+                Ok((id, entry)) => {
+                    let partition = entry.partition(self.deps.partitioning);
+                    let (ids, entries) = by_partition.entry(partition).or_default();
+                    ids.push(id);
+                    entries.push(entry);
+                }
+                Err(id) => {
+                    tracing::error!(will = id, "a will cannot be read; it is dropped");
+                    done.push(id);
+                }
+            }
         }
-        entry.accepted_at = now.0;
-        let partition = entry.partition(self.deps.partitioning);
-        let edge = format!("persistence/{}", self.deps.holder);
-        let frame = Frame {
-            edge,
-            id: will.id,
-            entries: vec![entry.to_bytes()],
-        };
-        let id = FrameId {
-            writer: EdgeId::new(WRITER),
-            number: will.id,
-        };
-        let bytes: Bytes = wire::frame::encode(&frame);
-        let appended = self.deps.journal.append(partition, id, bytes).await;
-        self.journal_check.set_result(&appended);
-        Ok(appended.map(|_| ())?)
+        let mut result = Ok(());
+        for (partition, (ids, entries)) in by_partition {
+            let first = self.submitted.fetch_add(ids.len() as u64, Ordering::Relaxed);
+            let edge = EdgeId::new(format!("persistence/{}", self.deps.holder));
+            let routing = &*self.deps.routing;
+            match submit(routing, edge, partition, first, entries, SUBMIT).await {
+                Ok(outcomes) => done.extend(
+                    ids.into_iter()
+                        .zip(outcomes)
+                        .filter_map(|(id, o)| is_over(id, &o)),
+                ),
+                Err(error) => result = Err(error.into()),
+            }
+        }
+        (done, result)
     }
 
     /// An edge that died left its sessions connected: their wills and their expiry begin now. They get a new epoch, so that
@@ -182,7 +208,8 @@ impl Core {
             let of = |applied: &AHashMap<PartitionId, Position>| {
                 applied.get(&partition).copied().unwrap_or_default().seq()
             };
-            let upto = of(&messages).min(of(&receipts));
+            let applied = of(&messages).min(of(&receipts));
+            let upto = applied.min(self.checkpointed(partition).await?);
             if upto > FrameSeq(0) {
                 self.deps.journal.trim(partition, upto).await?;
             }
@@ -191,6 +218,14 @@ impl Core {
         }
         self.metrics.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
         Ok(())
+    }
+
+    /// The log up to here is in the checkpoint of its owner, which would have to read it otherwise.
+    async fn checkpointed(&self, partition: PartitionId) -> Result<FrameSeq, Error> {
+        let stored = self.deps.checkpoints.manifest(partition).await?;
+        let manifest = stored.and_then(|bytes| Manifest::decode(&bytes).ok());
+        let own = manifest.filter(|m| m.log_epoch == self.deps.journal.epoch());
+        Ok(own.map_or(FrameSeq(0), |m| m.position.seq()))
     }
 
     async fn durable(&self, service: Service) -> Result<AHashMap<PartitionId, Position>, StoreError> {

@@ -3,7 +3,7 @@
 //!
 //! - Applying is exactly once: progress is stored with the rows, and what a stretch of the log comes to (`fold`) is a
 //!   function of the log and of what is stored, whatever the batches.
-//! - Nothing here changes messages but the log.
+//! - Nothing here changes messages but the log, and nothing of the log is refused: it holds what was accepted.
 //! - An answer that depends on the log waits until the log is applied as far as the asker knows it to be.
 //!
 //! ```text
@@ -14,9 +14,11 @@
 
 mod apply;
 mod config;
+mod core;
 mod directory;
 mod error;
 mod explain;
+mod find;
 mod fold;
 mod keeper;
 mod metrics;
@@ -26,7 +28,8 @@ mod stream;
 mod threads;
 
 pub use config::{Config, History};
+pub use core::Deps;
 pub use directory::{AgentDesk, Directory, WorkgroupDesk};
 pub use error::Error;
 pub use fold::Policy;
-pub use service::{Deps, Service};
+pub use service::Service;

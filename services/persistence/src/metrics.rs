@@ -9,9 +9,9 @@ use runtime::metrics::{Metrics as Registry, Scale};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Outcome {
     Stored,
-    Duplicate,
-    Conflict,
-    RecallRefused,
+    /// Stored under a uid that its topic had already.
+    Repeated,
+    /// Of a kind that is not applied here.
     Skipped,
     Undecodable,
 }

@@ -3,21 +3,19 @@
 use ::rpc::persistence::{
     AgentCard, BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained,
     Found, HistoryPage, HistoryRange, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread,
-    Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UserCard,
+    Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UidPage, UserCard,
 };
 use ::rpc::{ErrorKind, RpcError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{
-    Membership, MessageUid, OrgId, Position, ThreadKind, TopicFilter, TopicName, UnixMillis, UserId,
+    Membership, MessageUid, OrgId, PartitionId, Position, ThreadKind, TopicFilter, TopicName, UserId,
 };
-use store::{
-    Assign, NewThread, SentKey, Service, Stored, TargetKey, ThreadQuery, ThreadRow, UnreadQuery, Want,
-};
+use store::{Assign, NewThread, Service, ThreadQuery, ThreadRow, UnreadQuery};
 use tokio::time::Duration;
 
+use crate::core::Core;
 use crate::error::{answer, late};
-use crate::service::Core;
 use crate::threads::thread_uid;
 
 /// How long a backlog waits for receipts, which may lag.
@@ -92,41 +90,23 @@ impl Persistence for Core {
             .map_err(answer)
     }
 
-    async fn find_sent(
-        &self,
-        org: &OrgId,
-        keys: Vec<(UserId, MessageUid)>,
-    ) -> Result<Vec<Option<Found>>, RpcError> {
-        let key = |(sender, uid): (UserId, MessageUid)| SentKey {
-            org: org.clone(),
-            sender: sender.to_string(),
-            uid: uid.to_string(),
-            partition: None,
-        };
-        let keys = keys.into_iter().map(key).collect();
-        let answers = self.deps.store.find(keys, Vec::new()).await.map_err(answer)?;
-        Ok(answers.sent.into_iter().map(|hit| hit.map(found)).collect())
-    }
-
     async fn find_in_topic(
         &self,
         org: &OrgId,
         topic: &TopicName,
         uids: Vec<MessageUid>,
+        applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
-        let key = |uid: MessageUid| TargetKey {
-            org: org.clone(),
-            topic: topic.clone(),
-            uid: uid.to_string(),
-            want: Want::First,
-        };
-        let keys = uids.into_iter().map(key).collect();
-        let answers = self.deps.store.find(Vec::new(), keys).await.map_err(answer)?;
-        Ok(answers
-            .targets
-            .into_iter()
-            .map(|hits| hits.into_iter().next().map(found))
-            .collect())
+        self.found_in_topic(org, topic, uids, applied).await
+    }
+
+    async fn uids_since(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: u32,
+    ) -> Result<UidPage, RpcError> {
+        self.uid_page(partition, after, limit).await
     }
 
     async fn last_before(
@@ -338,17 +318,6 @@ impl Core {
             unread,
             unreplied_since: row.waiting_since,
         }
-    }
-}
-
-fn found(stored: Stored) -> Found {
-    Found {
-        position: stored.position,
-        topic: TopicName::trusted(&stored.entry.topic),
-        sender: UserId::new(&stored.entry.sender),
-        author: UserId::new(&stored.entry.author),
-        digest: stored.entry.digest,
-        accepted_at: UnixMillis(stored.entry.accepted_at),
     }
 }
 

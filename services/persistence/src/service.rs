@@ -1,63 +1,20 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
 use ::rpc::persistence::Persistence;
-use backplane::bus::Bus;
-use backplane::journal::Journal;
-use backplane::lease::Leases;
 use consumer::Consumer;
-use model::{Partitioning, UnixMillis};
-use runtime::clock::Clock;
-use runtime::health::{Check, Health};
+use model::UnixMillis;
 use runtime::lifecycle::Stop;
-use store::Store;
 
 use crate::apply::Applier;
+use crate::core::{Core, Deps};
 use crate::keeper;
 use crate::metrics::Metrics;
-use crate::{Config, Error, Policy};
-
-/// What the service is given from outside.
-#[derive(Clone)]
-pub struct Deps {
-    /// Where everything is kept.
-    pub store: Arc<dyn Store>,
-    /// The log.
-    pub journal: Arc<dyn Journal>,
-    /// Who applies which partition.
-    pub leases: Arc<dyn Leases>,
-    /// Tells of changed memberships.
-    pub bus: Arc<dyn Bus>,
-    /// The time.
-    pub clock: Clock,
-    /// How topics are spread.
-    pub partitioning: Partitioning,
-    /// This process, among those that may apply the log.
-    pub holder: String,
-    /// Within which a message may be taken back; 0 = at any time. The same for routing.
-    pub recall_window: Duration,
-    /// Whether all edges live in this process: then every session that is marked connected at the start belongs to a
-    /// process that has died.
-    pub embedded: bool,
-    /// Where to count.
-    pub metrics: runtime::metrics::Metrics,
-    /// Where to report.
-    pub health: Health,
-}
+use crate::{Config, Error};
 
 /// The persistence service.
 pub struct Service {
     core: Arc<Core>,
-}
-
-/// What the parts of the service share.
-pub(crate) struct Core {
-    pub config: Config,
-    pub deps: Deps,
-    pub metrics: Metrics,
-    pub store_check: Check,
-    pub journal_check: Check,
-    pub consumer: Consumer,
 }
 
 impl Service {
@@ -106,6 +63,7 @@ impl Service {
             store_check,
             journal_check,
             consumer,
+            submitted: AtomicU64::new(1),
             deps,
         };
         Ok(Self { core: Arc::new(core) })
@@ -129,19 +87,5 @@ impl Service {
             keeper::keep(&core, &stop)
         );
         Ok(applied?)
-    }
-}
-
-impl Core {
-    pub fn now(&self) -> UnixMillis {
-        UnixMillis(self.deps.clock.unix_millis())
-    }
-
-    pub fn policy(&self) -> Policy {
-        let recall_window = u64::try_from(self.deps.recall_window.as_millis()).unwrap_or(u64::MAX);
-        Policy {
-            recall_window,
-            generic_history: self.config.history.generic,
-        }
     }
 }

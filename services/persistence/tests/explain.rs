@@ -198,6 +198,7 @@ async fn receipts_say_how_far_it_came_and_with_whom() {
             org: org.clone(),
             topic: name.clone(),
             message: at[0],
+            edit: None,
             state: ReceiptKind::Read,
             by: "agent1".into(),
             changed: Position(at[1].0 + 1),

@@ -8,7 +8,7 @@ use rpc::persistence::{
     BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, HistoryPage, HistoryRange, HistoryRequest,
 };
 use support::*;
-use wire::Kind;
+use wire::{Entry, Kind};
 
 const THREAD: &str = "org/agent/a/v";
 
@@ -134,26 +134,92 @@ async fn what_is_appended_is_in_history_at_once_and_in_order() {
     world.close().await;
 }
 
+/// Whoever appended has judged. A uid is found by its topic, whoever sent it, and told to who asks for all.
 #[tokio::test]
-async fn a_resend_is_stored_once_and_another_text_under_its_uid_never() {
+async fn whatever_the_log_has_is_in_history_and_its_uids_are_found() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::open(dir.path()).await;
     let first = world
         .append(&[chat(THREAD, "m", "v", Role::Visitor, "one")])
         .await;
     world.settle().await;
-    world
+    let later = world
         .append(&[
-            chat(THREAD, "m", "v", Role::Visitor, "one"),
-            chat(THREAD, "m", "v", Role::Visitor, "other"),
-            chat(THREAD, "m", "a", Role::Agent, "another sender's"),
+            chat(THREAD, "m", "a", Role::Agent, "again"),
+            chat(THREAD, "n", "v", Role::Visitor, "two"),
         ])
         .await;
-    assert_eq!(texts(&world, THREAD).await, ["one", "another sender's"]);
-    let keys = vec![("v".into(), "m".into()), ("v".into(), "x".into())];
-    let found = world.api.find_sent(&org(), keys).await.unwrap();
-    assert_eq!(found[0].as_ref().map(|f| f.position), Some(first[0]));
-    assert_eq!(found[1], None);
+    assert_eq!(texts(&world, THREAD).await, ["one", "again", "two"]);
+    let find = async |name: &str, uids: &[&str], applied| {
+        let uids = uids.iter().map(|uid| (*uid).into()).collect();
+        let found = world.api.find_in_topic(&org(), &topic(name), uids, applied).await;
+        found.map(|all| all.into_iter().map(|f| f.map(|f| f.position)).collect::<Vec<_>>())
+    };
+    let found = find(THREAD, &["x", "m", "n"], later[1]).await.unwrap();
+    assert_eq!(found, [None, Some(first[0]), Some(later[1])]);
+    assert_eq!(
+        find("org/agent/a/w", &["m"], Position::START).await.unwrap(),
+        [None]
+    );
+    let partition = partitioning().of(ORG, THREAD);
+    let page = world
+        .api
+        .uids_since(partition, Position::START, 10)
+        .await
+        .unwrap();
+    let key = |uid| wire::envelope::uid_key(ORG, THREAD, uid);
+    let keys: Vec<_> = page.uids.iter().map(|uid| (uid.position, uid.key)).collect();
+    assert_eq!(
+        keys,
+        [(first[0], key("m")), (later[0], key("m")), (later[1], key("n"))]
+    );
+    assert_eq!((page.next, page.more), (Position::end_of(later[1].seq()), false));
+    world.hand.advance(std::time::Duration::from_secs(9 * 24 * 3600));
+    let page = world.api.uids_since(partition, Position::START, 10).await;
+    assert_eq!(page.unwrap().uids, [], "they are older than anybody asks for");
+    world.close().await;
+}
+
+/// *Not found* is an answer only as far as the log is applied; when that is not to be had in time, there is none.
+#[tokio::test]
+async fn a_message_is_looked_for_when_the_log_is_applied_as_far_as_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = persistence::Config {
+        wait: runtime::config::HumanDuration::from_millis(50),
+        ..persistence::Config::default()
+    };
+    let world = World::with(dir.path(), config).await;
+    let at = world
+        .append(&[chat(THREAD, "m", "v", Role::Visitor, "one")])
+        .await;
+    let (org, name) = (org(), topic(THREAD));
+    let find = |applied| world.api.find_in_topic(&org, &name, vec!["m".into()], applied);
+    world.settle().await;
+    let found = find(at[0]).await.unwrap();
+    assert_eq!(found[0].as_ref().map(|f| f.position), Some(at[0]));
+    let beyond = Position::new(model::FrameSeq(at[0].seq().0 + 1), 0);
+    let refused = find(beyond).await.unwrap_err();
+    assert_eq!(refused.kind, rpc::ErrorKind::Unavailable, "{refused}");
+    world.close().await;
+}
+
+#[tokio::test]
+async fn frames_that_hold_nothing_move_on_what_is_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    let partition = partitioning().of(ORG, THREAD);
+    let before = world
+        .append(&[chat(THREAD, "1", "v", Role::Visitor, "one")])
+        .await;
+    let fence = world.append_frame(partition, Vec::new()).await;
+    let unknown = Entry {
+        kind: 99,
+        ..chat(THREAD, "2", "v", Role::Visitor, "of a later version")
+    };
+    let later = world.append_frame(partition, vec![unknown.to_bytes()]).await;
+    assert_eq!((fence.0, later.0), (before[0].seq().0 + 1, before[0].seq().0 + 2));
+    world.settle().await;
+    assert_eq!(texts(&world, THREAD).await, ["one"]);
     world.close().await;
 }
 
@@ -166,9 +232,6 @@ async fn a_recalled_message_loses_its_content_everywhere() {
             chat(THREAD, "1", "v", Role::Visitor, "secret"),
             chat(THREAD, "2", "v", Role::Visitor, "kept"),
             recall(THREAD, "r1", "1", "v", Role::Visitor, NOW + 1000),
-            recall(THREAD, "r2", "2", "w", Role::Visitor, NOW + 1000),
-            recall(THREAD, "r3", "2", "v", Role::Visitor, NOW + 120_001),
-            recall(THREAD, "r4", "9", "v", Role::Visitor, NOW),
         ])
         .await;
     assert_eq!(texts(&world, THREAD).await, ["", "kept", "1"]);
@@ -180,10 +243,77 @@ async fn a_recalled_message_loses_its_content_everywhere() {
         .collect();
     assert_eq!(seen, ["kept", "1"]);
     world.settle().await;
+    // Whether it may be taken back, by whom and until when, was decided before it was appended.
     world
-        .append(&[recall(THREAD, "r5", "2", "a", Role::Agent, NOW + 5)])
+        .append(&[recall(THREAD, "r2", "2", "w", Role::Visitor, NOW + 900_000)])
         .await;
     assert_eq!(texts(&world, THREAD).await, ["", "", "1", "2"]);
+    world.close().await;
+}
+
+/// A form that was filled in: the prompt shows it, for whoever comes later; who has the prompt already gets the edit.
+#[tokio::test]
+async fn an_edited_message_shows_the_edit_at_its_own_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    let prompt = typed(
+        "LEAVE_MSG",
+        Kind::Chat,
+        THREAD,
+        "p",
+        "system",
+        Role::Agent,
+        "please",
+    );
+    let submit = Entry {
+        target: "p".into(),
+        ..typed(
+            "LEAVE_MSG_SUBMIT",
+            Kind::Edit,
+            THREAD,
+            "p",
+            "v",
+            Role::Visitor,
+            "my number",
+        )
+    };
+    let text = chat(THREAD, "t", "v", Role::Visitor, "bye");
+    let positions = world.append(&[prompt, text]).await;
+    world.settle().await;
+    let edit = world.append(&[submit]).await;
+    assert_eq!(texts(&world, THREAD).await, ["my number", "bye"]);
+    let range = HistoryRange::Page { number: 0, size: 9 };
+    let page = history(&world, THREAD, range).await;
+    assert_eq!(
+        (page.total, page.entries[0].position, page.entries[1].position),
+        (2, positions[0], positions[1])
+    );
+    let pages = backlog(&world, THREAD, 100).await;
+    let seen: Vec<_> = (pages.iter().flat_map(|p| &p.entries))
+        .map(|e| (e.position, content(&e.entry)))
+        .collect();
+    let (mine, bye) = ("my number".to_owned(), "bye".to_owned());
+    assert_eq!(
+        seen,
+        [(positions[0], mine.clone()), (positions[1], bye), (edit[0], mine)]
+    );
+    let (org, name) = (org(), topic(THREAD));
+    let found = world.api.find_in_topic(&org, &name, vec!["p".into()], edit[0]);
+    let found = found.await.unwrap().remove(0).unwrap();
+    assert_eq!(
+        (found.position, &*found.r#type),
+        (positions[0], "LEAVE_MSG_SUBMIT")
+    );
+    world
+        .append(&[recall(THREAD, "r", "p", "v", Role::Visitor, NOW)])
+        .await;
+    assert_eq!(texts(&world, THREAD).await, ["", "bye", "p"]);
+    let left: usize = backlog(&world, THREAD, 100)
+        .await
+        .iter()
+        .map(|p| p.entries.len())
+        .sum();
+    assert_eq!(left, 2, "the edit does not come again either");
     world.close().await;
 }
 
@@ -204,7 +334,12 @@ async fn a_streamed_answer_is_delivered_in_parts_and_shown_as_one() {
     };
     world.append(&[part("Hel"), part("lo")]).await;
     assert_eq!(texts(&world, THREAD).await, ["Hello"]);
-    world.append(&[part(", world")]).await;
+    // Who may go on with it was decided before it was appended.
+    let other = Entry {
+        sender: "another of the bot's names".into(),
+        ..part(", world")
+    };
+    world.append(&[other]).await;
     assert_eq!(texts(&world, THREAD).await, ["Hello, world"]);
     let pages = backlog(&world, THREAD, 100).await;
     let seen: Vec<_> = pages[0].entries.iter().map(|e| content(&e.entry)).collect();

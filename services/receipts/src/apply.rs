@@ -7,7 +7,7 @@ use consumer::{Apply, Item, Patience};
 use model::{OrgId, Position, ReceiptKind, TopicName, UserId};
 use runtime::lifecycle::Stop;
 use store::{
-    Advance, Lookup, NewMark, NewReceipt, ReceiptBatch, Service, Store, StoreError, Stored, TargetKey, Want,
+    Advance, Flags, NewMark, NewReceipt, ReceiptBatch, Service, Store, StoreError, Stored, TargetKey, Want,
 };
 use tokio::time::Duration;
 use wire::{Entry, Kind};
@@ -42,7 +42,7 @@ impl Apply for Applier {
         }
         let questions: Vec<TargetKey> = items.iter().filter_map(|item| target(&item.entry)).collect();
         let found = loop {
-            let answer = self.store.lookup(Vec::new(), questions.clone()).await;
+            let answer = self.store.lookup(Service::Receipts, questions.clone()).await;
             if let Some(answer) = self.patience.again(answer).await {
                 break answer?;
             }
@@ -96,9 +96,9 @@ fn target(entry: &Entry) -> Option<TargetKey> {
 }
 
 /// What a stretch of the log comes to. `found` answers the [`target`]s in order.
-fn fold(items: Vec<Item>, found: Lookup, metrics: &Metrics) -> ReceiptBatch {
+fn fold(items: Vec<Item>, found: Vec<Vec<Stored>>, metrics: &Metrics) -> ReceiptBatch {
     let mut batch = ReceiptBatch::default();
-    let mut hits = found.targets.into_iter();
+    let mut hits = found.into_iter();
     for item in items {
         if item.entry.known_kind() != Kind::Receipt {
             continue;
@@ -138,7 +138,9 @@ fn mark(item: Item) -> NewMark {
 fn receipt(item: Item, hit: Option<Stored>) -> Result<NewReceipt, Outcome> {
     let entry = &item.entry;
     let state = ReceiptKind::from_number(i64::from(entry.state)).ok_or(Outcome::Invalid)?;
-    let message = hit.ok_or(Outcome::Unknown)?;
+    // A recall has no recipients who tell what became of it.
+    let is_message = |hit: &Stored| hit.entry.known_kind() != Kind::Recall;
+    let message = hit.filter(is_message).ok_or(Outcome::Unknown)?;
     let wrote = |uid: &str| !uid.is_empty() && (message.entry.sender == uid || message.entry.author == uid);
     if wrote(&entry.sender) || wrote(&entry.author) {
         return Err(Outcome::Own);
@@ -147,6 +149,10 @@ fn receipt(item: Item, hit: Option<Stored>) -> Result<NewReceipt, Outcome> {
         org: OrgId::new(&entry.org),
         topic: TopicName::trusted(&entry.topic),
         message: message.position,
+        edit: message
+            .flags
+            .has(Flags::EDITED)
+            .then_some(Position(message.entry.upto)),
         state,
         by: UserId::new(&entry.sender),
         changed: item.position,

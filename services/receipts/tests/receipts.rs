@@ -76,9 +76,10 @@ impl World {
     async fn append(&self, entry: Entry) -> Position {
         let number = self.frames.fetch_add(1, Ordering::Relaxed);
         let frame = Frame {
-            edge: "e".into(),
-            id: number,
+            epoch: 1,
+            number,
             entries: vec![entry.to_bytes()],
+            ..Frame::default()
         };
         let partition = entry.partition(Partitioning::new(1));
         let id = FrameId {
@@ -87,7 +88,7 @@ impl World {
         };
         let seq = self
             .journal
-            .append(partition, id, wire::frame::encode(&frame))
+            .append(partition, None, id, wire::frame::encode(&frame))
             .await
             .unwrap();
         let position = Position::new(seq, 0);
@@ -101,8 +102,15 @@ impl World {
             }],
             ..LogBatch::default()
         };
-        if entry.known_kind() == Kind::Chat {
-            let (bytes, flags) = (entry.to_bytes(), Flags::SHOWN.with(Flags::COUNTABLE));
+        let flags = match entry.known_kind() {
+            Kind::Chat if entry.upto != 0 => Some(Flags::SHOWN.with(Flags::EDITED)),
+            Kind::Chat => Some(Flags::SHOWN.with(Flags::COUNTABLE)),
+            Kind::Recall => Some(Flags::SHOWN),
+            Kind::Edit => Some(Flags::COUNTABLE),
+            _ => None,
+        };
+        if let Some(flags) = flags {
+            let bytes = entry.to_bytes();
             batch.messages.push(NewMessage {
                 partition,
                 position,
@@ -215,6 +223,31 @@ async fn receipts_move_forward_only_and_never_by_the_author() {
         (world.unread(&["b"]).await, world.states().await),
         (1, vec![Some(Read), Some(Read), None])
     );
+    world.close().await;
+}
+
+/// The form that a visitor filled in stands at the place of the prompt, and was news where it was sent.
+#[tokio::test]
+async fn who_reads_an_edited_message_has_read_the_edit_and_a_recall_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path()).await;
+    let upto = Position::new(model::FrameSeq(2), 0);
+    let prompt = Entry {
+        upto: upto.0,
+        ..entry(Kind::Chat, "p", "a")
+    };
+    world.append(prompt).await;
+    let edit = Entry {
+        target: "p".into(),
+        ..entry(Kind::Edit, "p", "a")
+    };
+    assert_eq!(world.append(edit).await, upto);
+    world.append(entry(Kind::Recall, "r", "a")).await;
+    assert_eq!(world.unread(&["b"]).await, 1);
+    world.append(receipt("b", "p", ReceiptKind::Read)).await;
+    world.append(receipt("b", "r", ReceiptKind::Read)).await;
+    assert_eq!(world.unread(&["b"]).await, 0);
+    assert_eq!(world.states().await, [Some(ReceiptKind::Read), None]);
     world.close().await;
 }
 

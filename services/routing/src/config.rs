@@ -1,19 +1,27 @@
-use runtime::config::{HumanDuration, Invalid};
+use runtime::config::{ByteSize, HumanDuration, Invalid};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the routing service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How many messages, over all partitions, are remembered to recognise resends. A message that says it is older than
-    /// what is remembered is looked up in the store.
+    /// How many messages, over all partitions, are remembered exactly, to answer resends without the store. Of those before
+    /// it is known for more than a week whether their uid was accepted; only what seems to be a resend is looked up in the store.
     pub remembered_messages: usize,
-    /// How many frames of a partition are read again at start to remember them.
+    /// How many frames of a partition are read again at most when it is taken over, beyond those that the checkpoint lacks.
     pub replayed_frames: u64,
+    /// How often what is known of uids is stored, so that the next owner need not read the log.
+    pub checkpoint_interval: HumanDuration,
     /// How long a partition stays with an owner that does not renew its lease.
     pub lease: HumanDuration,
-    /// An edge that has not been heard of for so long is forgotten.
-    pub edge_timeout: HumanDuration,
+    /// The end of each partition's log that its owner keeps in memory, in bytes: what an edge has missed while its line was
+    /// down comes from there, and whether what it sends again is stored.
+    pub tail: ByteSize,
+    /// The largest frame that is appended to the log.
+    pub max_frame: ByteSize,
+    /// How long a message is held back at most while the store is asked whether it was accepted before. Then its sender is
+    /// told to send it again.
+    pub hold: HumanDuration,
 }
 
 impl Default for Config {
@@ -21,8 +29,11 @@ impl Default for Config {
         Self {
             remembered_messages: 500_000,
             replayed_frames: 20_000,
-            lease: HumanDuration::from_secs(5),
-            edge_timeout: HumanDuration::from_secs(60),
+            checkpoint_interval: HumanDuration::from_secs(10),
+            lease: HumanDuration::from_secs(2),
+            tail: ByteSize::mib(4),
+            max_frame: ByteSize::kib(900),
+            hold: HumanDuration::from_secs(2),
         }
     }
 }

@@ -1,25 +1,31 @@
-//! Routing: reads each partition of the journal in order and sends every entry to the edges that asked for its topic.
+//! Routing: owns the partitions of the log. The owner of a partition judges what edges submit, appends what it accepts, gives it
+//! to every edge that asked for its topic, and answers.
 //!
-//! Owns nothing durable. What it remembers (which edge wants which topic, which uids were seen lately) is rebuilt from
-//! the journal and from the edges' attach requests, so that an owner may be killed at any time.
+//! Owns nothing durable. What it remembers (which edge wants which topic, which uids were accepted) is rebuilt from the log and
+//! from what edges say when they open a line, so that an owner may be killed at any time.
 //!
 //! Invariants:
-//! - one owner per partition, fenced by the epoch of its lease;
-//! - after the answer to an attach with boundary B, every later entry of the filter is sent, in order, numbered;
-//! - of several entries with one (org, sender, uid), the first in the log is routed and no other;
-//! - every frame of an edge is settled to that edge: which of its entries were accepted, and why others were not.
+//! - one owner appends to a partition: each append names the frame that it follows, and a new owner begins with one of its own;
+//! - what the log has not confirmed is neither given out nor said to be stored;
+//! - of several submissions with one (org, topic, uid) one is accepted; (edge, number) is in the log at most once;
+//! - after the answer to an attach with boundary B, every later entry of the filter is given, in order;
+//! - every submission is answered, or its line ends.
 //!
-//! One flow: edge appends frame 7 → journal stores it as seq 42 → the owner reads it, drops a resend, sends the rest to
-//! the edges of the thread, and tells the appending edge `settled 7: entry 3 is a duplicate of position …`.
+//! One flow: an edge submits 7 and 8 → the owner finds that 8 is a resend → 7 is appended as frame 43, following 42 → the log
+//! confirms → the edges of the thread get it, and the first is told `7 is stored at 43.0, 8 at 40.3`.
 
+mod checkpoint;
 mod config;
 mod error;
-mod memory;
+mod inbox;
+mod known;
+mod lookup;
 mod metrics;
 mod owner;
-mod routes;
 mod service;
+mod tenure;
 
 pub use config::Config;
 pub use error::Error;
+pub use inbox::Owners;
 pub use service::{Deps, Service};

@@ -4,7 +4,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use runtime::metrics::ServiceMetrics;
 
-/// Why an entry was not routed.
+/// Why an entry was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
     pub reason: &'static str,
@@ -13,9 +13,13 @@ pub(crate) struct Reason {
 /// The series of this service.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    /// Entries sent to at least one edge or to none because nobody listens.
-    pub entries: Counter,
-    /// Entries that were not fanned out.
+    /// Frames that the log took.
+    pub appended_frames: Counter,
+    /// Entries in them.
+    pub appended_entries: Counter,
+    /// Submissions that were held until the store had answered.
+    pub held: Counter,
+    /// Submissions that were not accepted, and what of the log could not be read.
     pub dropped: Family<Reason, Counter>,
     /// Frames sent to edges.
     pub sent: Counter,
@@ -28,10 +32,15 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub fn new(m: &ServiceMetrics) -> Self {
         Self {
-            entries: m.counter("entries", "Entries read from the journal and accepted"),
+            appended_frames: m.counter("appended_frames", "Frames that the log took"),
+            appended_entries: m.counter("appended_entries", "Entries in the frames that the log took"),
+            held: m.counter(
+                "held_submissions",
+                "Submissions held back until the store has said whether they were accepted before",
+            ),
             dropped: m.counters(
                 "dropped_entries",
-                "Entries read from the journal and not fanned out, by reason",
+                "Submissions that were not appended, and entries of the log that were passed over, by reason",
             ),
             sent: m.counter("edge_frames", "Frames sent to edges"),
             lookups: m.counter(

@@ -1,149 +1,357 @@
-//! The owner of one partition: everything that happens to it happens here, in the order of the journal.
+//! The owner of one partition: it judges what edges submit, appends what it accepts, gives it out and answers. Everything that
+//! happens to the partition happens here, in one order.
+//!
+//! ```text
+//!  inbox ─► queue ─► judge ─► frame ─► log ─► confirmed: given out, answered      (sequence.rs)
+//!             └─ held, with its sender's later ones, while the store is asked     (queue.rs, judge.rs)
+//!  attach ─► lines: boundary = what is confirmed now                              (lines.rs)
+//! ```
 
 mod judge;
+mod lines;
+mod queue;
+mod sequence;
+mod tail;
+mod take_over;
+mod upkeep;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backplane::bus::{Bus, Request};
-use backplane::journal::{Journal, JournalError, Reader, StoredFrame};
 use backplane::lease::Fence;
-use backplane::lease::share::Held;
+use dedupe::{Filter, Limits};
 use model::{EdgeId, FrameSeq, PartitionId, Position};
-use tracing::warn;
-use wire::{Exception, Frame, Kind, RouteReply, RouteRequest, Routed, Settled};
+use rpc::persistence::Found;
+use rpc::routing::{RoutedEntry, Submission, Up};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+use wire::{Entry, Kind};
 
-use crate::memory::{Memory, topic_key};
-use crate::routes::{FRAME_BYTES, Routes, routed_entry, settled_bytes, subject};
-use crate::service::{With, fenced};
+use crate::inbox::{Inbox, Item, LineId};
+use crate::known::Known;
+use crate::lookup::{self, Answered};
+use crate::service::With;
 use crate::{Config, Error};
+use lines::{Lines, Numbered};
+use queue::{Queue, Queued};
+use sequence::{Appended, Frame, Gather};
+use tail::Tail;
+use upkeep::Upkeep;
 
-/// How many frames with refused entries are remembered for edges that ask again.
-const REMEMBERED_EXCEPTIONS: usize = 4096;
+/// What a record of a message takes at most, with its sender.
+const RECORD_BYTES: usize = 160;
 /// How many topics' last positions are remembered.
 const REMEMBERED_HEADS: usize = 200_000;
+/// How much may be held while the store is asked.
+const HELD_BYTES: usize = 8 << 20;
+/// How often edges that have heard nothing are told how far the log goes.
+const TELL: Duration = Duration::from_secs(1);
+
+/// Under which right a partition is owned.
+#[derive(Clone)]
+pub(crate) struct Tenancy {
+    pub partition: PartitionId,
+    /// Of the lease: what is appended carries it.
+    pub epoch: u64,
+    /// Whether the lease is held.
+    pub fence: Fence,
+}
 
 /// The soft state of a partition while this process owns it.
 pub(crate) struct Owner {
-    pub partition: PartitionId,
+    partition: PartitionId,
     epoch: u64,
     fence: Fence,
+    writer: EdgeId,
     deps: With,
-    pub routes: Routes,
-    memory: Memory,
+    lines: Lines,
+    queue: Queue,
+    known: Known,
+    upkeep: Upkeep,
+    tail: Tail,
+    /// The last position of each topic.
     heads: HashMap<u128, Position, ahash::RandomState>,
-    routed: FrameSeq,
-    exceptions: BTreeMap<u64, Vec<Exception>>,
-    /// What became of the frames up to this one is not known here.
-    unjudged: FrameSeq,
-    /// Monotonic: the store has not answered in time and is not asked before.
-    store_away_until: Duration,
+    /// What the store has said, as long as something is held; true as long as nothing is forgotten that was not in the log
+    /// when it was asked.
+    answers: HashMap<u128, (Position, Option<Found>)>,
+    /// What it is being asked.
+    asking: HashSet<u128>,
+    /// The question under way, and where the log ended when it was asked.
+    lookup: Option<(Position, AbortOnDropHandle<()>)>,
+    /// The last frame of the log: confirmed, and given out.
+    head: FrameSeq,
+    last_epoch: u64,
+    /// What was accepted up to here the filter had from the checkpoint.
+    checkpointed: Position,
+    next_number: u64,
+    /// The last frame of ours that is in the log.
+    proven: u64,
+    waits_for_proof: bool,
+    /// The lease is not held: an append is to tell whether somebody else owns the partition.
+    probe: bool,
+    /// Not before this is an empty frame appended again that the log did not take.
+    proof_at: Instant,
+    gather: Option<Gather>,
+    /// A frame is in flight: what was remembered for it may yet be undone.
+    unsettled: bool,
+    max_frame: usize,
+    hold: Duration,
 }
 
+type Appending = Pin<Box<dyn Future<Output = Appended> + Send>>;
+
 impl Owner {
-    /// Takes over: reads the latest frames again to remember their uids. Returns the owner and a reader that stands
-    /// after the last frame that was there; what comes after it is routed live.
-    pub async fn take_over(
-        partition: PartitionId,
-        held: &Held,
-        config: &Config,
-        deps: With,
-    ) -> Result<(Self, Box<dyn Reader>), Error> {
-        let head = deps.journal.head(partition).await?;
-        let (mut reader, start) =
-            open_reader(&*deps.journal, partition, head, config.replayed_frames).await?;
-        let capacity = config.remembered_messages / usize::from(deps.partitioning.count());
-        let mut owner = Owner {
+    /// One that has read the log up to `after`.
+    fn new(tenancy: Tenancy, after: FrameSeq, filter: Filter, config: &Config, deps: With) -> Self {
+        let Tenancy {
             partition,
-            epoch: held.epoch(),
-            fence: held.fence(),
-            deps,
-            routes: Routes::new(partition.0, held.epoch()),
-            memory: Memory::new(capacity, start == FrameSeq(0)),
-            heads: HashMap::default(),
-            routed: start,
-            exceptions: BTreeMap::new(),
-            unjudged: start,
-            store_away_until: Duration::ZERO,
+            epoch,
+            fence,
+        } = tenancy;
+        let records = config.remembered_messages / usize::from(deps.partitioning.count());
+        let limits = Limits {
+            records: records.max(1),
+            bytes: records.max(1) * RECORD_BYTES,
         };
-        while owner.routed < head {
-            let frames = reader.next().await?;
-            owner.route(frames).await?;
+        let since = Position::end_of(after);
+        Self {
+            partition,
+            epoch,
+            fence,
+            writer: take_over::writer(partition, epoch),
+            deps,
+            lines: Lines::new(epoch),
+            queue: Queue::default(),
+            known: Known::new(limits, since, filter),
+            upkeep: Upkeep::new(config.checkpoint_interval.get()),
+            tail: Tail::new(since, config.tail.as_usize()),
+            heads: HashMap::default(),
+            answers: HashMap::new(),
+            asking: HashSet::new(),
+            lookup: None,
+            head: after,
+            last_epoch: 0,
+            checkpointed: Position::START,
+            next_number: 1,
+            proven: 0,
+            waits_for_proof: false,
+            probe: false,
+            proof_at: Instant::now(),
+            gather: None,
+            unsettled: false,
+            max_frame: config.max_frame.as_usize(),
+            hold: config.hold.get(),
         }
-        Ok((owner, reader))
     }
 
-    /// Judges and fans out frames, in order, and sends each edge what concerns it.
-    pub async fn route(&mut self, frames: Vec<StoredFrame>) -> Result<(), Error> {
-        let mut decoded = Vec::with_capacity(frames.len());
-        for stored in frames {
-            match wire::frame::decode::<Frame>(stored.bytes) {
-                Ok(frame) => decoded.push((stored.seq, frame)),
-                Err(error) => {
-                    // It keeps its place in the order, so that everything after it is still routed.
-                    warn!(partition = %self.partition, seq = stored.seq.0, %error, "skipping an unreadable frame");
-                    self.deps.metrics.drop("unreadable");
-                    decoded.push((stored.seq, Frame::default()));
-                }
+    /// Serves edges until `leave` resolves: then what is in flight is answered, and nothing more taken in. An error means that
+    /// it owns the partition no more, or cannot.
+    pub async fn serve(mut self, inbox: &Arc<Inbox>, leave: impl Future<Output = ()>) -> Result<(), Error> {
+        let mut leave = std::pin::pin!(leave);
+        self.begin_upkeep(inbox);
+        let mut in_flight: Option<(Frame, Appending)> = None;
+        let mut tell = tokio::time::interval(TELL);
+        tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut leaving = false;
+        loop {
+            self.take(inbox.try_take());
+            if in_flight.is_none() && !leaving && (self.waits_for_more().is_none() || self.wants_proof()) {
+                in_flight = self.next_frame().map(|frame| {
+                    let appending = Box::pin(self.appending(&frame));
+                    (frame, appending as Appending)
+                });
+                self.unsettled = in_flight.is_some();
             }
-        }
-        let known = self.look_up_old(&decoded).await;
-        for (seq, frame) in &decoded {
-            let exceptions = self.route_frame(*seq, frame, &known);
-            self.remember_exceptions(*seq, &exceptions);
-            self.routes.settle(&frame.edge, frame.id, *seq, exceptions);
-            self.routed = *seq;
-            self.flush(None).await?;
-        }
-        self.memory.forget_surplus();
-        self.flush(Some(Position::end_of(self.routed))).await
-    }
-
-    /// Whoever has lost its partition must not act: somebody else may.
-    fn check_fence(&self) -> Result<(), Error> {
-        match self.fence.holds() {
-            true => Ok(()),
-            false => Err(fenced(self.partition)),
-        }
-    }
-
-    fn route_frame(&mut self, seq: FrameSeq, frame: &Frame, known: &judge::Known) -> Vec<Exception> {
-        let mut exceptions = Vec::new();
-        for (position, bytes, entry) in frame.positioned(seq) {
-            let Ok(entry) = entry else {
-                self.deps.metrics.drop("unreadable");
-                continue;
-            };
-            match self.judge(&entry, position, known) {
-                judge::Judgement::Accept { fan_out } => {
-                    self.deps.metrics.entries.inc();
-                    let prev = self.advance_head(&entry, position);
-                    if fan_out {
-                        let routed = routed_entry(position, prev, bytes.clone());
-                        self.routes.fan_out(&entry.org, &entry.topic, &routed);
+            self.ask(inbox);
+            self.keep_up(inbox);
+            self.flush();
+            if self.queue.is_empty() && self.queue.holds_nothing() {
+                self.answers.clear();
+            }
+            if leaving && in_flight.is_none() {
+                return Ok(());
+            }
+            let wake = self.wake(in_flight.is_none());
+            tokio::select! {
+                biased;
+                said = appended(&mut in_flight) => {
+                    if let Some((frame, _)) = in_flight.take() {
+                        self.appended(frame, said).await?;
+                        self.unsettled = false;
                     }
                 }
-                judge::Judgement::Refuse { verdict, first } => {
-                    self.deps.metrics.drop(judge::reason(verdict));
-                    let index = u32::from(position.index());
-                    exceptions.push(Exception {
-                        index,
-                        verdict: verdict.into(),
-                        position: first.0,
-                    });
-                }
+                items = inbox.take() => self.take(items),
+                () = sleep_until_some(wake) => self.time_passes(),
+                _ = tell.tick() => self.look_around(),
+                () = &mut leave, if !leaving => leaving = true,
             }
         }
-        exceptions
+    }
+
+    /// Ends every line: the edges look for another owner.
+    fn end(&mut self) {
+        self.lines.end();
+    }
+
+    fn take(&mut self, items: Vec<Item>) {
+        for item in items {
+            match item {
+                Item::Open(line, hello, edge) => {
+                    let replay = self.tail.after(hello.after);
+                    let boundary = Position::end_of(self.head);
+                    self.lines
+                        .open(line, hello, edge, boundary, self.next_number, replay);
+                }
+                Item::Up(line, up) => self.hear(line, up),
+                Item::Close(line) => self.lines.close(line),
+                Item::Answered(answered) => self.answered(answered),
+                Item::Done(done) => self.done(done),
+            }
+        }
+    }
+
+    fn hear(&mut self, line: LineId, up: Up) {
+        match up {
+            Up::Attach { number, org, filter } if self.follows(line, number) => {
+                let boundary = Position::end_of(self.head);
+                let of = (org, filter);
+                self.lines.attach(line, number, of, boundary, self.next_number);
+            }
+            Up::Detach { org, filter } => self.lines.detach(line, org, filter),
+            Up::Submit(submission) if self.follows(line, submission.number) => self.submit(line, submission),
+            Up::Transient(entry) => self.pass_on(entry),
+            Up::Attach { .. } | Up::Submit(_) => {}
+        }
+    }
+
+    fn follows(&mut self, line: LineId, number: u64) -> bool {
+        match self.lines.follow(line, number) {
+            Numbered::Next => true,
+            Numbered::Ended => false,
+            Numbered::Hole => {
+                tracing::warn!(partition = %self.partition, number, "something an edge has sent is missing; its line is broken off");
+                self.lines.break_off(line);
+                false
+            }
+        }
+    }
+
+    fn submit(&mut self, line: LineId, submission: Submission) {
+        if let Some(edge) = self.lines.edge(line).cloned() {
+            self.queue.push(Queued {
+                line,
+                edge,
+                submission,
+                held: None,
+            });
+        }
+    }
+
+    /// What is not in the log goes to whoever wants its topic now. It may be lost.
+    fn pass_on(&mut self, entry: Arc<Entry>) {
+        if matches!(entry.known_kind(), Kind::Transient | Kind::Generic) {
+            self.lines.fan_out(&RoutedEntry {
+                position: Position::START,
+                prev: None,
+                bytes: entry.to_bytes(),
+                entry,
+            });
+        }
+    }
+
+    /// Says what there is to say. What is true only while nobody else owns the partition waits for the lease, or for an append.
+    fn flush(&mut self) {
+        let upto = Position::end_of(self.head);
+        let said = self.lines.said;
+        self.waits_for_proof = self.lines.flush(upto, self.proven, self.fence.holds());
+        self.deps.metrics.sent.inc_by(self.lines.said - said);
+    }
+
+    fn wants_proof(&self) -> bool {
+        (self.waits_for_proof || self.probe) && !self.fence.holds() && Instant::now() >= self.proof_at
+    }
+
+    /// Until when the next frame waits for more.
+    fn waits_for_more(&mut self) -> Option<Instant> {
+        let waiting = self.queue.len();
+        let gather = self.gather.as_mut().filter(|_| waiting > 0)?;
+        gather.waits(waiting)
+    }
+
+    /// When something is to be done although nothing happens.
+    fn wake(&mut self, idle: bool) -> Option<Instant> {
+        let gathered = self.waits_for_more().filter(|_| idle);
+        let waits = self.waits_for_proof || self.probe;
+        let proof = (idle && waits).then_some(self.proof_at.max(self.fence_ends()));
+        let overdue = self.queue.next_overdue(self.hold);
+        let checkpoint = self.upkeep.due().filter(|_| idle);
+        gathered
+            .into_iter()
+            .chain(overdue)
+            .chain(proof)
+            .chain(checkpoint)
+            .min()
+    }
+
+    /// No proof is needed before: the lease is held.
+    fn fence_ends(&self) -> Instant {
+        self.fence.until()
+    }
+
+    /// Edges that only listen would not find out that another owns the partition: without the lease, the log is asked.
+    fn look_around(&mut self) {
+        self.lines.tell(Position::end_of(self.head));
+        self.probe = !self.fence.holds() && !self.lines.is_empty();
+    }
+
+    fn time_passes(&mut self) {
+        for overdue in self.queue.overdue(self.hold) {
+            self.retry(&overdue);
+        }
+    }
+
+    /// Asks the store about what is held; one question after the other, each about everything that came meanwhile.
+    fn ask(&mut self, inbox: &Arc<Inbox>) {
+        if self.lookup.is_some() {
+            return;
+        }
+        let questions = self.queue.questions();
+        if questions.is_empty() {
+            return;
+        }
+        self.deps.metrics.lookups.inc_by(questions.len() as u64);
+        let asking = lookup::ask(
+            self.deps.persistence.clone(),
+            questions,
+            self.known.forgotten_up_to(),
+            self.hold,
+            inbox.clone(),
+        );
+        let asked_at = Position::end_of(self.head);
+        self.lookup = Some((asked_at, AbortOnDropHandle::new(tokio::spawn(asking))));
+    }
+
+    fn answered(&mut self, answered: Answered) {
+        let Some((asked_at, _)) = self.lookup.take() else {
+            return;
+        };
+        for key in answered.asked {
+            self.asking.remove(&key);
+        }
+        let found = answered.found.into_iter();
+        self.answers
+            .extend(found.map(|(key, found)| (key, (asked_at, found))));
+        self.queue.release();
     }
 
     /// The position before this one in its topic, counting what the store gives a backlog (receipts come coalesced there,
     /// so they do not count), and this one in its place.
-    fn advance_head(&mut self, entry: &wire::Entry, position: Position) -> Option<Position> {
+    fn advance_head(&mut self, entry: &Entry, position: Position) -> Option<Position> {
         let counts = match entry.known_kind() {
             Kind::Generic => entry.qos > 0,
-            Kind::Membership => true,
+            Kind::Membership | Kind::Edit => true,
             _ => entry.is_history(),
         };
         if !counts {
@@ -152,148 +360,28 @@ impl Owner {
         if self.heads.len() >= REMEMBERED_HEADS {
             self.heads.clear();
         }
-        self.heads.insert(topic_key(&entry.org, &entry.topic), position)
-    }
-
-    fn remember_exceptions(&mut self, seq: FrameSeq, exceptions: &[Exception]) {
-        if !exceptions.is_empty() {
-            self.exceptions.insert(seq.0, exceptions.to_vec());
-            if self.exceptions.len() > REMEMBERED_EXCEPTIONS
-                && let Some((forgotten, _)) = self.exceptions.pop_first()
-            {
-                self.unjudged = FrameSeq(forgotten);
-            }
-        }
-    }
-
-    async fn flush(&mut self, all: Option<Position>) -> Result<(), Error> {
-        for (edge, routed) in self.routes.take(all) {
-            self.check_fence()?;
-            self.deps.metrics.sent.inc();
-            self.send(&edge, &routed).await?;
-        }
-        Ok(())
-    }
-
-    async fn send(&self, edge: &EdgeId, routed: &Routed) -> Result<(), Error> {
-        Ok(self
-            .deps
-            .bus
-            .publish(&subject(edge), wire::frame::encode(routed))
-            .await?)
-    }
-
-    /// Answers an edge: changes its filters, and says from where on its topics come live.
-    pub fn answer(&mut self, request: Request, now: Duration) -> Result<(), Error> {
-        self.check_fence()?;
-        let asked = match wire::frame::decode::<RouteRequest>(request.payload) {
-            Ok(asked) => asked,
-            Err(error) => {
-                warn!(partition = %self.partition, %error, "ignoring an unreadable route request");
-                return Ok(());
-            }
-        };
-        let Some(edge) = self.routes.hear(&asked.edge, asked.stream, now) else {
-            return Ok(());
-        };
-        asked.detach.into_iter().for_each(|f| self.routes.detach(edge, f));
-        asked.attach.into_iter().for_each(|f| self.routes.attach(edge, f));
-        let reply = RouteReply {
-            owner_epoch: self.epoch,
-            last_number: self.routes.last_number(edge),
-            boundary: Position::end_of(self.routed).0,
-            settled: self.settled(asked.pending_ids.into_iter().zip(asked.pending_seqs)),
-        };
-        request.reply.send(wire::frame::encode(&reply));
-        Ok(())
-    }
-
-    /// The outcomes of frames that an edge asks for, as many as an answer has room for; it asks for the rest again. Of those
-    /// that it cannot tell it says nothing: they are sent again, and recognised.
-    fn settled(&self, pending: impl Iterator<Item = (u64, u64)>) -> Vec<Settled> {
-        let mut room = FRAME_BYTES;
-        pending
-            .filter(|(_, seq)| (self.unjudged.0 + 1..=self.routed.0).contains(seq))
-            .map(|(id, seq)| Settled {
-                id,
-                seq,
-                exceptions: self.exceptions.get(&seq).cloned().unwrap_or_default(),
-            })
-            .take_while(|settled| {
-                let size = settled_bytes(&settled.exceptions);
-                let fits = size <= room;
-                room = room.saturating_sub(size);
-                fits
-            })
-            .collect()
-    }
-
-    /// Sends what is not in the log to whoever wants its topic now. Unnumbered: it may be lost.
-    pub async fn pass_on(&self, payload: bytes::Bytes) -> Result<(), Error> {
-        let Ok(entry) = wire::frame::decode_entry(payload.clone()) else {
-            return Ok(());
-        };
-        if !matches!(entry.known_kind(), Kind::Transient | Kind::Generic) {
-            return Ok(());
-        }
-        let routed = Routed {
-            partition: u32::from(self.partition.0),
-            owner_epoch: self.epoch,
-            entries: vec![routed_entry(Position::START, None, payload)],
-            ..Routed::default()
-        };
-        self.check_fence()?;
-        let bytes = wire::frame::encode(&routed);
-        for edge in self.routes.wanting(&entry.org, &entry.topic) {
-            self.deps.bus.publish(&subject(edge), bytes.clone()).await?;
-        }
-        Ok(())
+        let topic = wire::envelope::uid_key(&entry.org, "", &entry.topic);
+        self.heads.insert(topic, position)
     }
 }
 
-/// A reader that stands up to `back` frames before the head, or at the oldest frame that is left.
-async fn open_reader(
-    journal: &dyn Journal,
-    partition: PartitionId,
-    head: FrameSeq,
-    back: u64,
-) -> Result<(Box<dyn Reader>, FrameSeq), Error> {
-    let start = FrameSeq(head.0.saturating_sub(back));
-    match journal.read(partition, start).await {
-        Ok(reader) => Ok((reader, start)),
-        Err(JournalError::Trimmed { first, .. }) => {
-            let start = FrameSeq(first.saturating_sub(1));
-            Ok((journal.read(partition, start).await?, start))
-        }
-        Err(error) => Err(error.into()),
+/// However it ends, the edges are told.
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
-/// The subject on which edges ask the owner of a partition.
-pub(crate) fn request_subject(partition: PartitionId) -> String {
-    format!("routing.{partition}")
+async fn appended(in_flight: &mut Option<(Frame, Appending)>) -> Appended {
+    match in_flight {
+        Some((_, appending)) => appending.await,
+        None => std::future::pending().await,
+    }
 }
 
-/// The subject on which edges give the owner what is not in the log.
-pub(crate) fn transient_subject(partition: PartitionId) -> String {
-    format!("transient.{partition}")
-}
-
-/// The subject on which a new owner says that it is there, so that edges attach at once.
-pub(crate) const ANNOUNCE_SUBJECT: &str = "owners";
-
-/// Everything an owner listens to.
-pub(crate) struct Ears {
-    pub requests: Box<dyn backplane::bus::Server>,
-    pub transients: Box<dyn backplane::bus::Subscription>,
-}
-
-impl Ears {
-    /// Begins to listen. From now on edges find this owner.
-    pub async fn open(bus: &Arc<dyn Bus>, partition: PartitionId) -> Result<Self, Error> {
-        Ok(Self {
-            requests: bus.serve(&request_subject(partition)).await?,
-            transients: bus.subscribe(&transient_subject(partition)).await?,
-        })
+async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

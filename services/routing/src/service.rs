@@ -1,38 +1,41 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use backplane::bus::Bus;
-use backplane::journal::{Journal, Reader};
-use backplane::lease::share::{Ended, Held, Shares};
-use backplane::lease::{LeaseError, Leases};
-use model::{PartitionId, Partitioning};
+use backplane::checkpoint::Checkpoints;
+use backplane::journal::Journal;
+use backplane::lease::Leases;
+use backplane::lease::share::Shares;
+use model::Partitioning;
 use rpc::persistence::Persistence;
+use rpc::routing::Announcement;
 use runtime::clock::Clock;
-use runtime::lifecycle::{OnError, Stop, Tasks};
+use runtime::lifecycle::{OnError, Tasks};
 use runtime::metrics::ServiceMetrics;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 use tracing::warn;
 
+use crate::Config;
+use crate::inbox::Owners;
 use crate::metrics::Metrics;
-use crate::owner::{ANNOUNCE_SUBJECT, Ears, Owner};
-use crate::{Config, Error};
-
-/// How long to wait, at first and at most, after a partition could not be routed.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// How often edges that have fallen silent are looked for.
-const TIDY: Duration = Duration::from_secs(5);
+use crate::tenure::{PAUSES, keep_owning, time_to_leave};
 
 /// What routing is built with.
 #[derive(Clone)]
 pub struct Deps {
-    /// The log it reads.
+    /// The log.
     pub journal: Arc<dyn Journal>,
-    /// The way to the edges.
+    /// Where its owners are entered, for edges in this process; others reach them over gRPC.
+    pub owners: Arc<Owners>,
+    /// Where owners say that they are there.
     pub bus: Arc<dyn Bus>,
     /// Who owns which partition.
     pub leases: Arc<dyn Leases>,
     /// What it has forgotten.
     pub persistence: Arc<dyn Persistence>,
+    /// Where what is known of uids outlives its owner.
+    pub checkpoints: Arc<dyn Checkpoints>,
+    /// A number that clients cannot guess, who choose uids: where those fall in tables depends on it.
+    pub salt: u64,
     /// How topics are spread.
     pub partitioning: Partitioning,
     /// The recall window in milliseconds, the same as persistence has.
@@ -65,7 +68,7 @@ impl Service {
 
     /// Spawns one task per partition, which owns it whenever it is this replica's to own. With another replica there they
     /// end at the soft stop, since that one takes over at once; alone they end last, so that what others have in flight is
-    /// still settled.
+    /// still answered.
     pub fn start(self, tasks: &Tasks) {
         let (config, deps) = (Arc::new(self.config), self.deps);
         let partitions = deps.partitioning;
@@ -87,6 +90,13 @@ impl Service {
         tasks.spawn_last("routing/shares", OnError::StopProcess, async move {
             all.run(time_to_leave(&all, &stop)).await;
         });
+        let (hearing, with, stop) = (shares.clone(), deps.clone(), tasks.stop().clone());
+        tasks.spawn_last("routing/owners", OnError::StopProcess, async move {
+            tokio::select! {
+                () = stop.hard().cancelled() => {}
+                () = hear_of_owners(&hearing, &with) => {}
+            }
+        });
         for partition in partitions.all() {
             let (stop, config, shares) = (tasks.stop().clone(), config.clone(), shares.clone());
             let with = With {
@@ -96,6 +106,28 @@ impl Service {
             tasks.spawn_last(format!("routing/{partition}"), OnError::StopProcess, async move {
                 keep_owning(partition, &config, &with, &shares, &stop).await;
             });
+        }
+    }
+}
+
+/// A partition that its owner gives up need not wait until it is asked for again.
+async fn hear_of_owners(shares: &Shares, deps: &Deps) {
+    loop {
+        let mut owners = match deps.bus.subscribe(Announcement::SUBJECT).await {
+            Ok(owners) => owners,
+            Err(error) => {
+                warn!(%error, "what other owners say cannot be heard; trying again");
+                sleep(PAUSES.1).await;
+                continue;
+            }
+        };
+        while let Some(messages) = owners.next().await {
+            let said = messages
+                .iter()
+                .filter_map(|m| Announcement::from_bytes(&m.payload));
+            if said.into_iter().any(|a| a.epoch == 0) {
+                shares.look_again();
+            }
         }
     }
 }
@@ -112,129 +144,4 @@ impl std::ops::Deref for With {
     fn deref(&self) -> &Deps {
         &self.deps
     }
-}
-
-async fn time_to_leave(shares: &Shares, stop: &Stop) {
-    let soft = async {
-        stop.soft().cancelled().await;
-        if shares.replicas() < 2 {
-            std::future::pending().await
-        }
-    };
-    tokio::select! {
-        biased;
-        () = stop.hard().cancelled() => {}
-        () = soft => {}
-    }
-}
-
-/// Owns the partition again and again until told to stop.
-async fn keep_owning(partition: PartitionId, config: &Config, deps: &With, shares: &Shares, stop: &Stop) {
-    let mut leave = std::pin::pin!(time_to_leave(shares, stop));
-    let mut pause = PAUSES.0;
-    loop {
-        let held = tokio::select! {
-            biased;
-            () = &mut leave => return,
-            held = shares.take(partition.0) => held,
-        };
-        let outcome = tokio::select! {
-            biased;
-            () = &mut leave => None,
-            ended = held.ended() => Some(end(ended)),
-            result = own(partition, &held, config, deps) => Some(result),
-        };
-        held.release().await;
-        match outcome {
-            None => return,
-            Some(Ok(())) => pause = PAUSES.0,
-            Some(Err(error)) => {
-                warn!(%partition, error = %chain(&error), "letting go of a partition");
-                tokio::select! {
-                    biased;
-                    () = &mut leave => return,
-                    () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
-                }
-            }
-        }
-    }
-}
-
-fn end(ended: Ended) -> Result<(), Error> {
-    match ended {
-        Ended::Lost(error) => Err(error.into()),
-        Ended::Surplus => Ok(()),
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
-}
-
-async fn own(partition: PartitionId, held: &Held, config: &Config, deps: &With) -> Result<(), Error> {
-    let (owner, reader) = Owner::take_over(partition, held, config, deps.clone()).await?;
-    // Edges find us only now, so that every boundary we name lies after what was read again.
-    let ears = Ears::open(&deps.bus, partition).await?;
-    let announcement = bytes::Bytes::copy_from_slice(&partition.0.to_be_bytes());
-    deps.bus.publish(ANNOUNCE_SUBJECT, announcement).await?;
-    let _counted = Counted::new(deps);
-    serve(owner, reader, ears, config, deps).await
-}
-
-/// Counts a partition as owned as long as it lives.
-struct Counted<'a>(&'a With);
-
-impl<'a> Counted<'a> {
-    fn new(deps: &'a With) -> Self {
-        deps.metrics.partitions.inc();
-        Self(deps)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.partitions.dec();
-    }
-}
-
-async fn serve(
-    mut owner: Owner,
-    mut reader: Box<dyn Reader>,
-    mut ears: Ears,
-    config: &Config,
-    deps: &With,
-) -> Result<(), Error> {
-    let mut tidy = interval(TIDY.min(config.edge_timeout.get()));
-    tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        // In this order: an edge asks one thing at a time, so its questions hold nothing up for long, and what may be
-        // lost comes last.
-        tokio::select! {
-            biased;
-            _ = tidy.tick() => {
-                let horizon = deps.clock.monotonic().saturating_sub(config.edge_timeout.get());
-                owner.routes.expire(horizon);
-            }
-            request = ears.requests.next() => {
-                owner.answer(request.ok_or(Error::BusClosed)?, deps.clock.monotonic())?;
-            }
-            frames = reader.next() => owner.route(frames?).await?,
-            messages = ears.transients.next() => {
-                for message in messages.ok_or(Error::BusClosed)? {
-                    owner.pass_on(message.payload).await?;
-                }
-            }
-        }
-    }
-}
-
-/// What an owner says when it must not act any more.
-pub(crate) fn fenced(partition: PartitionId) -> Error {
-    LeaseError::Lost(format!("routing/{partition}")).into()
 }

@@ -10,6 +10,7 @@ use edge::delivery::Delivery;
 use edge::mailbox::{Mail, Mailbox};
 use edge::presence::Present;
 use edge::rate::{Bucket, Shared};
+use model::PartitionId;
 use rpc::ErrorKind;
 use runtime::lifecycle::Stop;
 use stomp_codec::{Command, Decoder, Frame, Item, Version, encode_receipt, validate};
@@ -38,6 +39,8 @@ pub(crate) struct Connection {
     input: BytesMut,
     /// Whether the decoder has seen all of `input`.
     hungry: bool,
+    /// The partition that it sent to last: while too much waits there, nothing more is decoded.
+    pub busy: Option<PartitionId>,
     /// A frame that waits for the subscriptions before it.
     held: Option<Frame>,
     pub version: Version,
@@ -90,6 +93,7 @@ impl Connection {
             decoder,
             input,
             hungry: false,
+            busy: None,
             held: None,
             version: hello.version,
             identity: hello.identity,
@@ -187,6 +191,7 @@ impl Connection {
             mail,
             subs,
             echoes,
+            busy,
             ..
         } = self;
         Ok(tokio::select! {
@@ -196,7 +201,7 @@ impl Connection {
             () = mailbox.take(mail) => Event::Other,
             () = subscription::fetched(subs) => Event::Other,
             echo = echo::read(echoes), if !echoes.is_empty() => Event::Echo(echo),
-            () = core.appender.room(), if core.appender.is_full() => Event::Other,
+            () = core.room(*busy), if core.is_full(*busy) => Event::Other,
             () = tokio::time::sleep_until(due) => Event::Other,
         })
     }
@@ -237,7 +242,7 @@ impl Connection {
             && !self.draining
             && self.pending.len() < usize::from(self.edge.config.limits.receive_maximum)
             && (self.gone || self.socket.queued() < WRITE_AHEAD)
-            && !self.edge.core.appender.is_full()
+            && !self.edge.core.is_full(self.busy)
     }
 
     async fn handle(&mut self, frame: Frame) -> Result<(), Bye> {

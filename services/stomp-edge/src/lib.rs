@@ -11,7 +11,7 @@
 //! - progress of a durable subscription only moves forward, whichever of the visitor's pages acknowledges (`cursors`);
 //! - a client that does not read costs its windows and a cursor.
 //!
-//! One flow: SEND → [`edge::ingest`] → [`edge::append`] → settled by routing → RECEIPT, and MESSAGE to every page.
+//! One flow: SEND → [`edge::ingest`] → [`edge::line`] → accepted by the owner → RECEIPT, and MESSAGE to every page.
 
 mod ack;
 mod bye;

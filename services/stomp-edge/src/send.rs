@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use edge::Outcome;
-use edge::append::Ticket;
+use edge::line::Ticket;
 use edge::{Refusal, ingest};
 use model::{ChatTopic, Origin, TopicName};
 use rpc::ErrorKind;
@@ -42,19 +42,19 @@ impl Connection {
         let topic = destination::to_send(to).map_err(refused)?;
         match self.entry(&topic, frame).await {
             Ok(entry) if entry.known_kind() == Kind::Transient => {
-                self.edge.core.send_transient(&entry).await;
+                self.edge.core.send_transient(entry);
                 self.answer(frame);
                 Ok(())
             }
             Ok(entry) => {
-                self.append(receipt, &entry);
+                self.submit(receipt, entry);
                 Ok(())
             }
             Err(refusal) => self.refuse(&topic, refusal, receipt),
         }
     }
 
-    fn append(&mut self, receipt: Option<&str>, entry: &Entry) {
+    fn submit(&mut self, receipt: Option<&str>, entry: Entry) {
         let token = self.token();
         let pending = Pending {
             receipt: receipt.map(str::to_owned),
@@ -63,11 +63,8 @@ impl Connection {
         };
         self.pending.insert(token, pending);
         let core = &self.edge.core;
-        core.appender.append(
-            entry.partition(core.partitioning),
-            entry.to_bytes(),
-            Ticket::Mail(self.mailbox.clone(), token),
-        );
+        self.busy = Some(entry.partition(core.partitioning));
+        core.submit(entry, Ticket::Mail(self.mailbox.clone(), token));
     }
 
     /// What is to be stored. A chat message goes where it says that it belongs, whatever it was sent to.

@@ -88,11 +88,14 @@ impl Service {
 
     /// Spawns what the service runs besides its connections.
     pub fn start(&self, tasks: &Tasks) {
-        tasks.spawn_last(
-            "stomp-edge/save",
-            OnError::StopProcess,
-            self.edge.cursors.clone().run(),
-        );
+        let (cursors, stop) = (self.edge.cursors.clone(), tasks.stop().clone());
+        // Until the connections have ended: what the last page of a visitor leaves behind, it stores itself.
+        tasks.spawn_last("stomp-edge/save", OnError::StopProcess, async move {
+            tokio::select! {
+                () = stop.hard().cancelled() => {}
+                () = cursors.run() => {}
+            }
+        });
     }
 
     /// The WebSocket addresses, to be merged into the router of whoever listens. Connections are tasks of `tasks`; told

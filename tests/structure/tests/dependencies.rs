@@ -8,7 +8,7 @@ use structure::{none, read, root};
 /// The crates of the product, from the ground up. A crate depends only on crates of the layers below its own.
 const LAYERS: [(&str, &[&str]); 8] = [
     ("ground", &["model", "runtime", "mqtt-codec", "stomp-codec"]),
-    ("seams", &["auth", "backplane", "session", "wire"]),
+    ("seams", &["auth", "backplane", "dedupe", "session", "wire"]),
     ("calls", &["rpc"]),
     ("store", &["store"]),
     ("what services share", &["consumer", "edge"]),
@@ -35,7 +35,7 @@ const CODECS: [(&str, &[&str]); 2] = [
     ("stomp-codec", &["stomp-edge", "verify"]),
 ];
 /// Pure: bytes and time come in, bytes and decisions go out. No runtime, no sockets.
-const SANS_IO: [&str; 5] = ["model", "mqtt-codec", "session", "stomp-codec", "wire"];
+const SANS_IO: [&str; 6] = ["dedupe", "model", "mqtt-codec", "session", "stomp-codec", "wire"];
 /// What would be I/O.
 const IO: [&str; 6] = [
     "axum",

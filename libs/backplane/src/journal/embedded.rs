@@ -1,8 +1,8 @@
 //! The journal of one process: one sequence of segment files for all partitions, and one thread that writes it.
 //!
 //! ```text
-//!  append ─► queue ─► writer: encode, one write, one fdatasync ─► memory + index ─► readers
-//!                                                             └─► answers
+//!  append ─► queue ─► writer: encode, one write, one fdatasync ─► memory + index ─► answers
+//!                                                                              └─► readers that wait, a moment later
 //! ```
 //!
 //! One sync commits everything that waits, whichever partition it is for. See docs/adr/0003-embedded-journal.md.
@@ -11,10 +11,12 @@ mod batch;
 mod config;
 mod disk;
 mod format;
+mod heads;
 mod log;
 mod queue;
 mod reader;
 mod recovery;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -30,11 +32,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::{FrameSeq, PartitionId};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 pub use config::{JournalConfig, OpenError};
 use disk::{Disk, RealDisk};
 use format::WRITER_LIMIT;
+use heads::Heads;
 use log::{Log, Segment};
 use queue::{Append, Queue};
 use reader::EmbeddedReader;
@@ -50,7 +53,7 @@ pub struct EmbeddedJournal {
     log: Arc<Log>,
     queue: Arc<Queue>,
     status: Arc<Status>,
-    heads: Vec<watch::Receiver<u64>>,
+    heads: Arc<Heads>,
     config: JournalConfig,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Locked as long as the log is open.
@@ -69,8 +72,8 @@ pub struct JournalStats {
 }
 
 impl EmbeddedJournal {
-    /// Opens the log in a directory, or creates both. Reads and checks every segment, so it takes as long as reading the
-    /// retained log: call it where blocking is allowed.
+    /// Opens the log in a directory, or creates both. Reads and checks every segment, as many side by side as there are cores, so
+    /// it takes as long as reading the retained log: call it where blocking is allowed.
     pub fn open(dir: impl AsRef<Path>, config: JournalConfig) -> Result<Self, OpenError> {
         Self::open_on(Box::new(RealDisk), dir.as_ref(), config)
     }
@@ -86,7 +89,7 @@ impl EmbeddedJournal {
             config.partitions,
             found.segments,
         ));
-        let (senders, heads) = found.next.iter().map(|next| watch::channel(next - 1)).unzip();
+        let heads = Arc::new(Heads::new(&found.next));
         let (queue, status) = (Arc::<Queue>::default(), Arc::<Status>::default());
         let writer = Writer {
             log: log.clone(),
@@ -94,7 +97,8 @@ impl EmbeddedJournal {
             disk,
             queue: queue.clone(),
             status: status.clone(),
-            heads: senders,
+            heads: heads.clone(),
+            untold: heads::Untold::default(),
             file_len: segment.len(),
             segment,
             file: found.file,
@@ -137,12 +141,12 @@ impl EmbeddedJournal {
         }
     }
 
-    fn head_of(&self, partition: PartitionId) -> Result<&watch::Receiver<u64>, JournalError> {
-        let head = self.heads.get(usize::from(partition.0));
-        head.ok_or(JournalError::NoPartition {
-            partition,
-            count: self.config.partitions,
-        })
+    fn check(&self, partition: PartitionId) -> Result<(), JournalError> {
+        let count = self.config.partitions;
+        if partition.0 < count {
+            return Ok(());
+        }
+        Err(JournalError::NoPartition { partition, count })
     }
 }
 
@@ -177,10 +181,11 @@ impl Journal for EmbeddedJournal {
     async fn append(
         &self,
         partition: PartitionId,
+        follows: Option<FrameSeq>,
         id: FrameId,
         frame: Bytes,
     ) -> Result<FrameSeq, JournalError> {
-        self.head_of(partition)?;
+        self.check(partition)?;
         let limit = self.config.max_frame;
         let size = frame.len() + id.writer.len().saturating_sub(WRITER_LIMIT);
         if size > limit || id.writer.len() > WRITER_LIMIT {
@@ -189,6 +194,7 @@ impl Journal for EmbeddedJournal {
         let (answer, stored) = oneshot::channel();
         let append = Append {
             partition,
+            follows,
             id,
             frame,
             answer,
@@ -199,25 +205,26 @@ impl Journal for EmbeddedJournal {
     }
 
     async fn read(&self, partition: PartitionId, after: FrameSeq) -> Result<Box<dyn Reader>, JournalError> {
-        let head = self.head_of(partition)?.clone();
+        self.check(partition)?;
         let first = self.log.first(partition);
         if after.0.saturating_add(1) < first {
             return Err(JournalError::Trimmed { partition, first });
         }
-        Ok(Box::new(EmbeddedReader::new(
-            self.log.clone(),
-            partition,
-            after,
-            head,
-        )))
+        let (log, heads) = (self.log.clone(), self.heads.clone());
+        Ok(Box::new(EmbeddedReader::new(log, heads, partition, after)))
     }
 
     async fn head(&self, partition: PartitionId) -> Result<FrameSeq, JournalError> {
-        Ok(FrameSeq(*self.head_of(partition)?.borrow()))
+        self.check(partition)?;
+        Ok(FrameSeq(self.heads.get(partition.0)))
+    }
+
+    fn announce(&self) {
+        self.heads.announce();
     }
 
     async fn trim(&self, partition: PartitionId, upto: FrameSeq) -> Result<(), JournalError> {
-        self.head_of(partition)?;
+        self.check(partition)?;
         let retention = self.config.retention;
         if !self.log.raise_floor(partition, upto, retention) {
             return Ok(());

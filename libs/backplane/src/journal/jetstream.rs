@@ -1,7 +1,7 @@
 //! The journal of a cluster: one JetStream stream per partition, held by several servers.
 //!
 //! ```text
-//!  append ─► publish with an id ─► leader ─► quorum ─► acknowledged with its sequence
+//!  append ─► publish with an id, and the sequence it follows ─► leader ─► quorum ─► acknowledged with its own
 //!  read   ◄─ a consumer in the memory of one server, thrown away at any doubt; the position is the reader's own
 //! ```
 //!
@@ -150,11 +150,12 @@ impl Journal for JetStreamJournal {
     async fn append(
         &self,
         partition: PartitionId,
+        follows: Option<FrameSeq>,
         id: FrameId,
         frame: Bytes,
     ) -> Result<FrameSeq, JournalError> {
         self.shared.check(partition)?;
-        self.shared.append(partition, id, frame).await
+        self.shared.append(partition, follows, id, frame).await
     }
 
     /// A frame that was read before and is not there any more (the servers lost what they acknowledged) is

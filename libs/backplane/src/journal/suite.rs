@@ -5,12 +5,16 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod follows;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use model::{FrameSeq, PartitionId};
 use tokio::time::timeout;
+
+pub use follows::*;
 
 use super::{FrameId, Journal, JournalError, Reader, StoredFrame};
 
@@ -37,6 +41,13 @@ macro_rules! journal_suite {
             trimming_leaves_what_is_above_the_mark
             a_partition_that_is_not_there_is_refused
             the_log_has_an_epoch_and_is_well
+            a_frame_goes_behind_the_one_it_names_or_nowhere
+            the_first_frame_follows_0
+            of_writers_that_expect_the_same_one_wins
+            a_writer_that_was_outrun_reads_on_and_appends_behind
+            a_retry_with_its_expectation_gets_the_place_of_the_first
+            retries_in_flight_together_with_their_expectation_are_stored_once
+            appends_in_flight_together_may_follow_one_another
         );
     };
 }
@@ -56,7 +67,7 @@ pub fn id(writer: &str, number: u64) -> FrameId {
 pub async fn append(journal: &dyn Journal, partition: PartitionId, number: u64, frame: &str) -> u64 {
     let frame = Bytes::copy_from_slice(frame.as_bytes());
     journal
-        .append(partition, id("w", number), frame)
+        .append(partition, None, id("w", number), frame)
         .await
         .expect("the frame is stored")
         .0
@@ -210,7 +221,7 @@ pub async fn retries_in_flight_together_are_stored_once(journal: Arc<dyn Journal
 /// [`FrameId::writer`].
 pub async fn ids_of_different_writers_are_different_frames(journal: Arc<dyn Journal>) {
     for (writer, seq) in [("a", 1), ("b", 2), ("a", 1)] {
-        let stored = journal.append(P, id(writer, 1), Bytes::new()).await;
+        let stored = journal.append(P, None, id(writer, 1), Bytes::new()).await;
         assert_eq!(stored.unwrap(), FrameSeq(seq));
     }
 }
@@ -286,7 +297,10 @@ pub async fn empty_and_large_frames_come_back_as_they_were(journal: Arc<dyn Jour
         .collect();
     let frames = [Bytes::new(), large.clone(), Bytes::new(), large];
     for (i, frame) in frames.iter().enumerate() {
-        journal.append(P, id("w", i as u64), frame.clone()).await.unwrap();
+        journal
+            .append(P, None, id("w", i as u64), frame.clone())
+            .await
+            .unwrap();
     }
     let stored = read(&*journal, 0, 4).await;
     assert!(stored.iter().map(|f| &f.bytes).eq(&frames));
@@ -307,7 +321,7 @@ pub async fn trimming_leaves_what_is_above_the_mark(journal: Arc<dyn Journal>) {
 /// [`JournalError::NoPartition`].
 pub async fn a_partition_that_is_not_there_is_refused(journal: Arc<dyn Journal>) {
     let beyond = PartitionId(4);
-    let refused = journal.append(beyond, id("w", 1), Bytes::new()).await;
+    let refused = journal.append(beyond, None, id("w", 1), Bytes::new()).await;
     assert!(matches!(refused, Err(JournalError::NoPartition { partition, count: 4 }) if partition == beyond));
     assert!(journal.read(beyond, FrameSeq(0)).await.is_err());
     assert!(journal.head(beyond).await.is_err());

@@ -43,6 +43,8 @@ struct Inner {
     ttl: Duration,
     state: Mutex<State>,
     changed: Notify,
+    /// A part may be free.
+    vacant: Notify,
     /// The last epoch under which each part was held here.
     epochs: Mutex<BTreeMap<u16, u64>>,
 }
@@ -80,6 +82,7 @@ impl Shares {
             ttl,
             state: Mutex::default(),
             changed: Notify::new(),
+            vacant: Notify::new(),
             epochs: Mutex::default(),
         }))
     }
@@ -137,8 +140,16 @@ impl Shares {
                 Ok(Err(_)) | Err(_) => {}
             }
             drop(turn);
-            sleep(RETRY.min(inner.ttl / 4)).await;
+            tokio::select! {
+                () = inner.vacant.notified() => {}
+                () = sleep(RETRY.min(inner.ttl / 4)) => {}
+            }
         }
+    }
+
+    /// Somebody has given a part back: whoever waits for one asks at once.
+    pub fn look_again(&self) {
+        self.0.vacant.notify_waiters();
     }
 }
 

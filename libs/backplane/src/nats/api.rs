@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{HeaderMap, Request, RequestErrorKind};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -151,8 +152,45 @@ impl StreamInfo {
 /// A message read from the leader.
 #[derive(Debug)]
 pub(crate) struct Stored {
+    pub subject: String,
     pub seq: u64,
+    /// What it was published with, to recognise a repetition.
+    pub id: Option<String>,
     pub bytes: Bytes,
+}
+
+#[derive(Deserialize)]
+struct RawMessage {
+    #[serde(default)]
+    subject: String,
+    seq: u64,
+    /// The header block as it was sent, in base64, like the payload.
+    #[serde(default)]
+    hdrs: String,
+    #[serde(default)]
+    data: String,
+}
+
+impl RawMessage {
+    fn decode(self) -> Result<Stored, base64::DecodeError> {
+        use base64::Engine as _;
+        let decode = |text| base64::engine::general_purpose::STANDARD.decode(text);
+        let headers = decode(&self.hdrs)?;
+        Ok(Stored {
+            id: header(&headers, NATS_MESSAGE_ID.as_ref()),
+            bytes: decode(&self.data)?.into(),
+            subject: self.subject,
+            seq: self.seq,
+        })
+    }
+}
+
+/// A value of a header block.
+fn header(block: &[u8], name: &str) -> Option<String> {
+    let lines = std::str::from_utf8(block).ok()?.split("\r\n");
+    let mut fields = lines.filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+    Some(value.trim().to_owned())
 }
 
 #[derive(Deserialize)]
@@ -272,28 +310,19 @@ impl Nats {
 
     /// A message as the leader has it; `None` when there is none. `which` is `{"seq": n}` or `{"last_by_subj": s}`.
     pub(crate) async fn stored(&self, stream: &str, which: &Value) -> Result<Option<Stored>, ApiError> {
-        use base64::Engine as _;
         #[derive(Deserialize)]
         struct Found {
-            message: Message,
-        }
-        #[derive(Deserialize)]
-        struct Message {
-            seq: u64,
-            #[serde(default)]
-            data: String,
+            message: RawMessage,
         }
         let found = self
             .api::<Found>(&format!("STREAM.MSG.GET.{stream}"), which, PATIENCE)
             .await;
         match found {
             Ok(Found { message }) => {
-                let bytes = base64::engine::general_purpose::STANDARD.decode(message.data);
-                let bytes = bytes.map_err(|error| ApiError::Unknown(error.to_string()))?;
-                Ok(Some(Stored {
-                    seq: message.seq,
-                    bytes: bytes.into(),
-                }))
+                let stored = message.decode();
+                stored
+                    .map(Some)
+                    .map_err(|error| ApiError::Unknown(error.to_string()))
             }
             Err(error) if error.is(code::MESSAGE_NOT_FOUND) => Ok(None),
             Err(error) => Err(error),
@@ -343,6 +372,14 @@ mod tests {
             differing(&wanted, &json!({ "a": 1 })),
             Some("metadata.x".to_owned())
         );
+    }
+
+    #[test]
+    fn the_id_of_a_stored_message_is_read_from_its_headers() {
+        let block = b"NATS/1.0\r\nOther: x:y\r\nNats-Msg-Id: w:1:2\r\n\r\n";
+        assert_eq!(header(block, "Nats-Msg-Id").as_deref(), Some("w:1:2"));
+        assert_eq!(header(b"NATS/1.0\r\n\r\n", "Nats-Msg-Id"), None);
+        assert_eq!(header(b"", "Nats-Msg-Id"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::api::{ApiError, StreamInfo};
 use super::monitor::{Monitor, Varz};
-use super::version::{Verdict, Version};
+use super::version::Version;
 use super::{Nats, NatsConfig};
 
 /// Between two looks at streams that are not up to date.
@@ -84,8 +84,8 @@ impl Findings {
     }
 
     fn version(&mut self, who: &str, version: &str) {
-        match Version::parse(version).map(Version::verdict) {
-            Some(Verdict::Good) => {}
+        match Version::parse(version) {
+            Some(known) if known.is_good() => {}
             _ => self.reason(format!(
                 "{who} is nats-server {version}, which has lost acknowledged messages; use {} or newer",
                 Version::GOOD

@@ -6,19 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(u64, u64, u64);
 
-/// What we think of a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Has every fix we know of.
-    Good,
-    /// Works, but can lose what it acknowledged when a snapshot or a write-ahead log of it is damaged.
-    Tolerated,
-    /// Is known to lose or forget what it acknowledged.
-    Old,
-}
-
 impl Version {
-    /// The first version that is recommended.
+    /// The first version that is taken.
     pub(super) const GOOD: Version = Version(2, 14, 4);
 
     /// Reads `2.14.4`, `v2.15.0-dev`; `None` for anything else.
@@ -30,12 +19,10 @@ impl Version {
         Some(Self(next()?, next()?, next()?))
     }
 
-    pub(super) fn verdict(self) -> Verdict {
-        match self {
-            v if v >= Self::GOOD => Verdict::Good,
-            Version(2, 12, 12..) => Verdict::Tolerated,
-            _ => Verdict::Old,
-        }
+    /// Whether it has every fix we know of that the log needs: older ones can lose what they acknowledged, and 2.14.4 is the first whose
+    /// leaders cannot append for a term that is over, which the expected sequence of an append rests on.
+    pub(super) fn is_good(self) -> bool {
+        self >= Self::GOOD
     }
 }
 
@@ -51,18 +38,17 @@ mod tests {
 
     #[test]
     fn versions_are_judged_by_their_known_faults() {
-        let verdict = |text: &str| Version::parse(text).map(Version::verdict);
-        for good in ["2.14.4", "v2.14.5", "2.15.0-dev", "2.14.10-RC.1", "3.0.0"] {
-            assert_eq!(verdict(good), Some(Verdict::Good), "{good}");
+        let good = |text: &str| Version::parse(text).map(Version::is_good);
+        for new in ["2.14.4", "v2.14.5", "2.15.0-dev", "2.14.10-RC.1", "3.0.0"] {
+            assert_eq!(good(new), Some(true), "{new}");
         }
-        for tolerated in ["2.12.12", "2.12.15"] {
-            assert_eq!(verdict(tolerated), Some(Verdict::Tolerated), "{tolerated}");
-        }
-        for old in ["2.9.10", "2.10.23", "2.12.11", "2.14.0", "2.14.3", "1.99.99"] {
-            assert_eq!(verdict(old), Some(Verdict::Old), "{old}");
+        for old in [
+            "2.9.10", "2.10.23", "2.12.11", "2.12.15", "2.14.0", "2.14.3", "1.99.99",
+        ] {
+            assert_eq!(good(old), Some(false), "{old}");
         }
         for nothing in ["", "2.14", "two", "2..4"] {
-            assert_eq!(verdict(nothing), None, "{nothing}");
+            assert_eq!(good(nothing), None, "{nothing}");
         }
     }
 }

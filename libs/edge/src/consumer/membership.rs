@@ -1,5 +1,6 @@
 //! What a connection receives changes while it lives: its user becomes a member of threads, and ceases to be one.
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Access, ChatTopic, OrgId, PartitionId, Position, Principal, TopicFilter, TopicName};
 use rpc::persistence::MemberTopic;
 use wire::Kind;
@@ -7,6 +8,9 @@ use wire::Kind;
 use super::{Consumer, Implied};
 use crate::delivery::Delivery;
 use crate::{Core, Refusal, audience};
+
+/// How many subscriptions of a resumed session are judged at a time.
+const JUDGED_AT_ONCE: usize = 16;
 
 /// Up to where a user's own topic, which tells it of memberships, has been given out. For [`Consumer::begin`]; to be asked
 /// before the session is opened, which names the threads.
@@ -45,15 +49,16 @@ impl Consumer {
             .iter()
             .map(|s| s.filter.clone())
             .collect();
-        for filter in filters {
-            if !self
-                .core
-                .gate
-                .may_subscribe(&self.who, &self.client, &filter)
-                .await?
-            {
-                self.session.unsubscribe(&filter);
+        let judge = |filter: TopicFilter| {
+            let (core, who, client) = (self.core.clone(), self.who.clone(), self.client.clone());
+            async move {
+                let granted = core.gate.may_subscribe(&who, &client, &filter).await?;
+                Ok((!granted).then_some(filter))
             }
+        };
+        let ended = refused(filters, judge).await?;
+        for filter in ended {
+            self.session.unsubscribe(&filter);
         }
         Ok(())
     }
@@ -61,14 +66,9 @@ impl Consumer {
     pub(super) fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
         let mut filters = audience::of_member_topic(&self.who, thread);
         filters.retain(|f| !self.implied.iter().any(|i| i.filter == *f));
-        let topic = thread.topic.to_filter();
         self.implied.extend(filters.iter().map(|filter| Implied {
-            // The side channel may be in another partition, where the position says nothing.
-            start: if *filter == topic {
-                vec![(thread.partition, thread.since)]
-            } else {
-                Vec::new()
-            },
+            // The side channel lives with its thread: the position is one of its partition too.
+            start: vec![(thread.partition, thread.since)],
             filter: filter.clone(),
         }));
         filters
@@ -99,18 +99,12 @@ impl Consumer {
             since: Position(entry.upto),
         };
         self.revoked.retain(|t| !side_channel(&thread.topic).contains(t));
-        let (new, itself) = (self.imply_thread(&thread), thread.topic.to_filter());
+        let new = self.imply_thread(&thread);
         for filter in audience::of_member_topic(&self.who, &thread) {
-            let partition = self.core.partitioning.of(&self.who.org, &filter);
-            let since = match self.session.cursor(partition) {
-                _ if filter == itself => thread.since,
-                Some(cursor) => cursor,
-                None => self.core.attachments.given_out(partition),
-            };
             // One that was implied from the beginning is read with the rest, as far as the saved session had not got
             // past it.
-            if new.contains(&filter) || (filter == itself && self.had_passed(partition, since)) {
-                self.session.catch_up(partition, filter.clone(), since);
+            if new.contains(&filter) || self.had_passed(partition, thread.since) {
+                self.session.catch_up(partition, filter.clone(), thread.since);
                 let token = self.attach(std::slice::from_ref(&filter));
                 self.grants.push((token, partition));
             }
@@ -156,7 +150,47 @@ impl Consumer {
     }
 }
 
+/// Those that are not granted. A number of them are judged at a time, as each may have to ask the store.
+/// `judge` gives back a filter that is not granted.
+async fn refused<F>(
+    filters: Vec<TopicFilter>,
+    judge: impl FnMut(TopicFilter) -> F,
+) -> Result<Vec<TopicFilter>, Refusal>
+where
+    F: Future<Output = Result<Option<TopicFilter>, Refusal>>,
+{
+    let judged = stream::iter(filters.into_iter().map(judge)).buffered(JUDGED_AT_ONCE);
+    judged
+        .try_filter_map(|refused| std::future::ready(Ok(refused)))
+        .try_collect()
+        .await
+}
+
 /// A thread and its side channel, which has the same members.
 fn side_channel(topic: &TopicName) -> [TopicName; 2] {
     [topic.clone(), TopicName::trusted(format!("{topic}_internal"))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn the_subscriptions_of_a_resumed_session_are_judged_together_a_bounded_number_at_a_time() {
+        let filters: Vec<TopicFilter> = (0..50).map(|i| TopicFilter::trusted(format!("t/{i}"))).collect();
+        let (now, most) = (&Cell::new(0), &Cell::new(0));
+        let judge = |filter: TopicFilter| async move {
+            now.set(now.get() + 1);
+            most.set(now.get().max(most.get()));
+            tokio::task::yield_now().await;
+            now.set(now.get() - 1);
+            Ok(filter.ends_with('7').then_some(filter))
+        };
+        let want: Vec<TopicFilter> = filters.iter().filter(|f| f.ends_with('7')).cloned().collect();
+        let ended = refused(filters.clone(), judge).await.map_err(|r| r.detail);
+        assert_eq!((ended, most.get()), (Ok(want), JUDGED_AT_ONCE));
+        let unknown = refused(filters, |_| async { Err(Refusal::invalid("not known")) }).await;
+        assert!(unknown.is_err());
+    }
 }

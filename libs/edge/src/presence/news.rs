@@ -124,7 +124,7 @@ impl Core {
             let entry = self
                 .ingest
                 .event(who, author, &topic, envelope_thread(thread), content, self.now());
-            self.send_transient(&entry).await;
+            self.send_transient(entry);
         }
         Ok(())
     }

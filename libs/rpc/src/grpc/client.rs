@@ -6,6 +6,7 @@ mod finder;
 mod persistence;
 mod pool;
 mod receipts;
+mod routing;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use super::wire::{Malformed, Wire};
 use super::{Config, Metrics};
 use crate::persistence::Persistence;
 use crate::receipts::Receipts;
+use crate::routing::Routing;
 use crate::{ErrorKind, RpcError};
 
 /// The persistence service at [`Config::persistence`]. Connects in the background: nobody need be there yet. `check`
@@ -30,6 +32,11 @@ pub fn connect_persistence(config: &Config, metrics: &Metrics, check: Check) -> 
 pub fn connect_receipts(config: &Config, metrics: &Metrics, check: Check) -> Arc<dyn Receipts> {
     let pool = Pool::new(Service::Receipts, &config.receipts, config, metrics, check);
     Arc::new(receipts::Remote(pool))
+}
+
+/// The owners of partitions at [`Config::routing`], likewise. Lines are opened to whichever replica owns a partition.
+pub fn connect_routing(config: &Config, metrics: &Metrics, check: Check) -> Arc<dyn Routing> {
+    Arc::new(routing::Remote::new(config, metrics, check))
 }
 
 /// An answer as the caller wants it. One that cannot be read is a fault of ours, not the caller's.

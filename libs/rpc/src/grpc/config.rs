@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the roles that others call (persistence, receipts) listen. Never for clients.
+    /// Where the roles that others call (persistence, receipts, routing) listen. Never for clients.
     pub listen: Listen,
     /// `host:port` of the persistence replicas. A name that has several addresses stands for all of them and is looked
     /// up again and again.
     pub persistence: Vec<String>,
     /// The same of the receipts replicas.
     pub receipts: Vec<String>,
+    /// The same of the routing replicas, which own the partitions of the log between them.
+    pub routing: Vec<String>,
     /// How long a call may take in all, every repetition included. More than the `wait` of those who are called.
     pub deadline: HumanDuration,
     /// How long a replica may take to accept a connection and to say that it serves.
@@ -51,6 +53,7 @@ impl Default for Config {
             listen: Listen::loopback(9200),
             persistence: Vec::new(),
             receipts: Vec::new(),
+            routing: Vec::new(),
             deadline: HumanDuration::from_secs(10),
             connect_timeout: HumanDuration::from_secs(1),
             keep_alive: HumanDuration::from_secs(2),
@@ -70,6 +73,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), Invalid> {
         endpoints("persistence", &self.persistence)?;
         endpoints("receipts", &self.receipts)?;
+        endpoints("routing", &self.routing)?;
         for (key, value) in [
             ("deadline", self.deadline),
             ("connect_timeout", self.connect_timeout),

@@ -4,12 +4,14 @@ use prometheus_client::encoding::EncodeLabelValue;
 
 use super::pb::persistence_server::SERVICE_NAME as PERSISTENCE;
 use super::pb::receipts_server::SERVICE_NAME as RECEIPTS;
+use super::pb::routing_server::SERVICE_NAME as ROUTING;
 
 /// A service that is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Service {
     Persistence,
     Receipts,
+    Routing,
 }
 
 impl Service {
@@ -18,6 +20,7 @@ impl Service {
         match self {
             Service::Persistence => "persistence",
             Service::Receipts => "receipts",
+            Service::Routing => "routing",
         }
     }
 
@@ -26,6 +29,7 @@ impl Service {
         match self {
             Service::Persistence => PERSISTENCE,
             Service::Receipts => RECEIPTS,
+            Service::Routing => ROUTING,
         }
     }
 }
@@ -53,8 +57,8 @@ pub(crate) enum Method {
     CloseSession,
     Backlog,
     Retained,
-    FindSent,
     FindInTopic,
+    UidsSince,
     LastBefore,
     History,
     Membership,
@@ -77,8 +81,8 @@ impl Method {
             Method::CloseSession => "/longwire.rpc.v1.Persistence/CloseSession",
             Method::Backlog => "/longwire.rpc.v1.Persistence/Backlog",
             Method::Retained => "/longwire.rpc.v1.Persistence/Retained",
-            Method::FindSent => "/longwire.rpc.v1.Persistence/FindSent",
             Method::FindInTopic => "/longwire.rpc.v1.Persistence/FindInTopic",
+            Method::UidsSince => "/longwire.rpc.v1.Persistence/UidsSince",
             Method::LastBefore => "/longwire.rpc.v1.Persistence/LastBefore",
             Method::History => "/longwire.rpc.v1.Persistence/History",
             Method::Membership => "/longwire.rpc.v1.Persistence/Membership",

@@ -2,6 +2,7 @@
 
 mod persistence;
 mod receipts;
+mod routing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +23,13 @@ use super::method::{Method, Service};
 use super::metrics::{Metrics, Side};
 use super::pb::persistence_server::PersistenceServer;
 use super::pb::receipts_server::ReceiptsServer;
+use super::pb::routing_server::RoutingServer;
 use super::status::{refusal, to_status};
 use super::tls::Error;
 use super::{Config, wire};
 use crate::persistence::Persistence;
 use crate::receipts::Receipts;
+use crate::routing::Routing;
 use crate::{ErrorKind, RpcError};
 
 /// What a caller that names no deadline gets.
@@ -44,6 +47,8 @@ pub struct Services {
     pub persistence: Option<Arc<dyn Persistence>>,
     /// The receipts service.
     pub receipts: Option<Arc<dyn Receipts>>,
+    /// The owners of partitions in this process.
+    pub routing: Option<Arc<dyn Routing>>,
 }
 
 /// Answers calls on `listener` until told to stop: softly, callers are told to go elsewhere and what is under way is
@@ -80,17 +85,25 @@ pub async fn serve(
             .max_decoding_message_size(limit)
             .max_encoding_message_size(limit)
     });
+    let routing = services.routing.map(|service| {
+        let gate = gate.clone();
+        RoutingServer::new(Served { service, gate })
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(limit)
+    });
     let reporter = HealthReporter::new();
     let served = [
         persistence.is_some().then_some(Service::Persistence),
         receipts.is_some().then_some(Service::Receipts),
+        routing.is_some().then_some(Service::Routing),
     ];
     report(&reporter, &served, ServingStatus::Serving).await;
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let router = server
         .add_service(health)
         .add_optional_service(persistence)
-        .add_optional_service(receipts);
+        .add_optional_service(receipts)
+        .add_optional_service(routing);
     let told_to_stop = async {
         stop.soft().cancelled().await;
         report(&reporter, &served, ServingStatus::NotServing).await;
@@ -171,6 +184,11 @@ impl<S: ?Sized> Served<S> {
         measured.end(&result);
         result.map(Response::new).map_err(|error| to_status(&error))
     }
+}
+
+/// What a caller is told that sends what cannot be read.
+fn malformed(error: &wire::Malformed) -> RpcError {
+    RpcError::new(ErrorKind::InvalidPayload, error.to_string())
 }
 
 /// A value as the answer of a call.

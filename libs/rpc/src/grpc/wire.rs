@@ -5,6 +5,7 @@ mod backlog;
 mod explain;
 mod found;
 mod history;
+pub(super) mod routing;
 mod sessions;
 mod threads;
 

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{EdgeId, Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UserId};
+use model::{EdgeId, Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use parking_lot::Mutex;
 use rpc::grpc::{self, Config, Metrics, Services};
 use rpc::persistence::{
     BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
     HistoryPage, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread, Persistence, Retained,
-    SaveSession, SessionKey, ThreadPage, ThreadsRequest, UserCard,
+    SaveSession, SessionKey, ThreadPage, ThreadsRequest, UidPage, UserCard,
 };
 use rpc::receipts::Receipts;
 use rpc::{ErrorKind, RpcError};
@@ -189,20 +189,22 @@ impl Persistence for Fake {
     ) -> Result<Vec<Retained>, RpcError> {
         self.meet((org.clone(), filter.clone(), upto)).await
     }
-    async fn find_sent(
-        &self,
-        org: &OrgId,
-        keys: Vec<(UserId, MessageUid)>,
-    ) -> Result<Vec<Option<Found>>, RpcError> {
-        self.meet((org.clone(), keys)).await
-    }
     async fn find_in_topic(
         &self,
         org: &OrgId,
         topic: &TopicName,
         uids: Vec<MessageUid>,
+        applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
-        self.meet((org.clone(), topic.clone(), uids)).await
+        self.meet((org.clone(), topic.clone(), uids, applied)).await
+    }
+    async fn uids_since(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: u32,
+    ) -> Result<UidPage, RpcError> {
+        self.meet((partition, after, limit)).await
     }
     async fn last_before(
         &self,
@@ -259,6 +261,7 @@ impl Replica {
         let services = Services {
             persistence: Some(fake.clone()),
             receipts: Some(fake.clone()),
+            routing: None,
         };
         Self::start_with(fake, services, at, config)
     }

@@ -45,7 +45,7 @@ fn millis() -> impl Strategy<Value = UnixMillis> {
     any::<u64>().prop_map(UnixMillis)
 }
 
-fn partition() -> impl Strategy<Value = PartitionId> {
+pub fn partition() -> impl Strategy<Value = PartitionId> {
     any::<u16>().prop_map(PartitionId)
 }
 
@@ -121,8 +121,30 @@ prop_compose! {
 prop_compose! {
     pub fn found()(
         position in position(), topic in topic(), sender in user(), author in user(), digest: u64, accepted_at in millis(),
+        found_kind in found_kind(), message_type in text(), recalled: bool, state in of(kind()),
     ) -> Found {
-        Found { position, topic, sender, author, digest, accepted_at }
+        Found {
+            position, topic, sender, author, digest, accepted_at, kind: found_kind, r#type: message_type, recalled, state,
+        }
+    }
+}
+
+fn found_kind() -> impl Strategy<Value = FoundKind> {
+    prop_oneof![
+        Just(FoundKind::Chat),
+        Just(FoundKind::Stream),
+        Just(FoundKind::Recall)
+    ]
+}
+
+prop_compose! {
+    fn seen_uid()(position in position(), key: u128, accepted_at in millis()) -> SeenUid {
+        SeenUid { position, key, accepted_at }
+    }
+}
+prop_compose! {
+    pub fn uid_page()(uids in vec(seen_uid(), 0..4), next in position(), more: bool) -> UidPage {
+        UidPage { uids, next, more }
     }
 }
 

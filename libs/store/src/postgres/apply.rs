@@ -9,7 +9,7 @@ use model::{PartitionId, Position, UnixMillis};
 use super::conn::Conn;
 use super::progress::{PROGRESS, step};
 use super::{PostgresStore, Shared, int, write};
-use crate::{Advance, LogBatch, LogStore, Lookup, SentKey, Service, StoreError, TargetKey};
+use crate::{Advance, LogBatch, LogStore, Service, StoreError, Stored, TargetKey};
 
 const DOING: &str = "applying the log";
 
@@ -41,16 +41,17 @@ impl LogStore for PostgresStore {
         self.shared.hurry[service as usize - 1].notified().await;
     }
 
-    async fn lookup(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError> {
-        if sent.is_empty() && targets.is_empty() {
-            return Ok(Lookup::default());
+    async fn lookup(&self, by: Service, keys: Vec<TargetKey>) -> Result<Vec<Vec<Stored>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
         }
         let mut conn = self.shared.conn("looking up uids").await?;
-        if sent.is_empty() {
-            // Receipts look for messages that they were told are there; what is not found is passed over for ever.
+        if by == Service::Receipts {
+            // They look for messages that they were told are there; what is not found is passed over for ever. Persistence
+            // must not wait here: whatever the database lost, only persistence brings again.
             self.shared.check_claims(&mut conn, Service::Persistence).await?;
         }
-        super::lookup::lookup(&mut conn, &sent, &targets).await
+        super::lookup::lookup(&self.shared, &mut conn, &keys, false).await
     }
 
     async fn apply(&self, batch: Arc<LogBatch>) -> Result<(), StoreError> {

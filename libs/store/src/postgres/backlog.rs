@@ -13,6 +13,7 @@ use sqlx::postgres::PgRow;
 use super::conn::Conn;
 use super::topics::branch;
 use super::{Shared, int, position};
+use crate::rules::starts::Starts;
 use crate::{Service, StoreError};
 
 const DOING: &str = "reading a backlog";
@@ -163,19 +164,15 @@ async fn news(
 
 /// Decides what the index could not.
 struct Picker<'a> {
-    lanes: AHashMap<PartitionId, (i64, &'a BacklogLane)>,
+    starts: Starts<'a>,
     /// Exact topics, with their parts of the request.
     exact: AHashMap<&'a str, Vec<usize>>,
     wild: Vec<usize>,
-    starts: Vec<AHashMap<PartitionId, Position>>,
     request: &'a BacklogRequest,
 }
 
 impl<'a> Picker<'a> {
     fn new(request: &'a BacklogRequest) -> Self {
-        let lanes = (0i64..)
-            .zip(&request.lanes)
-            .map(|(i, lane)| (lane.partition, (i, lane)));
         let (mut exact, mut wild) = (AHashMap::<&str, Vec<usize>>::new(), Vec::new());
         for (i, part) in request.filters.iter().enumerate() {
             match part.filter.has_wildcard() {
@@ -183,22 +180,16 @@ impl<'a> Picker<'a> {
                 false => exact.entry(part.filter.as_str()).or_default().push(i),
             }
         }
-        let starts = request
-            .filters
-            .iter()
-            .map(|part| part.start.iter().copied().collect());
         Self {
-            lanes: lanes.collect(),
+            starts: Starts::of(request),
             exact,
             wild,
-            starts: starts.collect(),
             request,
         }
     }
 
-    /// A topic begins where the first filter that has it begins.
     fn pick(&self, partition: PartitionId, name: &str, row: &PgRow) -> Result<Option<News>, StoreError> {
-        let Some((lane, at)) = self.lanes.get(&partition) else {
+        let Some((lane, at)) = self.starts.lane(partition) else {
             return Ok(None);
         };
         let wild = self
@@ -206,14 +197,13 @@ impl<'a> Picker<'a> {
             .iter()
             .filter(|i| self.request.filters[**i].filter.matches(name));
         let parts = self.exact.get(name).into_iter().flatten().chain(wild);
-        let begins = parts.map(|i| self.starts[*i].get(&partition).copied().unwrap_or_default());
-        let Some(after) = begins.min().map(|start| start.max(at.after)) else {
+        let Some(after) = self.starts.after(at, parts.copied()) else {
             return Ok(None);
         };
         let number = |i: usize| row.try_get::<i64, _>(i).map_err(StoreError::postgres(DOING));
         let news = News {
             topic: number(1)?,
-            lane: *lane,
+            lane: lane as i64,
             after: int(after.0),
             upto: int(at.upto.0),
             first_at: number(4)?,

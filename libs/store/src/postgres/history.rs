@@ -2,15 +2,18 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{OrgId, Position, ReceiptKind, TopicFilter, TopicName, UnixMillis};
-use rpc::persistence::{BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, HistoryRange, Retained};
+use model::{OrgId, PartitionId, Position, ReceiptKind, TopicFilter, TopicName, UnixMillis};
+use rpc::persistence::{
+    BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, HistoryRange, Retained, UidPage,
+};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
 use super::{PostgresStore, Shared, int, position};
 use crate::log::decode;
-use crate::{Flags, Lookup, MessageStore, SentKey, Service, StoreError, Stored, TargetKey};
+use crate::rules::receipts::reached_others;
+use crate::{Flags, MessageStore, Service, StoreError, Stored, TargetKey};
 
 const DOING: &str = "reading a page of history";
 
@@ -43,12 +46,24 @@ impl MessageStore for PostgresStore {
         super::retained::retained(&self.shared, org, filter, now).await
     }
 
-    async fn find(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError> {
-        if sent.is_empty() && targets.is_empty() {
-            return Ok(Lookup::default());
+    async fn find(&self, keys: Vec<TargetKey>) -> Result<Vec<Vec<Stored>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
         }
         let mut conn = self.shared.conn("looking up uids").await?;
-        super::lookup::lookup(&mut conn, &sent, &targets).await
+        // Who asks was told how far the log is applied, and takes what is not found for never stored.
+        self.shared.check_claims(&mut conn, Service::Persistence).await?;
+        super::lookup::lookup(&self.shared, &mut conn, &keys, true).await
+    }
+
+    async fn uids_since(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        since: UnixMillis,
+        limit: usize,
+    ) -> Result<UidPage, StoreError> {
+        super::uids::uids_since(&self.shared, partition, after, since, limit).await
     }
 
     async fn find_uid(&self, org: &OrgId, uid: &str) -> Result<Vec<Stored>, StoreError> {
@@ -149,9 +164,7 @@ fn entry(row: &PgRow) -> Result<HistoryEntry, StoreError> {
     // Whether a user other than its sender has everything up to the message.
     if state.is_none() && !reached.is_empty() {
         let of = decode(entry.clone(), "messages")?;
-        let by_others = reached
-            .iter()
-            .any(|user| *user != of.sender && *user != of.author);
+        let by_others = reached_others(&of, reached.iter().map(String::as_str));
         state = by_others.then_some(ReceiptKind::Delivered);
     }
     Ok(HistoryEntry {

@@ -18,6 +18,7 @@ mod schema;
 mod sessions;
 mod threads;
 mod topics;
+mod uids;
 mod unread;
 mod write;
 

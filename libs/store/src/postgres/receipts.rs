@@ -1,6 +1,5 @@
 //! Applies receipts. Forward only: what says less than is stored changes nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ahash::{AHashMap, AHashSet};
@@ -14,7 +13,7 @@ use super::apply::{Commit, advance};
 use super::conn::Conn;
 use super::topics::{Topic, Topics};
 use super::{PostgresStore, Shared, int, position};
-use crate::log::decode;
+use crate::rules::receipts::Recipients;
 use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
 
 const DOING: &str = "storing receipts";
@@ -66,7 +65,8 @@ impl<'a> Last<'a> {
                 *furthest = (topic, r);
             }
             if r.state == ReceiptKind::Read {
-                last.reads.insert((topic.id, r.by.as_str(), int(r.message.0)));
+                let reads = r.read().map(|at| (topic.id, r.by.as_str(), int(at.0)));
+                last.reads.extend(reads);
             }
         }
         for m in &batch.marks {
@@ -187,23 +187,15 @@ async fn receipts_of(shared: &Shared, topic: i64, message: Position) -> Result<V
         let (state, changed) = (row.try_get::<i64, _>(2)?, position(row.try_get(3)?));
         Ok((source, by, state, changed, row.try_get::<Option<Vec<u8>>, _>(4)?))
     };
-    let mut found: BTreeMap<String, (ReceiptKind, Option<Position>)> = BTreeMap::new();
+    let mut found = Recipients::default();
     for row in &rows {
         let (source, by, state, changed, entry) = read(row).map_err(StoreError::postgres(doing))?;
-        match (source, ReceiptKind::from_number(state), entry) {
-            (1, ..) => found.insert(by, (ReceiptKind::Delivered, Some(changed))),
-            (2, ..) => found.insert(by, (ReceiptKind::Read, None)),
-            (_, Some(state), Some(entry)) => {
-                let by = decode(Bytes::from(entry), "receipts")?.sender;
-                found.insert(by, (state, Some(changed)))
-            }
-            _ => None,
-        };
+        match (source, entry) {
+            (1, _) => found.reached(by, changed),
+            (2, _) => found.read(by),
+            (_, Some(entry)) => found.furthest(state, changed, Bytes::from(entry))?,
+            _ => {}
+        }
     }
-    let row = |(by, (state, changed)): (String, _)| ReceiptRow {
-        by: by.into(),
-        state,
-        changed,
-    };
-    Ok(found.into_iter().map(row).collect())
+    Ok(found.rows())
 }

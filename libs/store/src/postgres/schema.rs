@@ -6,24 +6,29 @@ use sqlx::{Connection, Row};
 use super::conn::alone;
 use crate::StoreError;
 
-/// Up and down of each version, the first makes version 1.
+/// Up and down of each version, the first makes the version after [`FORMER`].
 const MIGRATIONS: &[(&str, &str)] = &[(
-    include_str!("../../../../migrations/postgres/0001_store.up.sql"),
-    include_str!("../../../../migrations/postgres/0001_store.down.sql"),
+    include_str!("../../../../migrations/postgres/0002_store.up.sql"),
+    include_str!("../../../../migrations/postgres/0002_store.down.sql"),
 )];
+/// Up to here what is stored means something else, and is not migrated.
+const FORMER: i64 = 1;
 /// One migrates at a time: the key of the lock, "longwire" in bytes.
 const LOCK: i64 = 0x6c6f_6e67_7769_7265;
 const DOING: &str = "migrating the schema";
 
 fn known() -> i64 {
-    MIGRATIONS.len() as i64
+    FORMER + MIGRATIONS.len() as i64
 }
 
 /// Brings the schema up to this version; does nothing when it is there. Several may do so at once.
 pub(super) async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
     let mut conn = locked(options).await?;
     let found = version(&mut conn).await?;
-    for (number, (up, _)) in (1i64..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+    for (number, (up, _)) in (FORMER + 1..)
+        .zip(MIGRATIONS)
+        .filter(|(number, _)| *number > found)
+    {
         step(&mut conn, up, number).await?;
     }
     make_months(&mut conn).await?;
@@ -34,12 +39,16 @@ pub(super) async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError
 pub(super) async fn revert(options: &PgConnectOptions) -> Result<i64, StoreError> {
     let mut conn = locked(options).await?;
     let found = version(&mut conn).await?;
-    let down = usize::try_from(found - 1).ok().and_then(|i| MIGRATIONS.get(i));
+    let down = usize::try_from(found - FORMER - 1)
+        .ok()
+        .and_then(|i| MIGRATIONS.get(i));
+    // Before the first of ours there is nothing.
+    let left = if found > FORMER + 1 { found - 1 } else { 0 };
     if let Some((_, down)) = down {
-        step(&mut conn, down, found - 1).await?;
+        step(&mut conn, down, left).await?;
     }
     conn.close().await.map_err(StoreError::postgres(DOING))?;
-    Ok((found - 1).max(0))
+    Ok(left)
 }
 
 async fn locked(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
@@ -75,7 +84,8 @@ async fn step(conn: &mut PgConnection, script: &'static str, number: i64) -> Res
     tx.commit().await.map_err(&doing)
 }
 
-/// 0 where nothing was ever migrated. One that a newer release made is refused: what it means is not known here.
+/// 0 where nothing was ever migrated. One that a newer release made is refused, as what it means is not known here; so is
+/// one of the former kind.
 async fn version(conn: &mut PgConnection) -> Result<i64, StoreError> {
     let doing = StoreError::postgres("reading the schema version");
     let there = sqlx::query("SELECT to_regclass('schema_version') IS NOT NULL")
@@ -92,12 +102,13 @@ async fn version(conn: &mut PgConnection) -> Result<i64, StoreError> {
     let found = row
         .and_then(|row| row.map_or(Ok(0), |row| row.try_get(0)))
         .map_err(&doing)?;
-    match found > known() {
-        true => Err(StoreError::Unknown {
+    match found {
+        1..=FORMER => Err(StoreError::Former { found }),
+        _ if found > known() => Err(StoreError::Unknown {
             found,
             known: known(),
         }),
-        false => Ok(found),
+        _ => Ok(found),
     }
 }
 

@@ -78,6 +78,19 @@ impl Shared {
         Ok(found)
     }
 
+    /// The same on a connection that the caller has.
+    pub async fn find_topics_on<'a>(
+        &self,
+        conn: &mut Conn<'_>,
+        keys: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Topics, StoreError> {
+        let (mut found, missing) = self.split(keys);
+        if !missing.is_empty() {
+            self.read_topics(conn, missing, &mut found).await?;
+        }
+        Ok(found)
+    }
+
     /// One topic, if it is stored.
     pub async fn topic(&self, org: &str, topic: &str) -> Result<Option<Topic>, StoreError> {
         let found = self.find_topics(std::iter::once((org, topic))).await?;

@@ -2,14 +2,14 @@
 
 use ahash::AHashMap;
 use bytes::Bytes;
-use model::Role;
 use sqlx::Row;
-use wire::{Entry, Kind};
 
 use super::conn::Conn;
 use super::int;
 use super::topics::{Topic, Topics};
-use crate::{Flags, NewMessage, NewRetained, Rewrite, StoreError, StreamTarget, StreamText, uid_hash};
+use crate::rules::sums::Voice;
+use crate::rules::uids::{UidKey, uid_hash};
+use crate::{Flags, NewMessage, NewRetained, Rewrite, StoreError, StreamTarget, StreamText};
 
 const DOING: &str = "appending messages";
 
@@ -43,19 +43,13 @@ impl Sum {
     fn add(&mut self, m: &NewMessage) {
         let at = int(m.entry.accepted_at);
         (self.head, self.first_at) = (int(m.position.0), self.first_at.min(at));
-        if !m.flags.has(Flags::SHOWN) {
-            return;
+        match Voice::of(&m.entry, m.flags) {
+            Voice::Visitor if self.waiting_since == 0 => self.waiting_since = at,
+            Voice::Visitor | Voice::Nobody => {}
+            Voice::Staff => (self.answered, self.waiting_since) = (true, 0),
         }
-        (self.shown, self.last) = (self.shown + 1, Some((self.head, at)));
-        if m.entry.known_kind() != Kind::Chat {
-            return;
-        }
-        match Role::from_number(m.entry.sender_role) {
-            Role::Visitor if self.waiting_since == 0 && m.flags.has(Flags::COUNTABLE) => {
-                self.waiting_since = at
-            }
-            Role::Visitor => {}
-            Role::Agent | Role::Admin => (self.answered, self.waiting_since) = (true, 0),
+        if m.flags.has(Flags::SHOWN) {
+            (self.shown, self.last) = (self.shown + 1, Some((self.head, at)));
         }
     }
 }
@@ -63,32 +57,6 @@ impl Sum {
 /// The hash that stands for a user in a message's row.
 pub(super) fn user_hash(uid: &str) -> i64 {
     int(uid_hash("", uid))
-}
-
-/// The key under which an entry is found by its uid, and the one that nobody uses twice.
-fn uid_keys(entry: &Entry, flags: Flags) -> Option<(i64, Option<i64>)> {
-    if entry.uid.is_empty() {
-        return None;
-    }
-    match entry.known_kind() {
-        Kind::Chat | Kind::Recall => Some((
-            int(uid_hash(&entry.org, &entry.uid)),
-            Some(sent_hash(&entry.org, &entry.sender, &entry.uid)),
-        )),
-        Kind::StreamPart if flags.has(Flags::PART) => Some((parts_hash(&entry.org, &entry.uid), None)),
-        Kind::StreamPart => Some((int(uid_hash(&entry.org, &entry.uid)), None)),
-        _ => None,
-    }
-}
-
-/// With the hash of the uid, a key of 128 bits for a sender's message.
-pub(super) fn sent_hash(org: &str, sender: &str, uid: &str) -> i64 {
-    (wire::envelope::uid_key(org, sender, uid) >> 64) as i64
-}
-
-/// Where the later parts of a streamed answer are: there may be hundreds, and most look for the first.
-pub(super) fn parts_hash(org: &str, uid: &str) -> i64 {
-    (wire::envelope::uid_key(org, "", uid) >> 64) as i64
 }
 
 /// Stores messages; gives where each is: topic and position.
@@ -185,30 +153,27 @@ async fn rows(
 
 async fn uids(tx: &mut Conn<'_>, messages: &[NewMessage], places: &[(i64, i64)]) -> Result<(), StoreError> {
     let keyed: Vec<_> = (messages.iter().zip(places))
-        .filter_map(|(m, place)| Some((uid_keys(&m.entry, m.flags)?, m, place)))
+        .filter_map(|(m, place)| Some((UidKey::of(&m.entry, m.flags)?, m, place)))
         .collect();
     if keyed.is_empty() {
         return Ok(());
     }
-    let text = "INSERT INTO uids (uid, sent, partition, topic, position, accepted_at)
-                SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])";
+    let text = "INSERT INTO uids (uid, topic, position, partition, accepted_at, key_high, key_low)
+                SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                  $7::bigint[])";
+    let half = |shift: u32| {
+        let of = |(key, ..): &(UidKey, _, _)| key.message().map(|key| (key >> shift) as i64);
+        keyed.iter().map(of).collect::<Vec<Option<i64>>>()
+    };
+    let column = |of: fn(&NewMessage) -> u64| keyed.iter().map(|(_, m, _)| int(of(m))).collect::<Vec<i64>>();
     let insert = sqlx::query(text)
-        .bind(keyed.iter().map(|((uid, _), ..)| *uid).collect::<Vec<_>>())
-        .bind(keyed.iter().map(|((_, sent), ..)| *sent).collect::<Vec<_>>())
-        .bind(
-            keyed
-                .iter()
-                .map(|(_, m, _)| i64::from(m.partition.0))
-                .collect::<Vec<_>>(),
-        )
+        .bind(keyed.iter().map(|(key, ..)| int(key.hash())).collect::<Vec<_>>())
         .bind(keyed.iter().map(|(.., place)| place.0).collect::<Vec<_>>())
         .bind(keyed.iter().map(|(.., place)| place.1).collect::<Vec<_>>())
-        .bind(
-            keyed
-                .iter()
-                .map(|(_, m, _)| int(m.entry.accepted_at))
-                .collect::<Vec<_>>(),
-        );
+        .bind(column(|m| u64::from(m.partition.0)))
+        .bind(column(|m| m.entry.accepted_at))
+        .bind(half(64))
+        .bind(half(0));
     tx.run(DOING, insert).await.map(|_| ())
 }
 

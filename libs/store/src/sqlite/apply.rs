@@ -7,45 +7,15 @@ use ahash::AHashMap;
 use async_trait::async_trait;
 use model::{PartitionId, Position, UnixMillis};
 use rusqlite::params;
-use wire::Kind;
 
-use super::mem::{Mem, Slot, Sums, TopicId};
-use super::writer::{Change, Ctx, Mode};
-use super::{SqliteStore, int, sql};
+use super::SqliteStore;
+use super::job::{Change, Ctx, Mode};
+use super::mem::{Appended, Mem, Slot, Sums, TopicId};
+use super::shared::{int, sql};
+use crate::rules::uids::UidKey;
 use crate::{
-    Flags, LogBatch, LogStore, Lookup, NewMessage, NewRetained, SentKey, Service, StoreError, StreamTarget,
-    TargetKey, uid_hash,
+    Flags, LogBatch, LogStore, NewMessage, NewRetained, Service, StoreError, Stored, StreamTarget, TargetKey,
 };
-
-/// Messages that were appended, for memory.
-pub(super) struct Appended {
-    slots: Vec<(TopicId, Slot, Option<u64>)>,
-    sums: AHashMap<TopicId, Sums>,
-}
-
-impl Appended {
-    pub fn len(&self) -> i64 {
-        self.slots.len() as i64
-    }
-
-    pub fn publish(self, mem: &mut Mem) {
-        for (topic, slot, uid) in self.slots {
-            mem.active.push(topic, slot, uid);
-        }
-        for (id, sums) in self.sums {
-            if let Some(topic) = mem.topics.get_mut(id) {
-                (topic.sums, topic.dirty) = (sums, true);
-            }
-        }
-    }
-}
-
-/// The uid under which an entry can be found again.
-pub(super) fn indexed_uid(entry: &wire::Entry) -> Option<u64> {
-    let has =
-        !entry.uid.is_empty() && matches!(entry.known_kind(), Kind::Chat | Kind::Recall | Kind::StreamPart);
-    has.then(|| uid_hash(&entry.org, &entry.uid))
-}
 
 #[async_trait]
 impl LogStore for SqliteStore {
@@ -85,12 +55,12 @@ impl LogStore for SqliteStore {
         self.shared.hurry[service as usize - 1].notified().await;
     }
 
-    async fn lookup(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError> {
-        if sent.is_empty() && targets.is_empty() {
-            return Ok(Lookup::default());
+    async fn lookup(&self, _: Service, keys: Vec<TargetKey>) -> Result<Vec<Vec<Stored>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
         }
         // The writer's page cache is never dropped, that of a reader is with every commit.
-        let work = move |ctx: &mut Ctx<'_>| super::lookup::lookup(ctx.conn, &ctx.shared.mem, &sent, &targets);
+        let work = move |ctx: &mut Ctx<'_>| super::lookup::lookup(ctx.conn, &ctx.shared.mem, &keys);
         self.write(Mode::Lazy, work).await
     }
 
@@ -189,7 +159,7 @@ fn append(ctx: &mut Ctx<'_>, messages: &[NewMessage]) -> Result<(), StoreError> 
                 .get(topic)
                 .map_or_else(Sums::default, |t| t.sums)
         });
-        let uid = indexed_uid(&m.entry);
+        let uid = UidKey::of(&m.entry, m.flags).map(UidKey::hash);
         let generic = m.flags.has(Flags::GENERIC);
         insert
             .execute(params![

@@ -11,7 +11,8 @@ use rpc::persistence::{BacklogEntry, BacklogLane, BacklogPage, BacklogRequest};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::mem::{Mem, TailView, TopicId};
-use super::{int, sql};
+use super::shared::{int, sql};
+use crate::rules::starts::Starts;
 use crate::{Flags, StoreError};
 
 /// A topic with news.
@@ -75,18 +76,17 @@ impl Room {
 
 /// The topics that have something for the request, by partition.
 fn news(mem: &RwLock<Mem>, request: &BacklogRequest, limit: usize) -> AHashMap<PartitionId, Vec<News>> {
-    let lanes: AHashMap<PartitionId, &BacklogLane> = request.lanes.iter().map(|l| (l.partition, l)).collect();
+    let starts = Starts::of(request);
     // The union of the filters: a topic begins where the first filter that has it begins.
     let mut begins: AHashMap<TopicId, u64> = AHashMap::new();
     let mem = mem.read();
-    for part in &request.filters {
-        let starts: AHashMap<PartitionId, u64> = part.start.iter().map(|(p, at)| (*p, at.0)).collect();
+    for (i, part) in request.filters.iter().enumerate() {
         for topic in mem.topics.matching(&request.org, &part.filter) {
-            let Some(lane) = lanes.get(&topic.partition) else {
+            let lane = starts.lane(topic.partition);
+            let after = lane.and_then(|(_, lane)| starts.after(lane, std::iter::once(i)));
+            let Some(Position(after)) = after else {
                 continue;
             };
-            let start = starts.get(&topic.partition).copied().unwrap_or(0);
-            let after = lane.after.0.max(start);
             if topic.sums.head > after || topic.receipt_head > after {
                 begins
                     .entry(topic.id)
@@ -98,7 +98,7 @@ fn news(mem: &RwLock<Mem>, request: &BacklogRequest, limit: usize) -> AHashMap<P
     let mut news: AHashMap<PartitionId, Vec<News>> = AHashMap::new();
     for (id, after) in begins {
         let Some(topic) = mem.topics.get(id) else { continue };
-        let Some(lane) = lanes.get(&topic.partition) else {
+        let Some((_, lane)) = starts.lane(topic.partition) else {
             continue;
         };
         let tail = mem.tail_after(id, after, lane.upto.0, limit + 1);

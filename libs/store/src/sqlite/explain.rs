@@ -1,14 +1,13 @@
 //! What an operator asks: who holds which session, who has which message.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
-use model::{EdgeId, OrgId, Position, ReceiptKind, UnixMillis, UserId};
+use model::{EdgeId, OrgId, Position, UnixMillis, UserId};
 use rpc::persistence::SessionKey;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::mem::TopicId;
-use super::{int, sql};
+use super::shared::{int, sql};
+use crate::rules::receipts::Recipients;
 use crate::{ReceiptRow, SessionRow, StoreError};
 
 /// The edges of stored sessions that are connected, and `more`; each once.
@@ -70,14 +69,14 @@ pub(super) fn receipts_of(
     message: Position,
 ) -> Result<Vec<ReceiptRow>, StoreError> {
     let doing = sql("reading the receipts of a message");
-    let mut found: BTreeMap<String, (ReceiptKind, Option<Position>)> = BTreeMap::new();
+    let mut found = Recipients::default();
     let marks = "SELECT user, changed FROM marks WHERE topic = ?1 AND upto >= ?2";
-    for mark in users(conn, marks, topic, message).map_err(&doing)? {
-        found.insert(mark.0, (ReceiptKind::Delivered, mark.1));
+    for (by, changed) in users(conn, marks, topic, message).map_err(&doing)? {
+        found.reached(by, Position(changed as u64));
     }
-    let reads = "SELECT user, NULL FROM reads WHERE topic = ?1 AND message = ?2";
-    for read in users(conn, reads, topic, message).map_err(&doing)? {
-        found.insert(read.0, (ReceiptKind::Read, None));
+    let reads = "SELECT user, 0 FROM reads WHERE topic = ?1 AND message = ?2";
+    for (by, _) in users(conn, reads, topic, message).map_err(&doing)? {
+        found.read(by);
     }
     let text = "SELECT state, changed, entry FROM receipts WHERE topic = ?1 AND message = ?2";
     let furthest = conn
@@ -87,18 +86,10 @@ pub(super) fn receipts_of(
             s.query_row((topic, int(message.0)), row).optional()
         })
         .map_err(&doing)?;
-    if let Some((state, changed, entry)) = furthest
-        && let Some(state) = ReceiptKind::from_number(state)
-    {
-        let by = crate::log::decode(Bytes::from(entry), "receipts")?.sender;
-        found.insert(by, (state, Some(Position(changed as u64))));
+    if let Some((state, changed, entry)) = furthest {
+        found.furthest(state, Position(changed as u64), Bytes::from(entry))?;
     }
-    let row = |(by, (state, changed)): (String, _)| ReceiptRow {
-        by: by.into(),
-        state,
-        changed,
-    };
-    Ok(found.into_iter().map(row).collect())
+    Ok(found.rows())
 }
 
 fn users(
@@ -106,12 +97,8 @@ fn users(
     text: &str,
     topic: TopicId,
     message: Position,
-) -> rusqlite::Result<Vec<(String, Option<Position>)>> {
-    let row = |r: &Row<'_>| {
-        let changed = r.get::<_, Option<i64>>(1)?;
-        Ok((r.get(0)?, changed.map(|at| Position(at as u64))))
-    };
+) -> rusqlite::Result<Vec<(String, i64)>> {
     conn.prepare_cached(text)?
-        .query_map((topic, int(message.0)), row)?
+        .query_map((topic, int(message.0)), |r| Ok((r.get(0)?, r.get(1)?)))?
         .collect()
 }

@@ -2,14 +2,18 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{OrgId, Position, ReceiptKind, TopicFilter, TopicName, UnixMillis};
+use model::{OrgId, PartitionId, Position, ReceiptKind, TopicFilter, TopicName, UnixMillis};
 use parking_lot::RwLock;
-use rpc::persistence::{BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, HistoryRange, Retained};
+use rpc::persistence::{
+    BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, HistoryRange, Retained, UidPage,
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::SqliteStore;
 use super::mem::{Mem, TailView, TopicId};
-use super::{SqliteStore, int, sql};
-use crate::{Flags, Lookup, MessageStore, SentKey, StoreError, Stored, TargetKey};
+use super::shared::{int, sql};
+use crate::rules::receipts::reached_others;
+use crate::{Flags, MessageStore, StoreError, Stored, TargetKey};
 
 #[async_trait]
 impl MessageStore for SqliteStore {
@@ -40,9 +44,19 @@ impl MessageStore for SqliteStore {
             .await
     }
 
-    async fn find(&self, sent: Vec<SentKey>, targets: Vec<TargetKey>) -> Result<Lookup, StoreError> {
-        self.read_snapshot(move |conn, mem| super::lookup::lookup(conn, mem, &sent, &targets))
+    async fn find(&self, keys: Vec<TargetKey>) -> Result<Vec<Vec<Stored>>, StoreError> {
+        self.read_snapshot(move |conn, mem| super::lookup::find(conn, mem, &keys))
             .await
+    }
+
+    async fn uids_since(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        since: UnixMillis,
+        limit: usize,
+    ) -> Result<UidPage, StoreError> {
+        super::uids::uids_since(self, partition, after, since, limit).await
     }
 
     async fn find_uid(&self, org: &OrgId, uid: &str) -> Result<Vec<Stored>, StoreError> {
@@ -232,9 +246,7 @@ fn reached(conn: &Connection, topic: TopicId, position: i64, entry: &Bytes) -> R
         return Ok(false);
     }
     let entry = super::load::decode(entry)?;
-    Ok(users
-        .iter()
-        .any(|user| *user != entry.sender && *user != entry.author))
+    Ok(reached_others(&entry, users.iter().map(String::as_str)))
 }
 
 fn retained(

@@ -3,10 +3,10 @@
 use model::{OrgId, PartitionId, Position, TopicName};
 use rusqlite::Connection;
 
-use super::apply::indexed_uid;
 use super::mem::{Mem, Slot, Sums, Topic, TopicId};
 use super::merge::Merge;
-use super::sql;
+use super::shared::sql;
+use crate::rules::uids::UidKey;
 use crate::{Flags, StoreError};
 
 pub(super) struct Loaded {
@@ -104,7 +104,8 @@ fn read_tail(conn: &Connection, mem: &mut Mem, indexed: i64, tail: usize) -> Res
             let blob = row.get_ref(4).map_err(&doing)?;
             let bytes = blob.as_blob().map_err(|e| doing(e.into()))?;
             let entry = decode(bytes)?;
-            mem.active.push(topic, slot, indexed_uid(&entry));
+            let uid = UidKey::of(&entry, slot.flags).map(UidKey::hash);
+            mem.active.push(topic, slot, uid);
             if let Some(topic) = mem.topics.get_mut(topic) {
                 topic.sums.add(slot.id, slot.position, slot.flags, &entry);
                 topic.dirty = true;

@@ -5,38 +5,26 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::load::decode;
 use super::mem::{Mem, TopicId};
-use super::{int, sql};
-use crate::{Flags, Lookup, MessageId, SentKey, StoreError, Stored, TargetKey, Want, uid_hash};
-use model::Position;
+use super::shared::{int, sql};
+use crate::rules::uids::{more_hash, uid_hash, uid_of};
+use crate::{Flags, MessageId, StoreError, Stored, TargetKey, Want};
+use model::{Position, ReceiptKind};
 
 pub(super) fn lookup(
     conn: &Connection,
     mem: &RwLock<Mem>,
-    sent: &[SentKey],
-    targets: &[TargetKey],
-) -> Result<Lookup, StoreError> {
-    let keys: Vec<u64> = (sent.iter().map(|k| uid_hash(&k.org, &k.uid)))
-        .chain(targets.iter().map(|k| uid_hash(&k.org, &k.uid)))
-        .collect();
-    let mut candidates = candidates(conn, mem, &keys)?.into_iter();
-    let mut found = Lookup::default();
-    for (key, ids) in sent.iter().zip(&mut candidates) {
-        let mut hit = None;
-        for id in ids {
-            let Some((topic, row)) = message(conn, id)? else {
-                continue;
-            };
-            let here = key
-                .partition
-                .is_none_or(|p| mem.read().topics.get(topic).is_some_and(|t| t.partition == p));
-            if here && key.means(&row.entry) {
-                hit = Some(row);
-                break;
-            }
-        }
-        found.sent.push(hit);
-    }
-    for (key, ids) in targets.iter().zip(candidates) {
+    keys: &[TargetKey],
+) -> Result<Vec<Vec<Stored>>, StoreError> {
+    let mut candidates = candidates(
+        conn,
+        mem,
+        &keys.iter().flat_map(TargetKey::hashes).collect::<Vec<_>>(),
+    )?
+    .into_iter();
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let mut ids: Vec<i64> = candidates.by_ref().take(key.hashes().count()).flatten().collect();
+        ids.sort_unstable();
         let mut hits: Vec<Stored> = Vec::new();
         for id in ids {
             let Some((_, mut row)) = message(conn, id)? else {
@@ -50,7 +38,27 @@ pub(super) fn lookup(
                 }
             }
         }
-        found.targets.push(hits);
+        found.push(hits);
+    }
+    Ok(found)
+}
+
+/// The same for anyone, who wants to know how far each has come as well.
+pub(super) fn find(
+    conn: &Connection,
+    mem: &RwLock<Mem>,
+    keys: &[TargetKey],
+) -> Result<Vec<Vec<Stored>>, StoreError> {
+    let mut found = lookup(conn, mem, keys)?;
+    let doing = sql("reading the state of a message");
+    let text = "SELECT state FROM receipts WHERE topic = ?1 AND message = ?2";
+    let mut select = conn.prepare_cached(text).map_err(&doing)?;
+    for row in found.iter_mut().flatten() {
+        let state = select
+            .query_row((row.id.topic, int(row.position.0)), |r| r.get(0))
+            .optional()
+            .map_err(&doing)?;
+        row.state = state.and_then(ReceiptKind::from_number);
     }
     Ok(found)
 }
@@ -62,13 +70,13 @@ pub(super) fn of_uid(
     org: &str,
     uid: &str,
 ) -> Result<Vec<Stored>, StoreError> {
-    let ids = candidates(conn, mem, &[uid_hash(org, uid)])?
-        .into_iter()
-        .flatten();
+    let keys = [uid_hash(org, uid), more_hash(org, uid)];
+    let mut ids: Vec<i64> = candidates(conn, mem, &keys)?.into_iter().flatten().collect();
+    ids.sort_unstable();
     let mut found = Vec::new();
     for id in ids {
         let row = message(conn, id)?.map(|(_, row)| row);
-        found.extend(row.filter(|row| row.entry.org == org && row.entry.uid == uid));
+        found.extend(row.filter(|row| row.entry.org == org && uid_of(&row.entry) == uid));
     }
     Ok(found)
 }
@@ -123,6 +131,7 @@ pub(super) fn message(conn: &Connection, id: i64) -> Result<Option<(TopicId, Sto
             flags: Flags(flags),
             entry,
             stream: None,
+            state: None,
         },
     )))
 }

@@ -9,10 +9,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use model::{OrgId, PartitionId, Position, Role, TopicFilter, TopicName};
+use model::{OrgId, PartitionId, Position, TopicFilter, TopicName};
 use smallvec::SmallVec;
-use wire::{Entry, Kind};
+use wire::Entry;
 
+use crate::rules::sums::Voice;
 use crate::{Flags, Service};
 
 /// The number of a topic in the store.
@@ -40,19 +41,13 @@ impl Sums {
     /// Takes one more message into account.
     pub fn add(&mut self, id: i64, position: u64, flags: Flags, entry: &Entry) {
         self.head = self.head.max(position);
-        if !flags.has(Flags::SHOWN) {
-            return;
+        match Voice::of(entry, flags) {
+            Voice::Visitor if self.waiting_since == 0 => self.waiting_since = entry.accepted_at,
+            Voice::Visitor | Voice::Nobody => {}
+            Voice::Staff => self.waiting_since = 0,
         }
-        (self.shown, self.last, self.updated_at) = (self.shown + 1, id, entry.accepted_at);
-        if entry.known_kind() != Kind::Chat {
-            return;
-        }
-        match Role::from_number(entry.sender_role) {
-            Role::Visitor if self.waiting_since == 0 && flags.has(Flags::COUNTABLE) => {
-                self.waiting_since = entry.accepted_at;
-            }
-            Role::Visitor => {}
-            Role::Agent | Role::Admin => self.waiting_since = 0,
+        if flags.has(Flags::SHOWN) {
+            (self.shown, self.last, self.updated_at) = (self.shown + 1, id, entry.accepted_at);
         }
     }
 }
@@ -196,6 +191,29 @@ impl Tail {
             self.by_uid.entry(uid).or_default().push(slot.id);
         }
         (self.len, self.upto) = (self.len + 1, slot.id);
+    }
+}
+
+/// Messages that were appended, for memory.
+pub(super) struct Appended {
+    pub slots: Vec<(TopicId, Slot, Option<u64>)>,
+    pub sums: AHashMap<TopicId, Sums>,
+}
+
+impl Appended {
+    pub fn len(&self) -> i64 {
+        self.slots.len() as i64
+    }
+
+    pub fn publish(self, mem: &mut Mem) {
+        for (topic, slot, uid) in self.slots {
+            mem.active.push(topic, slot, uid);
+        }
+        for (id, sums) in self.sums {
+            if let Some(topic) = mem.topics.get_mut(id) {
+                (topic.sums, topic.dirty) = (sums, true);
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, params};
 
 use super::mem::{Slot, Sums, Tail, TopicId};
-use super::{int, sql};
+use super::shared::{int, sql};
 use crate::StoreError;
 
 /// Index entries a slice.

@@ -11,6 +11,7 @@ mod backlog;
 mod checkpoint;
 mod explain;
 mod history;
+mod job;
 mod load;
 mod lookup;
 mod mem;
@@ -18,79 +19,35 @@ mod merge;
 mod receipts;
 mod schema;
 mod sessions;
+mod shared;
 mod threads;
 mod turns;
+mod uids;
 mod unread;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use ahash::AHashMap;
-use model::{PartitionId, Position, UnixMillis};
+use model::{PartitionId, Position};
 use parking_lot::{Mutex, RwLock};
-use rpc::persistence::SessionKey;
 use rusqlite::Connection;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::{Service, StoreError};
+use job::{Ctx, Mode};
 use mem::Mem;
-use writer::{Ctx, Mode, Writer};
-
-/// How the store uses the machine.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Page cache of the writer, in KiB.
-    pub writer_cache_kib: u64,
-    /// Page cache of each reader, in KiB.
-    pub reader_cache_kib: u64,
-    /// How much of the file readers may map.
-    pub mmap_bytes: u64,
-    /// Reading connections.
-    pub readers: usize,
-    /// Messages indexed in memory before they are written to the index; what a start reads again.
-    pub tail: usize,
-    /// Size of the write-ahead log at which a checkpoint is taken.
-    pub wal_bytes: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            writer_cache_kib: 64 << 10,
-            reader_cache_kib: 8 << 10,
-            mmap_bytes: 1 << 30,
-            readers: 4,
-            tail: 65_536,
-            wal_bytes: 32 << 20,
-        }
-    }
-}
+pub use shared::Options;
+use shared::{Shared, sql};
+use writer::Writer;
 
 /// The store of one process. Clones are the same store; it is closed when the last one is dropped.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
-}
-
-/// What the writer thread and the readers share.
-struct Shared {
-    path: PathBuf,
-    options: Options,
-    mem: RwLock<Mem>,
-    readers: Mutex<Vec<Connection>>,
-    permits: Semaphore,
-    /// Grows with each change of progress.
-    applied: watch::Sender<u64>,
-    /// Who is asked to hurry, by service.
-    hurry: [Notify; 2],
-    /// The last session epoch given.
-    epoch: AtomicU64,
-    /// Connected sessions of which nothing is stored: epoch and edge.
-    transient: Mutex<AHashMap<SessionKey, (u64, model::EdgeId)>>,
 }
 
 impl SqliteStore {
@@ -121,7 +78,9 @@ impl SqliteStore {
             readers: Mutex::new(readers),
             applied: watch::Sender::new(0),
             hurry: Default::default(),
+            synced: AtomicU64::new(0),
             epoch: AtomicU64::new(loaded.epoch),
+            uid_pages: Mutex::default(),
             transient: Mutex::default(),
         });
         let checkpointer = checkpoint::start(path, schema::checkpointer(path)?, options.wal_bytes)?;
@@ -198,26 +157,6 @@ impl SqliteStore {
         let _timed_out = tokio::time::timeout(limit, reached).await;
         applied()
     }
-}
-
-impl Shared {
-    /// An epoch that no session ever had: it follows the clock, and grows when the clock does not.
-    fn next_epoch(&self, now: UnixMillis) -> u64 {
-        let floor = now.0.saturating_mul(1000);
-        let next = |last: u64| Some(last.saturating_add(1).max(floor));
-        let last = self.epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        last.map_or(floor, |last| last.saturating_add(1).max(floor))
-    }
-}
-
-/// Names what SQLite refused.
-fn sql(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
-    StoreError::sqlite(operation)
-}
-
-/// Positions, hashes and times are stored as what SQLite has.
-fn int(n: u64) -> i64 {
-    n as i64
 }
 
 #[cfg(test)]

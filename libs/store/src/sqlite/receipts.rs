@@ -7,15 +7,16 @@ use async_trait::async_trait;
 use model::{OrgId, Position, ReceiptKind, TopicName};
 use rusqlite::params;
 
+use super::SqliteStore;
+use super::job::{Change, Ctx, Mode};
 use super::mem::TopicId;
-use super::writer::{Change, Ctx, Mode};
-use super::{SqliteStore, int, sql};
+use super::shared::{int, sql};
 use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
 
 #[async_trait]
 impl ReceiptStore for SqliteStore {
     async fn apply_receipts(&self, batch: Arc<ReceiptBatch>) -> Result<(), StoreError> {
-        self.write(Mode::Lazy, move |ctx| apply(ctx, &batch)).await
+        self.write(Mode::Sync, move |ctx| apply(ctx, &batch)).await
     }
 
     async fn receipts_of(
@@ -112,10 +113,15 @@ fn move_on(ctx: &Ctx<'_>, topic: TopicId, receipt: &NewReceipt) -> Result<bool, 
         .map_err(&doing)?
         == 1;
     if receipt.state == ReceiptKind::Read {
-        ctx.conn
+        let mut insert = ctx
+            .conn
             .prepare_cached("INSERT OR IGNORE INTO reads VALUES (?1, ?2, ?3)")
-            .and_then(|mut s| s.execute(params![topic, receipt.by.as_str(), message]))
             .map_err(&doing)?;
+        for read in receipt.read() {
+            insert
+                .execute(params![topic, receipt.by.as_str(), int(read.0)])
+                .map_err(&doing)?;
+        }
     }
     Ok(moved)
 }

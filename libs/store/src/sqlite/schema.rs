@@ -4,17 +4,16 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Options;
+use super::shared::Options;
 use crate::StoreError;
 
-/// One script a version, the first makes version 1.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../../../migrations/sqlite/0001_store.sql"),
-    include_str!("../../../../migrations/sqlite/0002_session_began.sql"),
-];
+/// One script a version, the first makes the version after [`FORMER`].
+const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0003_store.sql")];
+/// Up to here what is stored means something else, and is not migrated.
+const FORMER: i64 = 2;
 
 fn known() -> i64 {
-    MIGRATIONS.len() as i64
+    FORMER + MIGRATIONS.len() as i64
 }
 
 /// Brings the schema up. Each version is one transaction.
@@ -24,13 +23,11 @@ pub(super) fn migrate(path: &Path) -> Result<(), StoreError> {
     set(&conn, "journal_mode", "wal")?;
     set(&conn, "synchronous", "full")?;
     let found = version(&conn)?;
-    if found > known() {
-        return Err(StoreError::Unknown {
-            found,
-            known: known(),
-        });
-    }
-    for (number, script) in (1i64..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+    refuse(found)?;
+    for (number, script) in (FORMER + 1..)
+        .zip(MIGRATIONS)
+        .filter(|(number, _)| *number > found)
+    {
         let tx = conn.transaction().map_err(sqlite("migrating the schema"))?;
         tx.execute_batch(script).map_err(sqlite("migrating the schema"))?;
         tx.pragma_update(None, "user_version", number)
@@ -40,6 +37,18 @@ pub(super) fn migrate(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Refuses a schema that no script of ours can bring up.
+fn refuse(found: i64) -> Result<(), StoreError> {
+    match found {
+        1..=FORMER => Err(StoreError::Former { found }),
+        found if found > known() => Err(StoreError::Unknown {
+            found,
+            known: known(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn version(conn: &Connection) -> Result<i64, StoreError> {
     conn.query_row("PRAGMA user_version", [], |r| r.get(0))
         .map_err(StoreError::sqlite("reading the schema version"))
@@ -47,11 +56,9 @@ fn version(conn: &Connection) -> Result<i64, StoreError> {
 
 /// Refuses a schema that is not ours.
 pub(super) fn check(conn: &Connection) -> Result<(), StoreError> {
-    match version(conn)? {
-        found if found > known() => Err(StoreError::Unknown {
-            found,
-            known: known(),
-        }),
+    let found = version(conn)?;
+    refuse(found)?;
+    match found {
         found if found < known() => Err(StoreError::Outdated {
             found,
             wanted: known(),

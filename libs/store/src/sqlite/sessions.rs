@@ -6,8 +6,9 @@ use model::{EdgeId, OrgId, UnixMillis, UserId};
 use rpc::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::writer::{Ctx, Mode};
-use super::{SqliteStore, int, sql};
+use super::SqliteStore;
+use super::job::{Change, Ctx, Mode};
+use super::shared::{int, sql};
 use crate::{DueWill, SessionRow, SessionStore, StoreError, ThreadStore};
 
 /// A session's row.
@@ -98,10 +99,11 @@ impl SessionStore for SqliteStore {
             let epoch = ctx.shared.next_epoch(now);
             let stored =
                 abandon(ctx.conn, Some(&edge), epoch, now).map_err(sql("ending sessions of a dead edge"))?;
-            let mut transient = ctx.shared.transient.lock();
-            let all = transient.len();
-            transient.retain(|_, (_, held_by)| *held_by != edge);
-            Ok(stored + all - transient.len())
+            let ended = ctx.transient_of(&edge);
+            let count = stored + ended.len();
+            let ended = ended.into_iter().map(|key| Change::Transient(key, None));
+            ctx.changes.extend(ended);
+            Ok(count)
         })
         .await
     }
@@ -155,7 +157,7 @@ impl SessionStore for SqliteStore {
 
 fn opened(ctx: &mut Ctx<'_>, open: &OpenSession, now: UnixMillis) -> Result<OpenedSession, StoreError> {
     let doing = sql("opening a session");
-    let transient = ctx.shared.transient.lock().remove(&open.key);
+    let transient = ctx.transient(&open.key);
     let epoch = ctx.shared.next_epoch(now);
     let stored = stored(ctx.conn, &open.key).map_err(&doing)?;
     let expired = stored
@@ -177,11 +179,10 @@ fn opened(ctx: &mut Ctx<'_>, open: &OpenSession, now: UnixMillis) -> Result<Open
         if stored.is_some() {
             delete(ctx.conn, &open.key).map_err(&doing)?;
         }
-        ctx.shared
-            .transient
-            .lock()
-            .insert(open.key.clone(), (epoch, open.edge.clone()));
+        let session = Some((epoch, open.edge.clone()));
+        ctx.changes.push(Change::Transient(open.key.clone(), session));
     } else {
+        ctx.changes.push(Change::Transient(open.key.clone(), None));
         let state = stored.filter(|_| goes_on).map(|s| s.state).unwrap_or_default();
         insert(ctx.conn, open, epoch, goes_on, &state).map_err(&doing)?;
         return Ok(OpenedSession {

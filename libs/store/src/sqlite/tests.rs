@@ -6,6 +6,8 @@ use wire::{Entry, Kind};
 
 use super::*;
 use crate::{Advance, Flags, LogBatch, LogStore, NewMessage, SessionStore};
+use model::UnixMillis;
+use std::sync::atomic::Ordering;
 
 fn open(dir: &Path) -> SqliteStore {
     let path = dir.join("store.db");
@@ -176,4 +178,120 @@ async fn a_failing_job_takes_no_other_with_it() {
     let store = open(dir.path());
     assert!(store.shared.mem.read().topics.id("o", "t/8").is_some());
     assert!(store.shared.mem.read().topics.id("o", "t/9").is_none());
+}
+
+/// A session of which nothing is stored: it is connected until it is known to be something else.
+#[tokio::test]
+async fn what_memory_holds_of_a_session_changes_with_the_commit_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let transient = OpenSession {
+        clean_start: true,
+        expiry: 0,
+        will: None,
+        ..session("c")
+    };
+    let first = store
+        .open_session(transient.clone(), UnixMillis(1))
+        .await
+        .unwrap();
+    assert_eq!(store.connected_edges().await.unwrap(), ["e".into()]);
+    allow(&store, 0).await;
+    let refused = store.open_session(session("c"), UnixMillis(1)).await;
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
+    assert_eq!(
+        store.connected_edges().await.unwrap(),
+        ["e".into()],
+        "the session that could not be opened took nobody's place"
+    );
+    allow(&store, 1 << 20).await;
+    let second = store.open_session(session("c"), UnixMillis(1)).await.unwrap();
+    assert!(second.epoch > first.epoch);
+    assert_eq!(second.previous_edge, Some("e".into()));
+    // Within one transaction each sees what those before it did.
+    let (release, hold) = std::sync::mpsc::channel::<()>();
+    let blocker = tokio::spawn({
+        let store = store.clone();
+        async move {
+            store
+                .write(Mode::Log, move |_| hold.recv().map_err(|_| StoreError::Closed))
+                .await
+        }
+    });
+    tokio::task::yield_now().await;
+    let mut other = transient.clone();
+    other.edge = "other".into();
+    let (store_a, store_b) = (store.clone(), store.clone());
+    let a = tokio::spawn(async move { store_a.open_session(transient, UnixMillis(1)).await });
+    tokio::task::yield_now().await;
+    let b = tokio::spawn(async move { store_b.open_session(other, UnixMillis(1)).await });
+    tokio::task::yield_now().await;
+    release.send(()).unwrap();
+    blocker.await.unwrap().unwrap();
+    a.await.unwrap().unwrap();
+    let last = b.await.unwrap().unwrap();
+    assert_eq!(last.previous_edge, Some("e".into()));
+    assert_eq!(store.connected_edges().await.unwrap(), ["other".into()]);
+    let ended = store.abandon_edge(&"other".into(), UnixMillis(2)).await.unwrap();
+    assert_eq!((ended, store.connected_edges().await.unwrap().len()), (1, 0));
+}
+
+/// What is removed must be in the index before: entered later it would point to nothing.
+#[tokio::test]
+async fn nothing_is_removed_while_the_index_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    SqliteStore::migrate(&path).unwrap();
+    let options = Options {
+        tail: 10_000,
+        ..Options::default()
+    };
+    let store = SqliteStore::open(&path, options).unwrap();
+    for _ in 0..10 {
+        let mut all = LogBatch::clone(&batch(&store));
+        for message in &mut all.messages {
+            (message.flags, message.entry.accepted_at) = (Flags::GENERIC, 1);
+            message.entry.payload = vec![b'x'; 100].into();
+            message.bytes = message.entry.to_bytes();
+        }
+        store.apply(Arc::new(all)).await.unwrap();
+    }
+    allow(&store, 0).await;
+    let refused = store.prune_generic(UnixMillis(2), 10).await;
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
+    let count = |text: &'static str| {
+        store.read(move |conn, _| {
+            conn.query_row(text, [], |r| r.get::<_, i64>(0))
+                .map_err(sql("counting"))
+        })
+    };
+    assert_eq!(count("SELECT count(*) FROM messages").await.unwrap(), 1000);
+    allow(&store, 1 << 20).await;
+    assert_eq!(store.prune_generic(UnixMillis(2), 10).await.unwrap(), 10);
+    let dangling = "SELECT count(*) FROM topic_index WHERE message NOT IN (SELECT id FROM messages)";
+    assert_eq!(count(dangling).await.unwrap(), 0);
+}
+
+/// A status that was shown must not go back with the power; messages come again from the log.
+#[tokio::test]
+async fn receipts_are_synced_before_they_can_be_seen_and_messages_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let synced = || store.shared.synced.load(Ordering::Relaxed);
+    let before = synced();
+    store.apply(batch(&store)).await.unwrap();
+    assert_eq!(synced(), before);
+    let step = Advance {
+        partition: PartitionId(0),
+        from: Position::START,
+        to: Position::end_of(FrameSeq(1)),
+    };
+    let receipts = crate::ReceiptBatch {
+        advances: vec![step],
+        ..crate::ReceiptBatch::default()
+    };
+    crate::ReceiptStore::apply_receipts(&store, Arc::new(receipts))
+        .await
+        .unwrap();
+    assert_eq!(synced(), before + 1);
 }

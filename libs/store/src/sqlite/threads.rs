@@ -5,9 +5,10 @@ use model::{Membership, OrgId, Position, TopicName, UnixMillis, UserId};
 use rpc::persistence::{MemberTopic, UserCard};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::SqliteStore;
+use super::job::{Change, Ctx, Mode};
 use super::mem::{Sums, TopicId};
-use super::writer::{Change, Ctx, Mode};
-use super::{SqliteStore, int, sql};
+use super::shared::{int, sql};
 use crate::{Assign, NewThread, OpenedRow, StoreError, ThreadQuery, ThreadRow, ThreadStore};
 
 #[async_trait]

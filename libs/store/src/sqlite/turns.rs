@@ -1,15 +1,16 @@
 //! The turns of the writer thread: take what waits, commit it, tell memory, write a slice of the index.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::job::{Change, Ctx, Job, Mode};
 use super::mem::{Topic, TopicId, Topics};
 use super::merge::Merge;
-use super::writer::{Change, Ctx, Job, Mode};
-use super::{Shared, sql};
+use super::shared::{Shared, sql};
 use crate::StoreError;
 
 /// At most this many jobs share a transaction.
@@ -60,7 +61,10 @@ impl State {
                 let group = self.group(first);
                 self.commit(group);
             }
-            self.index(false);
+            if let Err(error) = self.index(false) {
+                tracing::warn!(%error, "writing the index failed; it will be tried again");
+                std::thread::sleep(PAUSE);
+            }
         }
     }
 
@@ -84,13 +88,20 @@ impl State {
     }
 
     fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
-        if group.iter().any(|job| job.mode() == Mode::Indexed) {
-            self.index(true);
-        }
+        let indexed = match group.iter().any(|job| job.mode() == Mode::Indexed) {
+            // What is not in the index would be entered later, though the job may have removed it.
+            true => self.index(true),
+            false => Ok(()),
+        };
         let sync = group.iter().any(|job| job.mode() == Mode::Sync);
-        let result = self.durably(sync).and_then(|()| self.transaction(&mut group));
+        let result = indexed
+            .and_then(|()| self.durably(sync))
+            .and_then(|()| self.transaction(&mut group));
         match result {
             Ok(changes) => {
+                if sync {
+                    self.shared.synced.fetch_add(1, Ordering::Relaxed);
+                }
                 self.publish(changes);
                 group.into_iter().for_each(|job| job.finish(None));
             }
@@ -118,6 +129,7 @@ impl State {
                 conn: &self.conn,
                 shared: &self.shared,
                 changes: Vec::new(),
+                pending: &all,
                 next: self.next,
             };
             let ok = job.run(&mut ctx);
@@ -184,6 +196,13 @@ impl State {
                     mem.progress.insert((service as u8, partition), to);
                     moved = true;
                 }
+                Change::Transient(key, session) => {
+                    let mut transient = self.shared.transient.lock();
+                    match session {
+                        Some(session) => transient.insert(key, session),
+                        None => transient.remove(&key),
+                    };
+                }
                 Change::Appended(appended) => {
                     self.next += appended.len();
                     appended.publish(&mut mem);
@@ -197,22 +216,21 @@ impl State {
     }
 
     /// Writes a slice of the tail to the index when there is enough of it, or with `all` the whole tail.
-    fn index(&mut self, all: bool) {
+    fn index(&mut self, all: bool) -> Result<(), StoreError> {
         loop {
             if self.rest.merge.is_none() {
                 let taken = self.shared.mem.write().freeze(if all { 1 } else { self.tail });
-                let Some((tail, sums)) = taken else { return };
+                let Some((tail, sums)) = taken else {
+                    return Ok(());
+                };
                 self.rest.merge = Some(Merge::new(&tail, sums));
             }
-            if let Err(error) = self.index_slice() {
-                tracing::warn!(%error, "writing the index failed; it will be tried again");
-                return std::thread::sleep(PAUSE);
-            }
+            self.index_slice()?;
             // The tail that is being written and the next one are all that memory holds.
             let behind = self.shared.mem.read().active.len >= self.tail;
             let hurry = all || (behind && self.rest.merge.is_some());
             if !hurry {
-                return;
+                return Ok(());
             }
         }
     }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::lookup::message;
 use super::mem::{Mem, TopicId};
-use super::{int, sql};
+use super::shared::{int, sql};
 use crate::{Flags, StoreError, UnreadQuery};
 
 /// How many messages of the index are looked at together.

@@ -5,96 +5,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use model::{OrgId, PartitionId, Position, TopicName};
 use parking_lot::Mutex;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::apply::Appended;
 use super::checkpoint::Checkpointer;
-use super::mem::{Topic, TopicId};
+use super::job::{Ctx, Job, Mode};
+use super::shared::{Options, Shared};
 use super::turns::{Rest, State};
-use super::{Options, Shared, int, sql};
-use crate::{Service, StoreError};
-
-/// How a job is committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Durable on return.
-    Sync,
-    /// Durable some time later, in order.
-    Lazy,
-    /// Lazy, in a transaction of its own: it appends messages.
-    Log,
-    /// Lazy; the whole tail is written to the index first.
-    Indexed,
-}
-
-/// What memory learns when the transaction is committed.
-pub(super) enum Change {
-    Topic(OrgId, Topic),
-    Thread(TopicId),
-    Retained(TopicId, bool),
-    ReceiptHead(TopicId, u64),
-    Progress(Service, PartitionId, Position),
-    Appended(Appended),
-}
-
-/// What a job works with.
-pub(super) struct Ctx<'a> {
-    pub conn: &'a Connection,
-    pub shared: &'a Shared,
-    pub changes: Vec<Change>,
-    /// The id of the next message.
-    pub next: i64,
-}
-
-impl Ctx<'_> {
-    /// The number of a topic, which is entered when it is new.
-    pub fn topic(&mut self, org: &str, name: &str, partition: PartitionId) -> Result<TopicId, StoreError> {
-        if let Some(id) = self.shared.mem.read().topics.id(org, name) {
-            return Ok(id);
-        }
-        let text = "INSERT INTO topics (org, topic, partition) VALUES (?1, ?2, ?3)
-                    ON CONFLICT (org, topic) DO UPDATE SET partition = excluded.partition RETURNING id";
-        let mut insert = self.conn.prepare_cached(text).map_err(sql("entering a topic"))?;
-        let id = insert
-            .query_row(params![org, name, partition.0], |r| r.get(0))
-            .map_err(sql("entering a topic"))?;
-        let topic = Topic::new(id, TopicName::trusted(name), partition);
-        self.changes.push(Change::Topic(OrgId::new(org), topic));
-        Ok(id)
-    }
-
-    /// Moves a service's progress, if it stands where the caller believes.
-    pub fn advance(&mut self, service: Service, step: crate::Advance) -> Result<(), StoreError> {
-        let stored = self.shared.mem.read().applied(service, step.partition);
-        if stored != step.from {
-            let (partition, assumed) = (step.partition, step.from);
-            return Err(StoreError::Misplaced {
-                partition,
-                stored,
-                assumed,
-            });
-        }
-        let text = "INSERT INTO progress VALUES (?1, ?2, ?3)
-                    ON CONFLICT (service, partition) DO UPDATE SET position = excluded.position";
-        let mut update = self.conn.prepare_cached(text).map_err(sql("storing progress"))?;
-        let row = params![service as i64, step.partition.0, int(step.to.0)];
-        update.execute(row).map_err(sql("storing progress"))?;
-        self.changes
-            .push(Change::Progress(service, step.partition, step.to));
-        Ok(())
-    }
-}
-
-pub(super) trait Job: Send {
-    fn mode(&self) -> Mode;
-    /// Does the work; whether it succeeded.
-    fn run(&mut self, ctx: &mut Ctx<'_>) -> bool;
-    /// Answers: with what the work gave, or with why the transaction failed.
-    fn finish(self: Box<Self>, failed: Option<StoreError>);
-}
+use crate::StoreError;
 
 struct Call<T, F> {
     mode: Mode,

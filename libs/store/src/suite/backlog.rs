@@ -134,8 +134,8 @@ async fn recall_some(store: &Arc<dyn Store>, rows: &mut [Row], random: &mut Rand
             uid: format!("m{n}"),
             want,
         };
-        let found = store.lookup(Vec::new(), vec![key]).await.unwrap();
-        let (id, bytes) = (found.targets[0][0].id, found.targets[0][0].entry.to_bytes());
+        let found = store.lookup(Service::Persistence, vec![key]).await.unwrap();
+        let (id, bytes) = (found[0][0].id, found[0][0].entry.to_bytes());
         batch.rewrites.push(Rewrite {
             id,
             bytes,

@@ -186,6 +186,7 @@ pub async fn a_message_tells_how_far_it_came_with_whom(fixture: &impl Fixture) {
         org: org(),
         topic: topic(name),
         message: messages[0],
+        edit: None,
         state: ReceiptKind::Read,
         by: by.into(),
         changed: at(n),

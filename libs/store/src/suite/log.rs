@@ -7,7 +7,7 @@ use model::{Position, UnixMillis};
 use rpc::persistence::HistoryRange;
 
 use super::*;
-use crate::{SentKey, StoreError, TargetKey, Want};
+use crate::StoreError;
 
 /// The progress that was stored is where the rows are, also after a restart.
 pub async fn progress_and_rows_go_together(fixture: &impl Fixture) {
@@ -61,68 +61,6 @@ pub async fn a_batch_that_begins_elsewhere_is_refused(fixture: &impl Fixture) {
             total,
             "{name}"
         );
-    }
-}
-
-/// The earliest message of a uid is found, by its sender and in its topic, whoever else uses the uid.
-pub async fn messages_are_found_by_sender_and_by_topic(fixture: &impl Fixture) {
-    let mut feed = Feed::new(fixture.open().await).await;
-    let mut first = Position::START;
-    for round in 0..40 {
-        // Enough messages for some to be in the index and some not.
-        let position = feed.push(chat("t/a", &format!("m{round}"), "u"), TEXT);
-        feed.push(chat("t/b", &format!("m{round}"), "v"), TEXT);
-        feed.apply().await;
-        first = if round == 0 { position } else { first };
-    }
-    feed.push(chat("t/a", "m0", "w"), TEXT);
-    feed.apply().await;
-    let sent = |sender: &str, uid: &str| SentKey {
-        org: org(),
-        sender: sender.into(),
-        uid: uid.into(),
-        partition: None,
-    };
-    let elsewhere = SentKey {
-        partition: Some(PartitionId(99)),
-        ..sent("u", "m0")
-    };
-    let other_org = SentKey {
-        org: OrgId::new("other"),
-        ..sent("u", "m0")
-    };
-    let target = |name: &str, uid: &str, want| TargetKey {
-        org: org(),
-        topic: topic(name),
-        uid: uid.into(),
-        want,
-    };
-    let keys = vec![
-        sent("u", "m0"),
-        sent("v", "m39"),
-        sent("u", "x"),
-        elsewhere,
-        other_org,
-    ];
-    let targets = vec![
-        target("t/a", "m0", Want::First),
-        target("t/a", "m0", Want::All),
-        target("t/c", "m0", Want::All),
-    ];
-    for from_writer in [true, false] {
-        let found = match from_writer {
-            true => feed.store.lookup(keys.clone(), targets.clone()).await.unwrap(),
-            false => feed.store.find(keys.clone(), targets.clone()).await.unwrap(),
-        };
-        let hits: Vec<_> = found
-            .sent
-            .iter()
-            .map(|s| s.as_ref().map(|s| s.entry.uid.as_str()))
-            .collect();
-        assert_eq!(hits, [Some("m0"), Some("m39"), None, None, None]);
-        assert_eq!(found.sent[0].as_ref().unwrap().position, first);
-        assert_eq!(found.targets.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 0]);
-        assert_eq!(found.targets[1][0].position, first);
     }
 }
 

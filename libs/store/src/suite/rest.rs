@@ -248,6 +248,7 @@ fn receipts(at: &mut Position, all: &[(Position, ReceiptKind, &str)]) -> Arc<Rec
             org: org(),
             topic: topic(name),
             message: *message,
+            edit: None,
             state: *state,
             by: (*by).into(),
             changed: Position::new(FrameSeq(seq), 0),

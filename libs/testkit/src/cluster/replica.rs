@@ -37,7 +37,7 @@ impl Listener {
         match role {
             "mqtt-edge" => &[Self::Mqtt, Self::Ws, Self::Ops],
             "stomp-edge" | "gateway" => &[Self::Http, Self::Ops],
-            "persistence" | "receipts" => &[Self::Rpc, Self::Ops],
+            "persistence" | "receipts" | "routing" => &[Self::Rpc, Self::Ops],
             _ => &[Self::Ops],
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backplane::presence::{Departed, Entered, Presence, PresenceBook, PresenceError};
 use model::{
-    Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UnixMillis, UserId, is_countable,
+    Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis, UserId,
+    is_countable,
 };
 use parking_lot::Mutex;
 use rpc::persistence::*;
@@ -98,19 +99,16 @@ impl Persistence for Store {
     ) -> Result<Vec<Retained>, RpcError> {
         none_such()
     }
-    async fn find_sent(
-        &self,
-        _: &OrgId,
-        _: Vec<(UserId, MessageUid)>,
-    ) -> Result<Vec<Option<Found>>, RpcError> {
-        none_such()
-    }
     async fn find_in_topic(
         &self,
         _: &OrgId,
         _: &TopicName,
         _: Vec<MessageUid>,
+        _: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
+        none_such()
+    }
+    async fn uids_since(&self, _: PartitionId, _: Position, _: u32) -> Result<UidPage, RpcError> {
         none_such()
     }
     async fn last_before(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Option<Position>, RpcError> {

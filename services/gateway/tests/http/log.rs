@@ -1,24 +1,26 @@
-//! A log in memory that judges what is appended, as routing would.
+//! A log in memory, and the owner of all its partitions, who judges as routing does.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use backplane::journal::{FrameId, Journal, JournalError, Reader};
 use bytes::Bytes;
-use edge::Core;
+use edge::Outcome;
 use model::{FrameSeq, PartitionId, Position, ReceiptKind};
 use parking_lot::Mutex;
-use wire::{Entry, Exception, Frame, Kind, Settled, Verdict};
+use rpc::RpcError;
+use rpc::routing::{Downstream, Hello, Routed, Routing, Up, Upstream};
+use wire::{Entry, Kind};
 
-/// What the log does with a frame.
+/// What the owner does with a submission.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mood {
     #[default]
     Works,
     /// It has no room.
     Full,
-    /// It never says what became of a frame.
+    /// It does not know what became of it.
     Silent,
 }
 
@@ -29,18 +31,21 @@ pub struct Placed {
     pub entry: Entry,
 }
 
-#[derive(Default)]
 pub struct Log {
     pub mood: Mutex<Mood>,
     pub entries: Mutex<Vec<Placed>>,
     heads: Mutex<HashMap<u16, u64>>,
-    core: OnceLock<Weak<Core>>,
+    myself: Weak<Log>,
 }
 
 impl Log {
-    /// Names the edge that is told what became of its frames.
-    pub fn settle_at(&self, core: &Arc<Core>) {
-        let _first = self.core.set(Arc::downgrade(core));
+    pub fn new() -> Arc<Self> {
+        Arc::new_cyclic(|myself| Self {
+            mood: Mutex::default(),
+            entries: Mutex::default(),
+            heads: Mutex::default(),
+            myself: myself.clone(),
+        })
     }
 
     /// What is stored in a topic.
@@ -77,31 +82,87 @@ impl Log {
             .any(|e| e.entry.known_kind() == Kind::Recall && e.entry.target == uid)
     }
 
-    fn judge(&self, entry: &Entry) -> (Verdict, Position) {
+    fn judge(&self, entry: &Entry) -> Option<Outcome> {
         let entries = self.entries.lock();
         let same = |e: &&Placed| {
-            entry.is_deduplicated()
-                && (&e.entry.sender, &e.entry.uid, &e.entry.org) == (&entry.sender, &entry.uid, &entry.org)
+            entry.is_unique()
+                && (&e.entry.topic, &e.entry.uid, &e.entry.org) == (&entry.topic, &entry.uid, &entry.org)
         };
         if let Some(first) = entries.iter().find(same) {
-            let same = first.entry.digest == entry.digest;
-            return (
-                if same {
-                    Verdict::Duplicate
-                } else {
-                    Verdict::Conflict
+            let same = (first.entry.digest, &first.entry.sender) == (entry.digest, &entry.sender);
+            return Some(match same {
+                true => Outcome::Stored {
+                    position: first.position,
+                    duplicate: true,
                 },
-                first.position,
-            );
+                false => Outcome::Conflict,
+            });
         }
         if entry.known_kind() == Kind::Recall {
             return match entries.iter().find(|e| e.entry.uid == entry.target) {
-                None => (Verdict::Rejected, Position::START),
-                Some(target) if target.entry.author != entry.author => (Verdict::Forbidden, Position::START),
-                Some(_) => (Verdict::Accepted, Position::START),
+                None => Some(Outcome::Rejected),
+                Some(target) if target.entry.author != entry.author => Some(Outcome::Forbidden),
+                Some(_) => None,
             };
         }
-        (Verdict::Accepted, Position::START)
+        None
+    }
+
+    fn submit(&self, partition: PartitionId, entry: &Entry) -> Outcome {
+        match *self.mood.lock() {
+            Mood::Works => {}
+            Mood::Full => return Outcome::Unavailable("no room".to_owned()),
+            Mood::Silent => return Outcome::Unknown,
+        }
+        self.judge(entry).unwrap_or_else(|| {
+            let mut heads = self.heads.lock();
+            let head = heads.entry(partition.0).or_default();
+            *head += 1;
+            let position = Position::new(FrameSeq(*head), 0);
+            let entry = entry.clone();
+            self.entries.lock().push(Placed { position, entry });
+            Outcome::Stored {
+                position,
+                duplicate: false,
+            }
+        })
+    }
+}
+
+struct Line {
+    log: Arc<Log>,
+    partition: PartitionId,
+    edge: Arc<dyn Downstream>,
+}
+
+impl Upstream for Line {
+    fn send(&self, up: Up) -> bool {
+        let mut routed = Routed {
+            epoch: 1,
+            ..Routed::default()
+        };
+        match up {
+            Up::Submit(s) => routed
+                .answers
+                .push((s.number, self.log.submit(self.partition, &s.entry))),
+            Up::Attach { number, .. } => routed.attached.push((number, Position::START)),
+            Up::Detach { .. } | Up::Transient(_) => {}
+        }
+        let edge = self.edge.clone();
+        // As an owner does, from a task of its own.
+        tokio::spawn(async move { edge.routed(routed) });
+        true
+    }
+}
+
+#[async_trait]
+impl Routing for Log {
+    async fn open(&self, hello: Hello, edge: Arc<dyn Downstream>) -> Result<Box<dyn Upstream>, RpcError> {
+        Ok(Box::new(Line {
+            log: self.myself.upgrade().unwrap(),
+            partition: hello.partition,
+            edge,
+        }))
     }
 }
 
@@ -109,45 +170,12 @@ impl Log {
 impl Journal for Log {
     async fn append(
         &self,
-        partition: PartitionId,
-        id: FrameId,
-        frame: Bytes,
+        _: PartitionId,
+        _: Option<FrameSeq>,
+        _: FrameId,
+        _: Bytes,
     ) -> Result<FrameSeq, JournalError> {
-        match *self.mood.lock() {
-            Mood::Works => {}
-            Mood::Full => {
-                return Err(JournalError::Unavailable {
-                    reason: "no room".to_owned(),
-                });
-            }
-            Mood::Silent => return Err(JournalError::Unknown),
-        }
-        let seq = {
-            let mut heads = self.heads.lock();
-            let head = heads.entry(partition.0).or_default();
-            *head += 1;
-            FrameSeq(*head)
-        };
-        let frame: Frame = wire::frame::decode(frame).unwrap();
-        let mut exceptions = Vec::new();
-        for (index, (position, _, entry)) in (0u32..).zip(frame.positioned(seq)) {
-            let entry = entry.unwrap();
-            match self.judge(&entry) {
-                (Verdict::Accepted, _) => self.entries.lock().push(Placed { position, entry }),
-                (verdict, position) => exceptions.push(Exception {
-                    index,
-                    verdict: verdict.into(),
-                    position: position.0,
-                }),
-            }
-        }
-        let core = self.core.get().and_then(Weak::upgrade).unwrap();
-        core.appender.settle(&Settled {
-            id: id.number,
-            seq: seq.0,
-            exceptions,
-        });
-        Ok(seq)
+        Err(JournalError::Closed)
     }
 
     async fn read(&self, _: PartitionId, _: FrameSeq) -> Result<Box<dyn Reader>, JournalError> {

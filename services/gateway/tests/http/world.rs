@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use model::{Partitioning, Role};
 use runtime::clock::{Clock, ManualClock};
 use runtime::config::Secret;
-use runtime::lifecycle::Stop;
+use runtime::lifecycle::{Stop, Tasks};
 use runtime::metrics::Metrics;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -86,12 +86,13 @@ impl World {
         let (clock, hand) = Clock::manual(NOW);
         let zone = TimeZone::fixed(jiff::tz::offset(8));
         let metrics = Metrics::new();
-        let log = Arc::new(Log::default());
+        let log = Log::new();
         let store = Arc::new(Store::new(log.clone()));
         let book = Arc::new(Book::default());
         let keys = Arc::new(KeyRing::build(&auth).unwrap());
         let outside = Outside {
             journal: log.clone(),
+            routing: log.clone(),
             bus: Arc::new(EmbeddedBus::default()),
             leases: Arc::new(EmbeddedLeases::new()),
             presence: book.clone(),
@@ -106,10 +107,7 @@ impl World {
             role: "gateway",
         };
         let core = Core::new(edge::Config::default(), outside);
-        log.settle_at(&core);
-        core.partitioning
-            .all()
-            .for_each(|p| drop(tokio::spawn(core.appender.clone().run(p))));
+        core.start(&Tasks::new(Stop::new()));
         let signer = Arc::new(Signer::new(&auth).unwrap());
         let stop = Stop::new();
         let deps = Deps {

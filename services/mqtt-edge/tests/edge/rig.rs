@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use auth::{Acl, Claims, KeyRing, Signer, Verifier};
 use backplane::bus::EmbeddedBus;
+use backplane::checkpoint::EmbeddedCheckpoints;
 use backplane::journal::{EmbeddedJournal, JournalConfig};
 use backplane::lease::{EmbeddedLeases, Leases};
 use backplane::presence::EmbeddedPresence;
@@ -32,6 +33,8 @@ const RECALL_WINDOW: Duration = Duration::from_secs(120);
 pub struct Rig {
     _dir: TempDir,
     journal: Arc<EmbeddedJournal>,
+    owners: Arc<routing::Owners>,
+    checkpoints: Arc<EmbeddedCheckpoints>,
     bus: Arc<EmbeddedBus>,
     leases: Arc<EmbeddedLeases>,
     presence: Arc<EmbeddedPresence>,
@@ -64,15 +67,18 @@ impl Rig {
         let journal = Arc::new(EmbeddedJournal::open(dir.path().join("log"), settings).unwrap());
         let (bus, leases) = (Arc::new(EmbeddedBus::default()), Arc::new(EmbeddedLeases::new()));
         let (tasks, clock) = (Tasks::new(Stop::new()), Clock::system());
+        let owners = routing::Owners::new(Partitioning::new(PARTITIONS));
+        let checkpoints = Arc::new(EmbeddedCheckpoints::open(dir.path().join("checkpoints")).unwrap());
         let deps = persistence::Deps {
             store,
+            routing: owners.clone(),
+            checkpoints: checkpoints.clone(),
             journal: journal.clone(),
             leases: leases.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
             partitioning: Partitioning::new(PARTITIONS),
             holder: "persistence".into(),
-            recall_window: RECALL_WINDOW,
             embedded: true,
             metrics: Metrics::new(),
             health: Health::new(),
@@ -94,6 +100,8 @@ impl Rig {
         let mut rig = Self {
             _dir: dir,
             journal,
+            owners,
+            checkpoints,
             bus,
             leases,
             presence: Arc::new(EmbeddedPresence::new()),
@@ -116,6 +124,9 @@ impl Rig {
         };
         let deps = routing::Deps {
             journal: self.journal.clone(),
+            owners: self.owners.clone(),
+            checkpoints: self.checkpoints.clone(),
+            salt: 7,
             bus: self.bus.clone(),
             leases: self.leases.clone(),
             persistence: self.persistence.clone(),
@@ -157,6 +168,7 @@ impl Rig {
         let metrics = Metrics::new();
         let outside = Outside {
             journal: self.journal.clone(),
+            routing: self.owners.clone(),
             bus: self.bus.clone(),
             leases,
             presence: self.presence.clone(),

@@ -184,6 +184,30 @@ async fn what_is_published_right_behind_a_subscribe_is_heard_at_any_qos() {
 }
 
 #[tokio::test]
+async fn a_message_names_each_subscription_because_of_which_it_comes_and_no_other() {
+    let rig = Rig::start().await;
+    let edge = rig.edge().await;
+    let mut client = edge.connect(Options::v5("identified")).await;
+    let of = |filter: &str, no_local| Subscription {
+        no_local,
+        ..Subscription::new(utf8(filter), QoS::AtLeastOnce)
+    };
+    client.subscribe_as(7, vec![of("o/#", false)]).await;
+    client.subscribe_as(8, vec![of("o/+", false)]).await;
+    client.subscribe_as(9, vec![of("o/x", true)]).await;
+    client.subscribe_as(10, vec![of("p/+", false)]).await;
+    let mut other = edge.connect(Options::v5("another")).await;
+    client.publish("o/x", "own", QoS::AtLeastOnce).await;
+    other.publish("o/x", "another's", QoS::AtLeastOnce).await;
+    for (want, ids) in [("own", &[7, 8][..]), ("another's", &[7, 8, 9])] {
+        let got = client.publish_received().await;
+        let of_packet = got.properties.as_ref().map(|p| &p.subscription_identifiers);
+        let got_ids: Vec<u32> = of_packet.into_iter().flatten().map(|id| id.get()).collect();
+        assert_eq!((text(&got).as_str(), &got_ids[..]), (want, ids));
+    }
+}
+
+#[tokio::test]
 async fn overlapping_subscriptions_deliver_once_with_the_highest_qos_and_no_local_leaves_out_its_own() {
     let rig = Rig::start().await;
     let edge = rig.edge().await;

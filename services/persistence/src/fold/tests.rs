@@ -2,9 +2,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{FrameSeq, Partitioning, Position, TopicFilter};
+use model::{FrameSeq, PartitionId, Partitioning, Position, TopicFilter, UnixMillis};
 use rpc::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
-use store::{Advance, LogStore, MessageStore, Options, SqliteStore, ThreadQuery, ThreadStore};
+use store::{Advance, LogStore, MessageStore, Options, Service, SqliteStore, ThreadQuery, ThreadStore};
 
 use wire::Message;
 
@@ -28,7 +28,7 @@ fn random(state: &mut u64, below: u64) -> u64 {
     (z ^ (z >> 31)) % below
 }
 
-/// A log in which uids repeat, recalls hit and miss, streams are cut in and retained messages come and go.
+/// A log in which uids repeat, recalls and edits hit and miss, streams are cut in and retained messages come and go.
 fn log(seed: u64, partitioning: Partitioning) -> Vec<Item> {
     let (mut state, mut items) = (seed, Vec::new());
     let mut seqs = vec![0; usize::from(partitioning.count())];
@@ -38,7 +38,8 @@ fn log(seed: u64, partitioning: Partitioning) -> Vec<Item> {
             (true, _) => Kind::Generic,
             (_, 0..=4) => Kind::Chat,
             (_, 5..=6) => Kind::StreamPart,
-            (_, 7..=8) => Kind::Recall,
+            (_, 7) => Kind::Recall,
+            (_, 8) => Kind::Edit,
             _ => Kind::Receipt,
         };
         let sender = ["v1", "v2", "a"][random(&mut state, 3) as usize].to_owned();
@@ -103,7 +104,6 @@ async fn outcome(dir: &Path, items: &[Item], sizes: &[usize], partitioning: Part
     let (mut threads, policy) = (
         SeenThreads::default(),
         Policy {
-            recall_window: 300,
             generic_history: false,
         },
     );
@@ -113,8 +113,7 @@ async fn outcome(dir: &Path, items: &[Item], sizes: &[usize], partitioning: Part
         let size = rest.len().min(*sizes.next().unwrap());
         let (now, later) = rest.split_at(size);
         rest = later;
-        let (sent, targets) = questions(now);
-        let found = store.lookup(sent, targets).await.unwrap();
+        let found = store.lookup(Service::Persistence, questions(now)).await.unwrap();
         let mut batch = fold(now.to_vec(), found, policy, &mut threads, &metrics);
         for (p, from) in partitioning.all().zip(&mut at) {
             let last = now
@@ -203,4 +202,108 @@ async fn the_outcome_does_not_depend_on_the_batches() {
             }
         }
     }
+}
+
+fn item(seq: u64, kind: Kind, uid: &str, target: &str, content: &str) -> Item {
+    let message = Message {
+        uid: uid.into(),
+        content: content.into(),
+        ..Message::default()
+    };
+    let entry = Entry {
+        kind: kind.into(),
+        org: "o".into(),
+        topic: TOPICS[0].into(),
+        sender: format!("sender of {seq}"),
+        uid: uid.into(),
+        target: target.into(),
+        r#type: if kind == Kind::Edit {
+            "LEAVE_MSG_SUBMIT"
+        } else {
+            "LEAVE_MSG"
+        }
+        .into(),
+        accepted_at: seq,
+        digest: seq,
+        payload: wire::envelope::encode(&message),
+        ..Entry::default()
+    };
+    Item {
+        partition: PartitionId(0),
+        position: Position::new(FrameSeq(seq), 0),
+        bytes: entry.to_bytes(),
+        entry,
+    }
+}
+
+/// What a batch comes to on an empty store, and what was counted.
+fn folded(items: Vec<Item>) -> (LogBatch, Metrics) {
+    let metrics = Metrics::new(&runtime::metrics::Metrics::new());
+    let found = questions(&items).iter().map(|_| Vec::new()).collect();
+    let policy = Policy {
+        generic_history: false,
+    };
+    let batch = fold(items, found, policy, &mut SeenThreads::default(), &metrics);
+    (batch, metrics)
+}
+
+fn count(metrics: &Metrics, outcome: Outcome) -> u64 {
+    let by = crate::metrics::ByOutcome { outcome };
+    metrics.entries.get_or_create(&by).get()
+}
+
+#[test]
+fn a_message_shows_what_its_edit_says_and_the_edit_is_delivered_behind_it() {
+    let edit = item(2, Kind::Edit, "p", "p", "my number");
+    let second = item(3, Kind::Edit, "p", "p", "another number");
+    let (batch, metrics) = folded(vec![item(1, Kind::Chat, "p", "", "please"), edit, second]);
+    let [prompt, first, second] = &batch.messages[..] else {
+        panic!("{:?}", batch.messages);
+    };
+    let shown = wire::frame::decode_entry(prompt.bytes.clone()).unwrap();
+    assert_eq!(shown, prompt.entry);
+    assert_eq!((shown.known_kind(), shown.uid.as_str()), (Kind::Chat, "p"));
+    assert_eq!((shown.r#type.as_str(), shown.digest), ("LEAVE_MSG_SUBMIT", 3));
+    assert_eq!(shown.accepted_at, 1, "it is as old as it was");
+    assert_eq!(Position(shown.upto), first.position, "of the edits the first");
+    assert_eq!(shown.payload, second.entry.payload);
+    assert_eq!(prompt.flags, Flags::SHOWN.with(Flags::EDITED));
+    assert_eq!((first.flags, second.flags), (Flags::COUNTABLE, Flags::default()));
+    assert_eq!(count(&metrics, Outcome::Repeated), 0);
+}
+
+#[test]
+fn a_recall_takes_back_the_message_its_parts_and_its_edits_whoever_sent_them() {
+    let items = vec![
+        item(1, Kind::Chat, "p", "", "please"),
+        item(2, Kind::Edit, "p", "p", "my number"),
+        item(3, Kind::StreamPart, "s", "", "Hel"),
+        item(4, Kind::StreamPart, "s", "", "lo"),
+        item(5, Kind::Recall, "r1", "p", ""),
+        item(6, Kind::Recall, "r2", "s", ""),
+        item(7, Kind::StreamPart, "s", "", "!"),
+        item(8, Kind::Edit, "p", "p", "another"),
+    ];
+    let (batch, _) = folded(items);
+    for message in &batch.messages {
+        let is_recall = message.entry.known_kind() == Kind::Recall;
+        assert_eq!(message.flags.has(Flags::RECALLED), !is_recall, "{message:?}");
+        let said: Message = wire::frame::decode(message.entry.payload.clone()).unwrap();
+        assert_eq!(said.content, "");
+    }
+    assert!(batch.streams.iter().all(|text| text.bytes.is_none()));
+}
+
+#[test]
+fn a_uid_that_comes_twice_is_applied_as_it_stands_and_told() {
+    let twice = vec![
+        item(1, Kind::Chat, "m", "", "one"),
+        item(2, Kind::Chat, "m", "", "one"),
+        item(3, Kind::Chat, "m", "", "other"),
+        item(4, Kind::Chat, "n", "", "one"),
+    ];
+    let (batch, metrics) = folded(twice);
+    assert_eq!(batch.messages.len(), 4);
+    assert_eq!(count(&metrics, Outcome::Repeated), 2);
+    assert_eq!(count(&metrics, Outcome::Stored), 4);
 }

@@ -5,12 +5,15 @@
     reason = "each test file uses its part, and fails by panicking"
 )]
 
+mod owner;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backplane::bus::{BusLimits, EmbeddedBus};
+use backplane::checkpoint::EmbeddedCheckpoints;
 use backplane::journal::{EmbeddedJournal, FrameId, Journal, JournalConfig};
 use backplane::lease::EmbeddedLeases;
 use bytes::Bytes;
@@ -68,13 +71,14 @@ impl World {
         let (clock, hand) = Clock::manual(NOW);
         let deps = Deps {
             store: Arc::new(store.clone()),
+            routing: Arc::new(owner::Owner(journal.clone())),
+            checkpoints: Arc::new(EmbeddedCheckpoints::open(dir.join("checkpoints")).unwrap()),
             journal: journal.clone(),
             leases: Arc::new(EmbeddedLeases::new()),
             bus: bus.clone(),
             clock: clock.clone(),
             partitioning: partitioning(),
             holder: "test".into(),
-            recall_window: Duration::from_secs(120),
             embedded: true,
             metrics: runtime::metrics::Metrics::new(),
             health: Health::new(),
@@ -110,24 +114,29 @@ impl World {
         let mut positions = Vec::new();
         for entry in entries {
             let partition = entry.partition(partitioning());
-            let number = self.frames.fetch_add(1, Ordering::Relaxed);
-            let frame = Frame {
-                edge: "e".into(),
-                id: number,
-                entries: vec![entry.to_bytes()],
-            };
-            let id = FrameId {
-                writer: EdgeId::new(format!("e{}", self.clock.unix_millis())),
-                number,
-            };
-            let seq = self
-                .journal
-                .append(partition, id, wire::frame::encode(&frame))
-                .await
-                .unwrap();
+            let seq = self.append_frame(partition, vec![entry.to_bytes()]).await;
             positions.push(Position::new(seq, 0));
         }
         positions
+    }
+
+    /// Appends one frame; gives its number.
+    pub async fn append_frame(&self, partition: PartitionId, entries: Vec<Bytes>) -> FrameSeq {
+        let number = self.frames.fetch_add(1, Ordering::Relaxed);
+        let frame = Frame {
+            epoch: 1,
+            number,
+            entries,
+            ..Frame::default()
+        };
+        let id = FrameId {
+            writer: EdgeId::new(format!("e{}", self.clock.unix_millis())),
+            number,
+        };
+        self.journal
+            .append(partition, None, id, wire::frame::encode(&frame))
+            .await
+            .unwrap()
     }
 
     /// Waits until everything durable is applied.

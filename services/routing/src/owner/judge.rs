@@ -1,228 +1,199 @@
-//! Which entries are routed. Persistence decides the same from the same log; the two differ only in that routing forgets.
+//! Which entries are accepted. This is the one judge: the log holds what was accepted, and whoever reads it applies it.
+//!
+//! An entry is judged when its frame is built, after everything that is in the log and what stands before it in the frame. So
+//! a refusal agrees with the log at that moment, and two entries of one frame are judged as if one had come after the other.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
-
-use model::{
-    FrameSeq, MessageKind, MessageUid, OrgId, Position, ReceiptKind, Role, TopicName, UnixMillis, UserId,
-    recall_allowed,
-};
-use rpc::persistence::Found;
-use tracing::{debug, info};
-use wire::envelope::uid_key;
-use wire::{Entry, Frame, Kind, Verdict};
+use dedupe::Record;
+use model::{MessageKind, Position, ReceiptKind, Role, UnixMillis, recall_allowed};
+use rpc::routing::Outcome;
+use wire::{Entry, Kind};
 
 use super::Owner;
-use crate::memory::{Record, Seen, topic_key};
+use super::queue::Queued;
+use crate::known::{Seen, edit_key, key_of, record_found, target_of};
+use crate::lookup::Question;
 
-/// How long to wait for the store before routing goes on without it.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long routing goes on without a store that has not answered, before it asks again.
-const LOOKUP_PAUSE: Duration = Duration::from_secs(10);
-
-/// What becomes of an entry.
+/// What becomes of a submission.
 pub(super) enum Judgement {
-    /// It is part of the conversation. `fan_out`: and news to those who listen.
-    Accept { fan_out: bool },
-    /// It is not.
-    Refuse { verdict: Verdict, first: Position },
+    /// It goes into the log.
+    Accept,
+    /// It is answered so.
+    Answer(Outcome),
+    /// Whether it is accepted depends on what the store says.
+    Ask(Vec<Question>),
 }
 
-/// What the store said of messages that the memory was unsure about, by (org, sender, uid) or, for targets of recalls
-/// and receipts, by (org, topic, uid).
-pub(super) type Known = HashMap<u128, Found>;
-
-const ACCEPT: Judgement = Judgement::Accept { fan_out: true };
-
-pub(super) fn reason(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accepted => "accepted",
-        Verdict::Duplicate => "duplicate",
-        Verdict::Conflict => "conflict",
-        Verdict::Forbidden => "forbidden",
-        Verdict::Rejected => "rejected",
+/// The label of what was not accepted.
+pub(super) fn reason(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Stored { .. } => "duplicate",
+        Outcome::Conflict => "conflict",
+        Outcome::Forbidden => "forbidden",
+        Outcome::Rejected => "rejected",
+        Outcome::TooLarge => "too_large",
+        Outcome::Unavailable(_) => "retry",
+        Outcome::Unknown => "unknown",
     }
+}
+
+fn duplicate(position: Position) -> Judgement {
+    Judgement::Answer(Outcome::Stored {
+        position,
+        duplicate: true,
+    })
 }
 
 impl Owner {
-    /// Decides about one entry and remembers it if it is accepted.
-    pub(super) fn judge(&mut self, entry: &Entry, position: Position, known: &Known) -> Judgement {
-        if !entry.is_deduplicated() {
-            return ACCEPT;
-        }
-        if let Some(refused) = self.seen_before(entry, position, known) {
-            return refused;
-        }
-        let judgement = match entry.known_kind() {
-            Kind::Recall => self.judge_recall(entry, known),
-            Kind::Receipt => self.judge_receipt(entry, known),
-            _ => ACCEPT,
-        };
-        // A refused recall stays out of the memory: the client may have had the wrong uid and send it again corrected.
-        if matches!(judgement, Judgement::Accept { .. }) {
-            self.memory.remember(entry, position);
-        }
-        judgement
-    }
-
-    fn seen_before(&self, entry: &Entry, position: Position, known: &Known) -> Option<Judgement> {
-        let refuse = |verdict, first| Some(Judgement::Refuse { verdict, first });
-        match self.memory.seen(entry) {
-            Seen::New => None,
-            Seen::Same(first) => refuse(Verdict::Duplicate, first),
-            Seen::Other(first) => refuse(Verdict::Conflict, first),
-            Seen::Unsure => {
-                let found = known.get(&uid_key(&entry.org, &entry.sender, &entry.uid))?;
-                match found.position >= position {
-                    // The store is ahead of us and knows this very entry.
-                    true => None,
-                    false if found.digest == entry.digest => refuse(Verdict::Duplicate, found.position),
-                    false => refuse(Verdict::Conflict, found.position),
-                }
-            }
-        }
-    }
-
-    fn judge_recall(&mut self, entry: &Entry, known: &Known) -> Judgement {
-        let refuse = |verdict| Judgement::Refuse {
-            verdict,
-            first: Position::START,
-        };
-        let Some((author, sent)) = self
-            .target(entry, known)
-            .map(|r| (r.sender.clone(), r.accepted_at))
-        else {
-            return refuse(Verdict::Rejected);
-        };
-        let role = Role::from_number(entry.sender_role);
-        let (now, window) = (UnixMillis(entry.accepted_at), self.deps.recall_window);
-        match recall_allowed(&entry.sender, role, &author, sent, now, window) {
-            Ok(()) => ACCEPT,
-            Err(model::RecallRefusal::NotAuthor) => refuse(Verdict::Forbidden),
-            Err(_) => refuse(Verdict::Rejected),
-        }
-    }
-
-    /// A receipt of one's own message, or one that says no more than an earlier one, is no news.
-    fn judge_receipt(&mut self, entry: &Entry, known: &Known) -> Judgement {
-        let Some(kind) = ReceiptKind::from_number(i64::from(entry.state)) else {
-            return Judgement::Accept { fan_out: false };
-        };
-        if let Some(record) = self.memory.target(&entry.org, &entry.topic, &entry.target) {
-            let own = record.sender.as_str() == entry.sender || record.author.as_str() == entry.author;
-            let fan_out = !own && record.state < Some(kind);
-            if fan_out {
-                record.state = Some(kind);
-            }
-            return Judgement::Accept { fan_out };
-        }
-        let own = |f: &Found| f.sender.as_str() == entry.sender || f.author.as_str() == entry.author;
-        let fan_out = !known.get(&target_key(entry)).is_some_and(own);
-        Judgement::Accept { fan_out }
-    }
-
-    fn target(&mut self, entry: &Entry, known: &Known) -> Option<Record> {
-        if let Some(record) = self.memory.target(&entry.org, &entry.topic, &entry.target) {
-            return Some(record.clone());
-        }
-        known.get(&target_key(entry)).map(|found| Record {
-            position: found.position,
-            sender: found.sender.clone(),
-            author: found.author.clone(),
-            topic: topic_key(&entry.org, &entry.topic),
-            digest: found.digest,
-            accepted_at: found.accepted_at,
-            state: None,
+    /// What is known of a submission by its number: it was appended, and the answer did not arrive.
+    pub(super) fn recognise(&self, queued: &Queued) -> Option<Outcome> {
+        let position = self.tail.stored(&queued.edge, queued.submission.number)?;
+        Some(Outcome::Stored {
+            position,
+            duplicate: false,
         })
     }
 
-    /// Asks the store about everything in these frames that the memory cannot be sure of: late resends, and targets that
-    /// it has forgotten. When the store does not answer in time, routing goes on: live delivery does not wait for the
-    /// store, and what is doubled then is kept out of history.
-    pub(super) async fn look_up_old(&mut self, frames: &[(FrameSeq, Frame)]) -> Known {
-        if !self.memory.may_have_forgotten() || self.store_away_until > self.deps.clock.monotonic() {
-            return Known::default();
-        }
-        let mut sent: BTreeMap<OrgId, Vec<(UserId, MessageUid)>> = BTreeMap::new();
-        let mut targets: BTreeMap<(OrgId, TopicName), Vec<MessageUid>> = BTreeMap::new();
-        for (seq, frame) in frames {
-            for (_, _, entry) in frame.positioned(*seq) {
-                let Ok(entry) = entry else { continue };
-                if entry.is_deduplicated() && self.memory.seen(&entry) == Seen::Unsure {
-                    let key = (UserId::new(&entry.sender), MessageUid::new(&entry.uid));
-                    sent.entry(OrgId::new(&entry.org)).or_default().push(key);
-                }
-                let means = matches!(
-                    MessageKind::of(&entry.r#type),
-                    MessageKind::Recall | MessageKind::Receipt(_)
-                );
-                if means
-                    && self
-                        .memory
-                        .target(&entry.org, &entry.topic, &entry.target)
-                        .is_none()
-                {
-                    let topic = (OrgId::new(&entry.org), TopicName::trusted(&entry.topic));
-                    targets
-                        .entry(topic)
-                        .or_default()
-                        .push(MessageUid::new(&entry.target));
-                }
+    /// Decides about one submission that is not recognised by its number. Nothing is remembered by this.
+    pub(super) fn judge(&self, queued: &Queued) -> Judgement {
+        let (entry, submission) = (&*queued.submission.entry, &queued.submission);
+        match entry.known_kind() {
+            Kind::Receipt => Judgement::Accept,
+            Kind::Edit => self.judge_edit(entry),
+            Kind::StreamPart if !entry.uid.is_empty() => self.judge_part(entry),
+            Kind::Transient | Kind::Unspecified => Judgement::Answer(Outcome::Rejected),
+            _ if entry.is_unique() => self.judge_unique(entry),
+            // Nothing but its number tells whether it is stored.
+            _ if submission.again && !self.tail.reaches(submission.seen) => {
+                Judgement::Answer(Outcome::Unknown)
             }
-        }
-        let asked =
-            sent.values().map(Vec::len).sum::<usize>() + targets.values().map(Vec::len).sum::<usize>();
-        if asked == 0 {
-            return Known::default();
-        }
-        self.deps.metrics.lookups.inc_by(asked as u64);
-        match tokio::time::timeout(LOOKUP_TIMEOUT, self.ask_store(sent, targets)).await {
-            Ok(Ok(known)) => known,
-            Ok(Err(error)) => {
-                debug!(partition = %self.partition, %error, "routing without the store");
-                Known::default()
-            }
-            Err(_) => {
-                info!(partition = %self.partition, "the store does not answer; routing without it for a while");
-                self.store_away_until = self.deps.clock.monotonic() + LOOKUP_PAUSE;
-                Known::default()
-            }
+            _ => Judgement::Accept,
         }
     }
 
-    async fn ask_store(
-        &self,
-        sent: BTreeMap<OrgId, Vec<(UserId, MessageUid)>>,
-        targets: BTreeMap<(OrgId, TopicName), Vec<MessageUid>>,
-    ) -> Result<Known, rpc::RpcError> {
-        let mut known = Known::default();
-        for (org, keys) in sent {
-            let found = self.deps.persistence.find_sent(&org, keys.clone()).await?;
-            let pairs = keys.into_iter().zip(found);
-            let here = |f: &Found| self.deps.partitioning.of(&org, &f.topic) == self.partition;
-            // A uid is one message within a partition: which of two partitions came first, no log can say.
-            known.extend(
-                pairs.filter_map(|((user, uid), f)| Some((uid_key(&org, &user, &uid), f.filter(here)?))),
-            );
+    fn judge_unique(&self, entry: &Entry) -> Judgement {
+        match self.known(key_of(entry)) {
+            Seen::Accepted(first) if self.is_same(entry, &first) => duplicate(first.position),
+            Seen::Accepted(_) => Judgement::Answer(Outcome::Conflict),
+            Seen::Perhaps => Judgement::Ask(self.questions(entry)),
+            Seen::Never if entry.known_kind() == Kind::Recall => self.judge_recall(entry),
+            Seen::Never => Judgement::Accept,
         }
-        for ((org, topic), uids) in targets {
-            let found = self
-                .deps
-                .persistence
-                .find_in_topic(&org, &topic, uids.clone())
-                .await?;
-            let pairs = uids.into_iter().zip(found);
-            known.extend(pairs.filter_map(|(uid, f)| Some((topic_uid_key(&org, &topic, &uid), f?))));
-        }
-        Ok(known)
     }
-}
 
-fn target_key(entry: &Entry) -> u128 {
-    topic_uid_key(&entry.org, &entry.topic, &entry.target)
-}
+    fn is_same(&self, entry: &Entry, first: &Record) -> bool {
+        first.digest == entry.digest
+            && first.sender.as_str() == entry.sender
+            && first.kind != MessageKind::StreamPart
+    }
 
-/// Cannot be mistaken for a (org, sender, uid) key: no sender holds a `/`, every chat topic does.
-fn topic_uid_key(org: &str, topic: &str, uid: &str) -> u128 {
-    uid_key(org, topic, uid)
+    fn judge_recall(&self, entry: &Entry) -> Judgement {
+        let target = match self.known(target_of(entry)) {
+            Seen::Accepted(target) => target,
+            Seen::Never => return Judgement::Answer(Outcome::Rejected),
+            Seen::Perhaps => return Judgement::Ask(self.questions(entry)),
+        };
+        let role = Role::from_number(entry.sender_role);
+        let (now, window) = (UnixMillis(entry.accepted_at), self.deps.recall_window);
+        match recall_allowed(
+            &entry.sender,
+            role,
+            &target.sender,
+            target.accepted_at,
+            now,
+            window,
+        ) {
+            Ok(()) => Judgement::Accept,
+            Err(model::RecallRefusal::NotAuthor) => Judgement::Answer(Outcome::Forbidden),
+            Err(_) => Judgement::Answer(Outcome::Rejected),
+        }
+    }
+
+    /// An answer to a prompt takes its place, once.
+    fn judge_edit(&self, entry: &Entry) -> Judgement {
+        let same = |first: &Record| first.digest == entry.digest && first.sender.as_str() == entry.sender;
+        let again = |first: &Record| match same(first) {
+            true => duplicate(first.position),
+            false => Judgement::Answer(Outcome::Conflict),
+        };
+        let edited = self.known.seen(edit_key(entry));
+        if let Seen::Accepted(first) = &edited {
+            return again(first);
+        }
+        match (self.known(target_of(entry)), edited) {
+            (Seen::Never, _) => Judgement::Answer(Outcome::Rejected),
+            (Seen::Accepted(_), Seen::Never) => Judgement::Accept,
+            // The store shows the prompt as it was edited.
+            _ => match self.answers.get(&target_of(entry)) {
+                Some((_, Some(found))) if found.r#type.eq_ignore_ascii_case(&entry.r#type) => {
+                    again(&record_found(found))
+                }
+                Some((_, Some(_))) => Judgement::Accept,
+                Some((_, None)) => Judgement::Answer(Outcome::Rejected),
+                None => Judgement::Ask(self.questions_about(&[&entry.target], entry)),
+            },
+        }
+    }
+
+    /// The parts of a streamed answer share a uid, and belong to whoever sent the first.
+    fn judge_part(&self, entry: &Entry) -> Judgement {
+        match self.known(key_of(entry)) {
+            Seen::Accepted(first)
+                if first.sender.as_str() == entry.sender && first.kind == MessageKind::StreamPart =>
+            {
+                Judgement::Accept
+            }
+            Seen::Accepted(_) => Judgement::Answer(Outcome::Conflict),
+            Seen::Never => Judgement::Accept,
+            Seen::Perhaps => Judgement::Ask(self.questions(entry)),
+        }
+    }
+
+    /// What is remembered goes before what the store has said: it is newer.
+    fn known(&self, key: u128) -> Seen {
+        let seen = self.known.seen(key);
+        if !matches!(seen, Seen::Perhaps) {
+            return seen;
+        }
+        match self.answers.get(&key) {
+            // One that was accepted since the store was asked is remembered, or forgotten since.
+            Some((asked_at, _)) if self.known.forgotten_up_to() > *asked_at => Seen::Perhaps,
+            Some((_, Some(found))) => Seen::Accepted(record_found(found)),
+            Some((_, None)) => Seen::Never,
+            None => Seen::Perhaps,
+        }
+    }
+
+    /// What the store has to be asked about an entry.
+    fn questions(&self, entry: &Entry) -> Vec<Question> {
+        let uids: &[&str] = match entry.known_kind() {
+            Kind::Recall => &[&entry.uid, &entry.target],
+            _ => &[&entry.uid],
+        };
+        let mut questions = self.questions_about(uids, entry);
+        questions.retain(|q| matches!(self.known(q.key()), Seen::Perhaps));
+        questions
+    }
+
+    fn questions_about(&self, uids: &[&str], entry: &Entry) -> Vec<Question> {
+        let about = |uid: &&str| Question {
+            org: entry.org.as_str().into(),
+            topic: model::TopicName::trusted(&entry.topic),
+            uid: (*uid).into(),
+        };
+        let questions = uids.iter().map(about);
+        questions.filter(|q| !self.asking.contains(&q.key())).collect()
+    }
+
+    /// Whether an accepted entry is news to those who listen: a receipt of one's own message, or one that says no more than an
+    /// earlier one, is not.
+    pub(super) fn is_news(&mut self, entry: &Entry) -> bool {
+        if entry.known_kind() != Kind::Receipt {
+            return true;
+        }
+        let Some(kind) = ReceiptKind::from_number(i64::from(entry.state)) else {
+            return false;
+        };
+        self.known
+            .advance(target_of(entry), kind, &entry.sender, &entry.author)
+    }
 }

@@ -1,22 +1,23 @@
-//! A log in memory, a store that is read from it, and a bus that loses what it is told to lose.
+//! A log in memory, a store that is read from it, and lines that end when they are told to.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backplane::bus::{Bus, BusError, EmbeddedBus, Server, Subscription};
 use backplane::journal::{FrameId, Journal, JournalError, Reader, StoredFrame};
 use bytes::Bytes;
 use model::{
-    FrameSeq, Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis,
-    UserId,
+    FrameSeq, Membership, MessageUid, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName,
+    UnixMillis, UserId,
 };
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use routing::Owners;
 use rpc::persistence::*;
+use rpc::routing::{self as routing_line, Downstream, Hello, Routed, Routing, Upstream};
 use rpc::{ErrorKind, RpcError};
 use tokio::sync::watch;
 use wire::{Entry, Frame};
@@ -64,13 +65,26 @@ impl MemJournal {
 
 #[async_trait]
 impl Journal for MemJournal {
-    async fn append(&self, p: PartitionId, id: FrameId, frame: Bytes) -> Result<FrameSeq, JournalError> {
+    async fn append(
+        &self,
+        p: PartitionId,
+        follows: Option<FrameSeq>,
+        id: FrameId,
+        frame: Bytes,
+    ) -> Result<FrameSeq, JournalError> {
         let wait = self.rng.lock().random_range(0..3);
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let seq = {
             let mut partition = self.of(p).lock();
             if let Some(seq) = partition.ids.get(&id) {
                 return Ok(*seq);
+            }
+            let head = FrameSeq(partition.frames.len() as u64);
+            if let Some(follows) = follows.filter(|f| *f != head) {
+                return Err(JournalError::Mismatch {
+                    partition: p,
+                    follows,
+                });
             }
             partition.frames.push(frame);
             let seq = FrameSeq(partition.frames.len() as u64);
@@ -131,61 +145,93 @@ impl Reader for MemReader {
     }
 }
 
-/// The embedded bus; loses one in so many frames to edges, and one in so many requests, and of their answers.
-pub struct LossyBus {
-    inner: EmbeddedBus,
-    pub frames: AtomicU32,
-    pub requests: AtomicU32,
-    pub answers: AtomicU32,
+/// The way to the owners of this process. Lines end as they are told to: one in so many at some moment of their life, or all.
+pub struct Ways {
+    pub owners: Arc<Owners>,
+    /// One in so many lines ends by itself; 0 = none does.
+    pub ends: AtomicU32,
+    /// No line can be opened.
+    pub closed: AtomicBool,
+    open: Mutex<Vec<Weak<Way>>>,
     rng: Mutex<StdRng>,
 }
 
-impl LossyBus {
-    pub fn new(seed: u64) -> Arc<Self> {
+/// Both ends of one line.
+struct Way {
+    up: Mutex<Option<Box<dyn Upstream>>>,
+    edge: Arc<dyn Downstream>,
+    is_over: AtomicBool,
+}
+
+impl Way {
+    fn end(&self) {
+        if !self.is_over.swap(true, Ordering::Relaxed) {
+            drop(self.up.lock().take());
+            self.edge.ended();
+        }
+    }
+}
+
+struct Up(Arc<Way>);
+
+impl Upstream for Up {
+    fn send(&self, up: routing_line::Up) -> bool {
+        self.0.up.lock().as_ref().is_some_and(|line| line.send(up))
+    }
+}
+
+struct Down(Arc<Way>);
+
+impl Downstream for Down {
+    fn routed(&self, routed: Routed) -> bool {
+        !self.0.is_over.load(Ordering::Relaxed) && self.0.edge.routed(routed)
+    }
+    fn ended(&self) {
+        self.0.end();
+    }
+}
+
+impl Ways {
+    pub fn new(partitions: u16, seed: u64) -> Arc<Self> {
         Arc::new(Self {
-            inner: EmbeddedBus::default(),
-            frames: AtomicU32::new(0),
-            requests: AtomicU32::new(0),
-            answers: AtomicU32::new(0),
+            owners: Owners::new(Partitioning::new(partitions)),
+            ends: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
+            open: Mutex::default(),
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
         })
     }
 
-    fn loses(&self, one_in: &AtomicU32) -> bool {
-        let one_in = one_in.load(Ordering::Relaxed);
-        one_in > 0 && self.rng.lock().random_ratio(1, one_in)
+    /// Ends every line there is.
+    pub fn end_all(&self) {
+        let open = std::mem::take(&mut *self.open.lock());
+        open.iter().filter_map(Weak::upgrade).for_each(|way| way.end());
     }
 }
 
 #[async_trait]
-impl Bus for LossyBus {
-    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        if subject.starts_with("edge.") && self.loses(&self.frames) {
-            return Ok(());
+impl Routing for Ways {
+    async fn open(&self, hello: Hello, edge: Arc<dyn Downstream>) -> Result<Box<dyn Upstream>, RpcError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return no();
         }
-        self.inner.publish(subject, payload).await
-    }
-    async fn subscribe(&self, subject: &str) -> Result<Box<dyn Subscription>, BusError> {
-        self.inner.subscribe(subject).await
-    }
-    async fn request(&self, subject: &str, payload: Bytes, timeout: Duration) -> Result<Bytes, BusError> {
-        let lost = || BusError::Timeout {
-            subject: subject.to_owned(),
-            after: timeout,
-        };
-        if self.loses(&self.requests) {
-            tokio::time::sleep(timeout).await;
-            return Err(lost());
+        let way = Arc::new(Way {
+            up: Mutex::default(),
+            edge,
+            is_over: AtomicBool::new(false),
+        });
+        let up = self.owners.open(hello, Arc::new(Down(way.clone()))).await?;
+        *way.up.lock() = Some(up);
+        let ends = self.ends.load(Ordering::Relaxed);
+        if ends > 0 && self.rng.lock().random_ratio(1, ends) {
+            let (after, way) = (self.rng.lock().random_range(0..3000), way.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(after)).await;
+                way.end();
+            });
         }
-        let answer = self.inner.request(subject, payload, timeout).await?;
-        if self.loses(&self.answers) {
-            tokio::time::sleep(timeout).await;
-            return Err(lost());
-        }
-        Ok(answer)
-    }
-    async fn serve(&self, subject: &str) -> Result<Box<dyn Server>, BusError> {
-        self.inner.serve(subject).await
+        self.open.lock().push(Arc::downgrade(&way));
+        Ok(Box::new(Up(way)))
     }
 }
 
@@ -205,6 +251,12 @@ impl FakeStore {
             hangs: AtomicBool::new(false),
             lookups: AtomicU32::new(0),
         })
+    }
+
+    /// Where the log has a message.
+    pub fn first_of(&self, topic: &str, uid: &str) -> Position {
+        let found = self.journal.find(&TopicName::trusted(topic), &uid.into());
+        found.unwrap().position
     }
 
     async fn look_up(&self) {
@@ -266,28 +318,25 @@ impl Persistence for FakeStore {
     ) -> Result<Vec<Retained>, RpcError> {
         no()
     }
-    async fn find_sent(
-        &self,
-        _: &OrgId,
-        keys: Vec<(UserId, MessageUid)>,
-    ) -> Result<Vec<Option<Found>>, RpcError> {
-        self.look_up().await;
-        let sent = self.sent.lock();
-        Ok(keys.iter().map(|k| sent.get(k).cloned()).collect())
-    }
     async fn find_in_topic(
         &self,
         _: &OrgId,
         topic: &TopicName,
         uids: Vec<MessageUid>,
+        _: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         self.look_up().await;
         let sent = self.sent.lock();
         let find = |uid: &MessageUid| {
-            let found = sent.iter().find(|((_, u), f)| u == uid && f.topic == *topic);
-            found.map(|(_, f)| f.clone())
+            let put_in = sent.iter().find(|((_, u), f)| u == uid && f.topic == *topic);
+            put_in
+                .map(|(_, f)| f.clone())
+                .or_else(|| self.journal.find(topic, uid))
         };
         Ok(uids.iter().map(find).collect())
+    }
+    async fn uids_since(&self, _: PartitionId, _: Position, _: u32) -> Result<UidPage, RpcError> {
+        no()
     }
     async fn last_before(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Option<Position>, RpcError> {
         Ok(None)
@@ -318,8 +367,22 @@ impl Persistence for FakeStore {
     }
 }
 
+impl MemJournal {
+    /// A message of the log, as the store would know it.
+    fn find(&self, topic: &TopicName, uid: &MessageUid) -> Option<Found> {
+        let partitions = (0..self.partitions.len()).map(|p| PartitionId(u16::try_from(p).unwrap()));
+        let mut entries = partitions.flat_map(|p| self.entries(p, Position::START, Position::END));
+        let same = |e: &Entry| e.topic == topic.as_str() && e.uid == **uid && e.is_history();
+        let (position, _, entry) = entries.find(|(.., e)| same(e))?;
+        Some(Found {
+            position,
+            ..found(topic, &entry.sender, entry.digest, entry.accepted_at)
+        })
+    }
+}
+
 /// A message that the store knows though the log does not any more.
-pub fn found(topic: &str, sender: &str, digest: u64, accepted_at: u64) -> Found {
+fn found(topic: &str, sender: &str, digest: u64, accepted_at: u64) -> Found {
     Found {
         position: Position(7),
         topic: TopicName::trusted(topic),
@@ -327,5 +390,9 @@ pub fn found(topic: &str, sender: &str, digest: u64, accepted_at: u64) -> Found 
         author: sender.into(),
         digest,
         accepted_at: UnixMillis(accepted_at),
+        kind: FoundKind::Chat,
+        r#type: "TEXT".into(),
+        recalled: false,
+        state: None,
     }
 }

@@ -1,16 +1,15 @@
-//! Which entries are routed, seen from an edge: the outcomes of its messages.
+//! Which submissions are accepted, seen from an edge: the outcomes of its messages.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use edge::Outcome;
-use model::{MessageUid, Position, ReceiptKind, Role, UserId};
+use model::{Position, ReceiptKind, Role};
 use tokio::time::Instant;
 use wire::{Entry, Kind};
 
 use crate::attach::World;
-use crate::fakes::found;
 
 const TOPIC: &str = "org/agent/desk/visitor";
 /// Long after the recall window of what is sent at 0.
@@ -59,15 +58,21 @@ async fn a_resend_gets_the_first_ones_position_and_another_payload_a_conflict() 
     let world = World::new(1);
     let _routing = world.routing(0);
     let (core, _edge) = world.edge();
-    let say = async |entry: Entry| core.appender.append_and_wait(&entry).await;
+    let say = async |entry: Entry| core.submit_and_wait(entry).await;
     let (first, again) = (say(text("1", "a", 7, 5)).await, say(text("1", "a", 7, 9)).await);
     assert_eq!(stored(&first), (stored(&again).0, false));
     assert!(stored(&again).1);
     assert_eq!(say(text("1", "a", 8, 9)).await, Outcome::Conflict);
-    assert!(
-        !stored(&say(text("1", "b", 8, 9)).await).1,
-        "another sender's uid is another uid"
+    assert_eq!(
+        say(text("1", "b", 7, 9)).await,
+        Outcome::Conflict,
+        "a uid is one message of its topic, whoever sends it"
     );
+    let elsewhere = Entry {
+        topic: "org/agent/desk/other".into(),
+        ..text("1", "b", 7, 9)
+    };
+    assert!(!stored(&say(elsewhere).await).1, "in another topic it is another");
     // In one frame as well, and after a change of owner.
     let (one, two, three) = tokio::join!(
         say(text("2", "a", 1, 9)),
@@ -90,45 +95,76 @@ async fn a_resend_gets_the_first_ones_position_and_another_payload_a_conflict() 
 #[tokio::test(start_paused = true)]
 async fn a_late_resend_is_looked_up_in_the_store() {
     let world = World::new(1);
-    let _routing = world.routing_that(0, |c| c.remembered_messages = 3);
+    let routing = world.routing_that(0, |c| c.remembered_messages = 3);
     let (core, _edge) = world.edge();
-    let say = async |entry: Entry| core.appender.append_and_wait(&entry).await;
+    let say = async |entry: Entry| core.submit_and_wait(entry).await;
     for n in 0..20 {
         say(text(&format!("m{n}"), "a", n, LATE + n * 10_000)).await;
     }
-    let known = found(TOPIC, "a", 7, 5);
-    world
-        .store
-        .sent
-        .lock()
-        .insert((UserId::new("a"), MessageUid::new("old")), known.clone());
-    assert_eq!(stored(&say(text("old", "a", 7, 5)).await), (known.position, true));
-    assert_eq!(say(text("old", "a", 8, 5)).await, Outcome::Conflict);
     let before = world.store.lookups.load(Ordering::Relaxed);
-    assert!(!stored(&say(text("new", "a", 7, LATE * 2)).await).1);
     assert_eq!(
-        world.store.lookups.load(Ordering::Relaxed),
-        before,
-        "what is new is not looked up"
+        before, 0,
+        "what is new is not looked up, whatever its client's clock says"
     );
+    let first = world.store.first_of(TOPIC, "m0");
+    assert_eq!(stored(&say(text("m0", "a", 0, LATE * 9)).await), (first, true));
+    assert_eq!(say(text("m0", "a", 8, 5)).await, Outcome::Conflict);
+    assert_eq!(say(text("m0", "b", 0, 5)).await, Outcome::Conflict);
+    assert!(world.store.lookups.load(Ordering::Relaxed) > 0);
+    // After a change of owner, whether or not anything was stored for it.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    routing.kill();
+    let _next = world.routing_that(1, |c| (c.remembered_messages, c.replayed_frames) = (3, 2));
+    assert_eq!(stored(&say(text("m0", "a", 0, 5)).await), (first, true));
+    assert!(!stored(&say(text("new", "a", 0, 5)).await).1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_does_not_answer_holds_live_delivery_up_once_and_not_for_every_frame() {
+async fn while_the_store_is_away_only_what_may_be_a_repetition_waits_and_is_then_to_be_sent_again() {
     let world = World::new(1);
     let _routing = world.routing_that(0, |c| c.remembered_messages = 3);
     let (core, _edge) = world.edge();
-    let say = async |entry: Entry| core.appender.append_and_wait(&entry).await;
     for n in 0..5 {
-        say(text(&format!("m{n}"), "a", n, LATE + n * 10_000)).await;
+        core.submit_and_wait(text(&format!("m{n}"), "a", n, 5)).await;
     }
     world.store.hangs.store(true, Ordering::Relaxed);
     let began = Instant::now();
-    for n in 0..20 {
-        // Without a time of their own they could be anything.
-        assert!(!stored(&say(text(&format!("x{n}"), "a", n, 0)).await).1);
+    let generic = Entry {
+        kind: Kind::Generic.into(),
+        uid: String::new(),
+        ..text("", "a", 0, 5)
+    };
+    let perhaps = async |uid: &str| {
+        let outcome = core.submit_and_wait(text(uid, "a", 9, 5)).await;
+        (outcome, began.elapsed())
+    };
+    let behind = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let behind = Entry {
+            sender: "a".into(),
+            ..generic.clone()
+        };
+        (core.submit_and_wait(behind).await, began.elapsed())
+    };
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let of_another = Entry {
+            sender: "b".into(),
+            ..generic.clone()
+        };
+        core.submit_and_wait(of_another).await;
+        core.submit_and_wait(text("fresh", "b", 1, 0)).await;
+        began.elapsed()
+    };
+    let (first, second, others) = tokio::join!(perhaps("m0"), behind, others);
+    for (outcome, after) in [first, second] {
+        assert!(matches!(outcome, Outcome::Unavailable(_)), "{outcome:?}");
+        assert!((1900..2200).contains(&after.as_millis()), "{after:?}");
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(
+        others < Duration::from_millis(600),
+        "nobody else waits: {others:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +172,7 @@ async fn a_recall_is_its_authors_within_the_window_or_an_agents_of_the_thread() 
     let world = World::new(1);
     let _routing = world.routing(0);
     let (core, _edge) = world.edge();
-    let say = async |entry: Entry| core.appender.append_and_wait(&entry).await;
+    let say = async |entry: Entry| core.submit_and_wait(entry).await;
     say(text("1", "a", 7, 5)).await;
     let recall =
         |uid: &str, sender: &str, target: &str, at| about(Kind::Recall, "RECALL", uid, sender, target, at);
@@ -155,7 +191,7 @@ async fn receipts_go_forward_only_and_not_to_their_own_authors_messages() {
     let _routing = world.routing(0);
     let (core, _edge) = world.edge();
     let got = world.listen(&core).await;
-    let say = async |entry: Entry| stored(&core.appender.append_and_wait(&entry).await);
+    let say = async |entry: Entry| stored(&core.submit_and_wait(entry).await);
     let receipt = |uid: &str, kind: &str, sender: &str| about(Kind::Receipt, kind, uid, sender, "1", 9);
     say(text("1", "a", 7, 5)).await;
     say(receipt("own", "READ", "a")).await;
@@ -185,13 +221,13 @@ async fn what_is_not_in_the_log_reaches_those_who_are_there_and_has_no_number() 
         r#type: "TYPING".into(),
         ..text("t", "visitor", 0, 5)
     };
-    core.send_transient(&typing).await;
+    core.send_transient(typing);
     let refused = Entry {
         kind: Kind::Chat.into(),
         ..text("smuggled", "visitor", 0, 5)
     };
-    core.send_transient(&refused).await;
-    core.appender.append_and_wait(&text("1", "a", 7, 5)).await;
+    core.send_transient(refused);
+    core.submit_and_wait(text("1", "a", 7, 5)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let got: Arc<_> = got;
     let seen: Vec<_> = got
@@ -214,7 +250,7 @@ async fn a_member_hears_its_thread_from_its_joining_until_it_leaves() {
             topic: thread.into(),
             ..text(uid, "v", 1, 5)
         };
-        let position = stored(&core.appender.append_and_wait(&entry).await).0;
+        let position = stored(&core.submit_and_wait(entry).await).0;
         tokio::time::sleep(Duration::from_secs(1)).await;
         position
     };
@@ -228,7 +264,7 @@ async fn a_member_hears_its_thread_from_its_joining_until_it_leaves() {
             uid: String::new(),
             ..text("", "server", 1, 5)
         };
-        core.appender.append_and_wait(&entry).await;
+        core.submit_and_wait(entry).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
     let joined = say("before").await;
@@ -241,4 +277,29 @@ async fn a_member_hears_its_thread_from_its_joining_until_it_leaves() {
     say("again").await;
     let uids: Vec<_> = got.lock().iter().map(|(.., uid)| uid.clone()).collect();
     assert_eq!(uids, ["meanwhile", "member", "again"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_prompt_takes_its_place_once_and_nothing_elses() {
+    let world = World::new(1);
+    let _routing = world.routing(0);
+    let (core, _edge) = world.edge();
+    let say = async |entry: Entry| core.submit_and_wait(entry).await;
+    let prompt = wire::envelope::server_uid(wire::envelope::PROMPT, &["thread"]);
+    let answer = |target: &str, digest: u64| Entry {
+        kind: Kind::Edit.into(),
+        r#type: "LEAVE_MSG_SUBMIT".into(),
+        target: target.into(),
+        ..text(target, "visitor", digest, 5)
+    };
+    assert_eq!(
+        say(answer(&prompt, 1)).await,
+        Outcome::Rejected,
+        "there is no such prompt"
+    );
+    say(text(&prompt, "longwire", 7, 5)).await;
+    let first = stored(&say(answer(&prompt, 1)).await);
+    assert!(!first.1);
+    assert_eq!(stored(&say(answer(&prompt, 1)).await), (first.0, true));
+    assert_eq!(say(answer(&prompt, 2)).await, Outcome::Conflict);
 }

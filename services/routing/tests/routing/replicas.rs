@@ -50,7 +50,7 @@ fn talk(world: &World, core: &std::sync::Arc<edge::Core>) -> tokio::task::JoinHa
     tokio::spawn(async move {
         let mut n = 0;
         while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-            let outcome = core.appender.append_and_wait(&message_to_desk(n)).await;
+            let outcome = core.submit_and_wait(message_to_desk(n)).await;
             assert!(
                 matches!(outcome, edge::Outcome::Stored { duplicate: false, .. }),
                 "{outcome:?}"

@@ -57,6 +57,25 @@ async fn a_server_that_leaves_settles_says_so_and_closes() {
 }
 
 #[tokio::test]
+async fn nothing_of_a_server_runs_on_after_the_hard_stop() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut visitor = Client::visitor(server.at, "v1").await;
+    visitor.subscribe("0", THREAD, "client").await;
+    server.tasks.stop().stop_softly();
+    visitor.error("server-draining").await;
+    server.tasks.wait().await;
+    server.tasks.stop().stop_hard();
+    let ended = async {
+        while !server.tasks.running().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(5), ended).await;
+    assert!(ended.is_ok(), "{:?} do not return", server.tasks.running());
+}
+
+#[tokio::test]
 async fn what_is_in_flight_when_the_server_leaves_gets_its_receipt_first() {
     let world = World::new().await;
     let server = world.server().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use model::{Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UserId};
+use model::{Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use rpc::RpcError;
 use rpc::persistence::*;
 
@@ -44,16 +44,17 @@ impl Persistence for Revocable {
     ) -> Answer<Vec<Retained>> {
         self.real.retained(org, filter, upto).await
     }
-    async fn find_sent(&self, org: &OrgId, keys: Vec<(UserId, MessageUid)>) -> Answer<Vec<Option<Found>>> {
-        self.real.find_sent(org, keys).await
-    }
     async fn find_in_topic(
         &self,
         org: &OrgId,
         topic: &TopicName,
         uids: Vec<MessageUid>,
+        applied: Position,
     ) -> Answer<Vec<Option<Found>>> {
-        self.real.find_in_topic(org, topic, uids).await
+        self.real.find_in_topic(org, topic, uids, applied).await
+    }
+    async fn uids_since(&self, partition: PartitionId, after: Position, limit: u32) -> Answer<UidPage> {
+        self.real.uids_since(partition, after, limit).await
     }
     async fn last_before(
         &self,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use auth::{Acl, AclConfig, Action, Claims, KeyRing, Signer, Verifier};
 use axum::serve::ListenerExt;
 use backplane::bus::{BusLimits, EmbeddedBus};
+use backplane::checkpoint::EmbeddedCheckpoints;
 use backplane::journal::{EmbeddedJournal, JournalConfig};
 use backplane::lease::EmbeddedLeases;
 use backplane::presence::EmbeddedPresence;
@@ -32,6 +33,7 @@ const PARTITIONS: u16 = 4;
 
 pub struct World {
     pub journal: Arc<EmbeddedJournal>,
+    owners: Arc<routing::Owners>,
     pub bus: Arc<EmbeddedBus>,
     leases: Arc<EmbeddedLeases>,
     pub presence: Arc<EmbeddedPresence>,
@@ -65,17 +67,20 @@ impl World {
         let leases = Arc::new(EmbeddedLeases::new());
         let (clock, tasks, metrics) = (Clock::system(), Tasks::new(Stop::new()), Metrics::new());
         let partitioning = Partitioning::new(PARTITIONS);
+        let owners = routing::Owners::new(partitioning);
+        let checkpoints = Arc::new(EmbeddedCheckpoints::open(dir.path().join("checkpoints")).unwrap());
         let service = persistence::Service::build(
             persistence::Config::default(),
             persistence::Deps {
                 store: Arc::new(store),
+                routing: owners.clone(),
+                checkpoints: checkpoints.clone(),
                 journal: journal.clone(),
                 leases: leases.clone(),
                 bus: bus.clone(),
                 clock: clock.clone(),
                 partitioning,
                 holder: "test".into(),
-                recall_window: Duration::from_secs(120),
                 embedded: true,
                 metrics: metrics.clone(),
                 health: Health::new(),
@@ -93,6 +98,9 @@ impl World {
         );
         let deps = routing::Deps {
             journal: journal.clone(),
+            owners: owners.clone(),
+            checkpoints: checkpoints.clone(),
+            salt: 7,
             bus: bus.clone(),
             leases: leases.clone(),
             persistence: persistence.clone(),
@@ -113,6 +121,7 @@ impl World {
             presence: Arc::new(EmbeddedPresence::new()),
             auth,
             journal,
+            owners,
             bus,
             leases,
             persistence,
@@ -142,6 +151,7 @@ impl World {
             of_edge,
             Outside {
                 journal: self.journal.clone(),
+                routing: self.owners.clone(),
                 bus: self.bus.clone(),
                 leases: self.leases.clone(),
                 presence: self.presence.clone(),

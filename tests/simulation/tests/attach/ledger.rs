@@ -6,9 +6,8 @@ use std::sync::Arc;
 use edge::Outcome;
 use model::{PartitionId, Partitioning, Position, TopicFilter};
 use parking_lot::Mutex;
-use wire::Verdict;
 
-use crate::log::{Judged, Log};
+use crate::log::{Log, Placed};
 
 /// A place in the whole log.
 pub type Place = (PartitionId, Position);
@@ -31,11 +30,12 @@ struct Seen {
 /// One attempt to publish.
 struct Attempt {
     partition: PartitionId,
+    topic: String,
     sender: String,
     uid: String,
     digest: u64,
     /// Whether a resend of it is recognised.
-    deduplicated: bool,
+    unique: bool,
     number: u64,
 }
 
@@ -66,7 +66,7 @@ impl Ledger {
 
     /// The first thing that was wrong.
     pub fn wrong(&self) -> Option<String> {
-        self.wrong.lock().clone()
+        self.wrong.lock().clone().or_else(|| self.log.wrong())
     }
 
     pub fn fail(&self, what: String) {
@@ -126,26 +126,23 @@ impl Ledger {
             ))
         };
         let result = self.log.at(place.0, place.1, |found| {
-            let Some(judged) = found.filter(|j| j.entry.uid == uid) else {
+            let Some(placed) = found.filter(|j| j.entry.uid == uid) else {
                 return wrong("is not what the log has there");
             };
-            if judged.verdict != Verdict::Accepted {
-                return wrong("was not accepted, and is handed out");
-            }
-            if prev.is_some() && prev != judged.prev {
-                return wrong(&format!("follows {:?}, but says {prev:?}", judged.prev));
+            if prev.is_some() && prev != placed.prev {
+                return wrong(&format!("follows {:?}, but says {prev:?}", placed.prev));
             }
             if !seen
                 .ever_subscribed
                 .iter()
-                .any(|f| f.matches(&judged.entry.topic))
+                .any(|f| f.matches(&placed.entry.topic))
             {
                 return wrong("was not asked for");
             }
             if seen.connection != connection {
                 return wrong("comes on a connection that is over");
             }
-            Ok(judged.entry.topic.clone())
+            Ok(placed.entry.topic.clone())
         });
         let result = result.and_then(|topic| {
             if let Some(last) = seen.latest.insert(topic.clone(), place)
@@ -178,9 +175,7 @@ impl Ledger {
         let from = seen.owed.values().map(|heads| heads[usize::from(p.0)]).min()?;
         self.log.after(p, from, |entries| {
             let until = before.map_or(Position(u64::MAX), |(_, at)| at);
-            let accepted = entries.iter().take_while(|e| e.position < until);
-            let accepted = accepted.filter(|e| e.verdict == Verdict::Accepted);
-            let mut owed = accepted.filter(|e| {
+            let mut owed = entries.iter().take_while(|e| e.position < until).filter(|e| {
                 before.is_none_or(|(topic, _)| e.entry.topic == topic)
                     && !seen.ever.contains(&(p, e.position))
                     && seen.owed.iter().any(|(filter, heads)| {
@@ -207,10 +202,11 @@ impl Ledger {
     pub fn outcome(&self, partition: PartitionId, entry: &wire::Entry, outcome: Outcome) {
         let attempt = Attempt {
             partition,
+            topic: entry.topic.clone(),
             sender: entry.sender.clone(),
             uid: entry.uid.clone(),
             digest: entry.digest,
-            deduplicated: entry.is_deduplicated(),
+            unique: entry.is_unique(),
             number: attempt_of(entry),
         };
         if let Err(what) = self.check_outcome(&attempt, &outcome) {
@@ -220,7 +216,11 @@ impl Ledger {
     }
 
     fn check_outcome(&self, a: &Attempt, outcome: &Outcome) -> Result<(), String> {
-        let first = self.log.first_of(a.partition, &a.sender, &a.uid);
+        let of = |e: &Placed| (e.position, e.entry.digest, e.entry.sender.clone());
+        let first = self.log.with_uid(a.partition, &a.topic, &a.uid, |e| e.map(of));
+        let is_same = |(_, digest, sender): &(Position, u64, String)| {
+            (*digest, sender.as_str()) == (a.digest, a.sender.as_str())
+        };
         let wrong = |what: &str| {
             Err(format!(
                 "{} of {} was answered {outcome:?}: {what}",
@@ -229,18 +229,16 @@ impl Ledger {
         };
         match outcome {
             Outcome::Stored { position, duplicate } => {
-                let own = |e: Option<&Judged>| e.is_some_and(|e| attempt_of(&e.entry) == a.number);
+                let own = |e: Option<&Placed>| e.is_some_and(|e| attempt_of(&e.entry) == a.number);
                 let own = self.log.at(a.partition, *position, own);
-                if a.deduplicated && first != Some((*position, a.digest)) {
+                if a.unique && !first.as_ref().is_some_and(|f| is_same(f) && f.0 == *position) {
                     return wrong(&format!("the log has {first:?}"));
                 }
-                if own == *duplicate {
-                    return wrong("whether it is a duplicate is told wrongly");
+                if !own && !*duplicate {
+                    return wrong("another message is there");
                 }
             }
-            Outcome::Conflict if first.is_none_or(|(_, digest)| digest == a.digest) => {
-                return wrong("there is no conflict");
-            }
+            Outcome::Conflict if first.as_ref().is_none_or(is_same) => return wrong("there is no conflict"),
             Outcome::Conflict | Outcome::Unavailable(_) | Outcome::Unknown => {}
             Outcome::Forbidden | Outcome::Rejected | Outcome::TooLarge => return wrong("nothing says so"),
         }
@@ -262,8 +260,8 @@ impl Ledger {
         }
         for (a, outcome) in self.attempts.lock().iter() {
             let stored = in_log.contains_key(&a.number);
-            let must = matches!(outcome, Outcome::Stored { .. } | Outcome::Conflict);
-            let must_not = matches!(outcome, Outcome::Unavailable(_));
+            let must = matches!(outcome, Outcome::Stored { duplicate: false, .. });
+            let must_not = matches!(outcome, Outcome::Unavailable(_) | Outcome::Conflict);
             if must && !stored || must_not && stored {
                 return Err(format!(
                     "attempt {} was answered {outcome:?}, in the log: {stored}",

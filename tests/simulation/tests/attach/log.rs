@@ -1,4 +1,4 @@
-//! The log, and what it means: of several entries of one sender with one uid the first is accepted, no other.
+//! The log. It holds what was accepted, so a uid is once in a topic, and what an edge submitted under a number is there once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,70 +10,93 @@ use model::{FrameSeq, PartitionId, Position};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep, sleep_until};
-use wire::{Entry, Frame, Verdict};
+use wire::{Entry, Frame};
 
 use crate::chance::Chance;
 use crate::process::Process;
 
-/// An entry with its judgement.
-pub struct Judged {
+/// An entry at its place.
+pub struct Placed {
     pub position: Position,
     pub entry: Entry,
     pub bytes: Bytes,
-    /// The accepted entry before it in its topic.
+    /// The entry before it in its topic.
     pub prev: Option<Position>,
-    pub verdict: Verdict,
+    /// The edge that submitted it, and its own number.
+    pub origin: Option<(String, u64)>,
 }
 
 #[derive(Default)]
 struct Partition {
     frames: Vec<Bytes>,
     ids: BTreeMap<(String, u64), FrameSeq>,
-    entries: Vec<Judged>,
-    first: BTreeMap<(String, String), (Position, u64)>,
+    entries: Vec<Placed>,
+    first: BTreeMap<(String, String), Position>,
     heads: BTreeMap<String, Position>,
+    epoch: u64,
+    /// What must never be in a log.
+    wrong: Option<String>,
+}
+
+/// What became of an attempt to store a frame.
+enum Stored {
+    New(FrameSeq),
+    Before(FrameSeq),
+    Mismatch,
 }
 
 impl Partition {
-    fn store(&mut self, id: &FrameId, frame: &Bytes) -> (FrameSeq, bool) {
+    fn store(&mut self, id: &FrameId, follows: Option<FrameSeq>, frame: &Bytes) -> Stored {
         let id = (id.writer.to_string(), id.number);
         if let Some(seq) = self.ids.get(&id) {
-            return (*seq, false);
+            return Stored::Before(*seq);
         }
-        let seq = FrameSeq(self.frames.len() as u64 + 1);
+        let head = FrameSeq(self.frames.len() as u64);
+        if follows.is_some_and(|f| f != head) {
+            return Stored::Mismatch;
+        }
+        let seq = FrameSeq(head.0 + 1);
         self.ids.insert(id, seq);
         self.frames.push(frame.clone());
         let decoded: Frame = wire::frame::decode(frame.clone()).unwrap_or_default();
-        for (position, bytes, entry) in decoded.positioned(seq) {
-            let entry = entry.unwrap_or_default();
-            let judged = self.judge(position, entry, bytes.clone());
-            self.entries.push(judged);
+        if decoded.epoch < self.epoch {
+            self.fail(format!(
+                "epoch {} follows {} at {}",
+                decoded.epoch, self.epoch, seq.0
+            ));
         }
-        (seq, true)
+        self.epoch = decoded.epoch;
+        for (index, (position, bytes, entry)) in decoded.positioned(seq).enumerate() {
+            let origin = decoded
+                .origin(index)
+                .map(|(edge, number)| (edge.to_owned(), number));
+            self.place(position, entry.unwrap_or_default(), bytes.clone(), origin);
+        }
+        Stored::New(seq)
     }
 
-    fn judge(&mut self, position: Position, entry: Entry, bytes: Bytes) -> Judged {
-        let key = (entry.sender.clone(), entry.uid.clone());
-        let verdict = match self.first.get(&key) {
-            _ if !entry.is_deduplicated() => Verdict::Accepted,
-            None => {
-                self.first.insert(key, (position, entry.digest));
-                Verdict::Accepted
+    fn place(&mut self, position: Position, entry: Entry, bytes: Bytes, origin: Option<(String, u64)>) {
+        if entry.is_unique() {
+            let key = (entry.topic.clone(), entry.uid.clone());
+            if let Some(first) = self.first.insert(key, position) {
+                self.fail(format!("{} is at {first} and again at {position}", entry.uid));
             }
-            Some((_, digest)) if *digest == entry.digest => Verdict::Duplicate,
-            Some(_) => Verdict::Conflict,
-        };
-        let prev = match verdict {
-            Verdict::Accepted => self.heads.insert(entry.topic.clone(), position),
-            _ => None,
-        };
-        Judged {
+        }
+        if origin.is_some() && self.entries.iter().any(|e| e.origin == origin) {
+            self.fail(format!("{origin:?} is in the log again at {position}"));
+        }
+        let prev = self.heads.insert(entry.topic.clone(), position);
+        self.entries.push(Placed {
             position,
             entry,
             bytes,
             prev,
-            verdict,
-        }
+            origin,
+        });
+    }
+
+    fn fail(&mut self, what: String) {
+        self.wrong.get_or_insert(what);
     }
 }
 
@@ -106,32 +129,59 @@ impl Log {
     }
 
     /// Looks at every entry after a position.
-    pub fn after<T>(&self, p: PartitionId, after: Position, f: impl FnOnce(&[Judged]) -> T) -> T {
+    pub fn after<T>(&self, p: PartitionId, after: Position, f: impl FnOnce(&[Placed]) -> T) -> T {
         let partition = self.of(p).lock();
         let from = partition.entries.partition_point(|e| e.position <= after);
         f(&partition.entries[from..])
     }
 
     /// Looks at one entry.
-    pub fn at<T>(&self, p: PartitionId, position: Position, f: impl FnOnce(Option<&Judged>) -> T) -> T {
+    pub fn at<T>(&self, p: PartitionId, position: Position, f: impl FnOnce(Option<&Placed>) -> T) -> T {
         let partition = self.of(p).lock();
         let found = partition.entries.binary_search_by_key(&position, |e| e.position);
         f(found.ok().map(|i| &partition.entries[i]))
     }
 
-    /// Looks at the accepted entry of a sender and uid.
-    pub fn first_of(&self, p: PartitionId, sender: &str, uid: &str) -> Option<(Position, u64)> {
-        let key = (sender.to_owned(), uid.to_owned());
-        self.of(p).lock().first.get(&key).copied()
+    /// Looks at the entry of a topic with this uid.
+    pub fn with_uid<T>(
+        &self,
+        p: PartitionId,
+        topic: &str,
+        uid: &str,
+        f: impl FnOnce(Option<&Placed>) -> T,
+    ) -> T {
+        let key = (topic.to_owned(), uid.to_owned());
+        let first = self.of(p).lock().first.get(&key).copied();
+        self.at(p, first.unwrap_or_default(), |found| {
+            f(found.filter(|_| first.is_some()))
+        })
     }
 
-    fn store(&self, p: PartitionId, id: &FrameId, frame: &Bytes) -> FrameSeq {
-        let (seq, new) = self.of(p).lock().store(id, frame);
-        if new {
-            self.chance.note("stored", [u64::from(p.0), seq.0, id.number, 0]);
-            self.grown.notify_waiters();
+    /// What is wrong with the log itself.
+    pub fn wrong(&self) -> Option<String> {
+        self.partitions.iter().find_map(|p| p.lock().wrong.clone())
+    }
+
+    fn store(
+        &self,
+        p: PartitionId,
+        follows: Option<FrameSeq>,
+        id: &FrameId,
+        frame: &Bytes,
+    ) -> Result<FrameSeq, JournalError> {
+        let stored = self.of(p).lock().store(id, follows, frame);
+        match stored {
+            Stored::New(seq) => {
+                self.chance.note("stored", [u64::from(p.0), seq.0, id.number, 0]);
+                self.grown.notify_waiters();
+                Ok(seq)
+            }
+            Stored::Before(seq) => Ok(seq),
+            Stored::Mismatch => Err(JournalError::Mismatch {
+                partition: p,
+                follows: follows.unwrap_or_default(),
+            }),
         }
-        seq
     }
 }
 
@@ -151,7 +201,13 @@ impl ProcessJournal {
 
 #[async_trait]
 impl Journal for ProcessJournal {
-    async fn append(&self, p: PartitionId, id: FrameId, frame: Bytes) -> Result<FrameSeq, JournalError> {
+    async fn append(
+        &self,
+        p: PartitionId,
+        follows: Option<FrameSeq>,
+        id: FrameId,
+        frame: Bytes,
+    ) -> Result<FrameSeq, JournalError> {
         self.process.pass().await;
         let chance = &self.log.chance;
         chance.pause().await;
@@ -167,25 +223,25 @@ impl Journal for ProcessJournal {
                     });
                 }
                 1 => {}
-                2 => drop(self.log.store(p, &id, &frame)),
+                2 => drop(self.log.store(p, follows, &id, &frame)),
                 _ => {
                     // It is stored when nobody believes in it any more.
                     let (log, late) = (self.log.clone(), Duration::from_millis(chance.below(4000)));
                     tokio::spawn(async move {
                         sleep(late).await;
-                        log.store(p, &id, &frame);
+                        let _unheard = log.store(p, follows, &id, &frame);
                     });
                 }
             }
             return self.unknown().await;
         }
-        let seq = self.log.store(p, &id, &frame);
+        let stored = self.log.store(p, follows, &id, &frame);
         chance.pause().await;
         self.process.pass().await;
         if self.process.is_cut() {
             return self.unknown().await;
         }
-        Ok(seq)
+        stored
     }
 
     async fn read(&self, partition: PartitionId, after: FrameSeq) -> Result<Box<dyn Reader>, JournalError> {

@@ -1,8 +1,8 @@
 //! Attach, the one primitive: edges, routing owners and sessions under every fault that we could think of, from seeds.
 //!
-//! What runs is the real code of the edges (`edge::Core`: appender, links, dispatcher, mailboxes, consumers, takeovers) and
-//! of routing (`routing::Service`: shares of partitions, owners, dedupe), each process with its own way out, over models of
-//! the log, the bus, the leases and the store. Time is virtual, one thread runs everything, and whatever is left to chance
+//! What runs is the real code of the edges (`edge::Core`: lines, dispatcher, mailboxes, consumers, takeovers) and
+//! of routing (`routing::Service`: shares of partitions, owners, judging), each process with its own way out, over models of
+//! the log, the lines, the bus, the leases and the store. Time is virtual, one thread runs everything, and whatever is left to chance
 //! comes from the seed, so that a seed does the same every time. What clients see is checked at every step, and once more
 //! when nothing goes wrong any more and everything must come right (`ledger.rs`, `world.rs`).
 //!
@@ -18,7 +18,9 @@ mod log;
 mod net;
 mod op;
 mod process;
+mod road;
 mod store;
+mod vault;
 mod world;
 
 use op::Op;

@@ -27,6 +27,7 @@ pub enum What {
     LoseLease,
     LosePartition,
     StallStore,
+    LoseCheckpoint,
     GoOn,
 }
 
@@ -55,6 +56,7 @@ const WEIGHTS: &[(What, u64)] = &[
     (LoseLease, 1),
     (LosePartition, 1),
     (StallStore, 2),
+    (LoseCheckpoint, 2),
     (GoOn, 6),
 ];
 

@@ -82,6 +82,14 @@ impl Process {
         self.changed.notify_waiters();
     }
 
+    pub fn is_dead(&self) -> bool {
+        *self.state.lock() == State::Dead
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        *self.state.lock() == State::Stopped
+    }
+
     pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
     }

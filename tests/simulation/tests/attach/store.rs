@@ -15,7 +15,6 @@ use rpc::persistence::*;
 use rpc::{ErrorKind, RpcError};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
-use wire::Verdict;
 
 use crate::chance::Chance;
 use crate::log::Log;
@@ -110,8 +109,7 @@ impl Store {
             };
             let mut covered = lane.upto;
             self.log.after(lane.partition, lane.after, |entries| {
-                let accepted = entries.iter().filter(|e| e.verdict == Verdict::Accepted);
-                for e in accepted.take_while(|e| e.position <= lane.upto) {
+                for e in entries.iter().take_while(|e| e.position <= lane.upto) {
                     if !wanted(&e.entry.topic, e.position) {
                         continue;
                     }
@@ -173,15 +171,22 @@ impl StoreRpc {
         Ok(answer)
     }
 
-    fn found(&self, first: Option<(Position, u64)>, topic: &TopicName, sender: &UserId) -> Option<Found> {
-        let (position, digest) = first?;
-        Some(Found {
-            position,
-            topic: topic.clone(),
-            sender: sender.clone(),
-            author: sender.clone(),
-            digest,
-            accepted_at: UnixMillis(0),
+    fn found(&self, partition: PartitionId, topic: &TopicName, uid: &str) -> Option<Found> {
+        let applied = self.store.applied.lock()[usize::from(partition.0)];
+        self.store.log.with_uid(partition, topic, uid, |found| {
+            let placed = found.filter(|placed| placed.position <= applied)?;
+            Some(Found {
+                position: placed.position,
+                topic: topic.clone(),
+                sender: placed.entry.sender.as_str().into(),
+                author: placed.entry.author.as_str().into(),
+                digest: placed.entry.digest,
+                accepted_at: UnixMillis(0),
+                kind: FoundKind::Chat,
+                r#type: placed.entry.r#type.clone(),
+                recalled: false,
+                state: None,
+            })
         })
     }
 }
@@ -252,27 +257,26 @@ impl Persistence for StoreRpc {
         self.back(page).await
     }
 
-    async fn find_sent(
-        &self,
-        org: &OrgId,
-        keys: Vec<(UserId, MessageUid)>,
-    ) -> Result<Vec<Option<Found>>, RpcError> {
-        self.process.pass().await;
-        let find = |(sender, uid): &(UserId, MessageUid)| {
-            let topic = TopicName::trusted(crate::world::topic_of(uid));
-            let partition = self.store.partitioning.of(org, &topic);
-            self.found(self.store.log.first_of(partition, sender, uid), &topic, sender)
-        };
-        Ok(keys.iter().map(find).collect())
-    }
-
     async fn find_in_topic(
         &self,
-        _: &OrgId,
-        _: &TopicName,
+        org: &OrgId,
+        topic: &TopicName,
         uids: Vec<MessageUid>,
+        applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
-        Ok(uids.iter().map(|_| None).collect())
+        self.there().await?;
+        let partition = self.store.partitioning.of(org, topic);
+        let lane = BacklogLane {
+            partition,
+            after: Position::START,
+            upto: applied,
+        };
+        if timeout(WAIT, self.store.applied(&[lane])).await.is_err() {
+            self.process.pass().await;
+            return unavailable("the log is not applied so far");
+        }
+        let found = uids.iter().map(|uid| self.found(partition, topic, uid)).collect();
+        self.back(found).await
     }
 
     async fn retained(
@@ -282,6 +286,35 @@ impl Persistence for StoreRpc {
         _: Vec<BacklogLane>,
     ) -> Result<Vec<Retained>, RpcError> {
         unavailable("not modelled")
+    }
+    async fn uids_since(&self, p: PartitionId, after: Position, limit: u32) -> Result<UidPage, RpcError> {
+        self.there().await?;
+        let applied = self.store.applied.lock()[usize::from(p.0)];
+        let page = self.store.log.after(p, after, |entries| {
+            let there = entries.iter().take_while(|e| e.position <= applied);
+            let mut unique = there.filter(|e| e.entry.is_unique());
+            let uids: Vec<SeenUid> = unique
+                .by_ref()
+                .take(usize::try_from(limit.min(3)).unwrap_or(1))
+                .map(|e| SeenUid {
+                    position: e.position,
+                    key: wire::envelope::uid_key(&e.entry.org, &e.entry.topic, &e.entry.uid),
+                    accepted_at: UnixMillis(e.entry.accepted_at),
+                })
+                .collect();
+            let more = unique.next().is_some();
+            let last = uids.last().map(|uid| uid.position);
+            UidPage {
+                next: if more {
+                    last.unwrap_or(after)
+                } else {
+                    applied.max(after)
+                },
+                more,
+                uids,
+            }
+        });
+        self.back(page).await
     }
     async fn last_before(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Option<Position>, RpcError> {
         unavailable("not modelled")

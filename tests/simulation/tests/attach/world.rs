@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use edge::Core;
 use futures::FutureExt as _;
-use model::{PartitionId, Partitioning, TopicFilter};
+use model::{Partitioning, TopicFilter};
 use runtime::lifecycle::Tasks;
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, sleep};
@@ -23,7 +23,9 @@ use crate::log::Log;
 use crate::net::Net;
 use crate::op::{Op, What};
 use crate::process::Process;
+use crate::road::Road;
 use crate::store::Store;
+use crate::vault::Vault;
 
 const PARTITIONS: u16 = 2;
 const EDGES: usize = 3;
@@ -43,12 +45,6 @@ const CONVERSATIONS: usize = 4;
 const REST: Duration = Duration::from_secs(120);
 /// When the run begins, by the clock on the wall.
 const EPOCH_MILLIS: u64 = 1_800_000_000_000;
-
-/// The topic of a message is part of its uid here.
-pub fn topic_of(uid: &str) -> &'static str {
-    let index = uid.rsplit('.').next().and_then(|n| n.parse::<usize>().ok());
-    TOPICS[index.unwrap_or(0) % TOPICS.len()]
-}
 
 struct Edge {
     process: Arc<Process>,
@@ -75,6 +71,8 @@ struct Message {
 pub struct World {
     pub chance: Arc<Chance>,
     net: Arc<Net>,
+    road: Arc<Road>,
+    vault: Arc<Vault>,
     book: Arc<Book>,
     log: Arc<Log>,
     store: Arc<Store>,
@@ -103,6 +101,8 @@ impl World {
         let ledger = Arc::new(Ledger::new(log.clone(), partitioning, SESSIONS));
         let mut world = Self {
             forgetful: chance.below(4) == 0,
+            road: Road::new(chance.clone()),
+            vault: Vault::new(chance.clone()),
             chance,
             net,
             book: Arc::default(),
@@ -157,6 +157,7 @@ impl World {
             What::Subscribe => self.ask(a % SESSIONS, Ask::Subscribe(news(b))),
             What::Unsubscribe => self.ask(a % SESSIONS, Ask::Unsubscribe(news(b))),
             What::Weather => self.chance.set_faults(weather(a, b)),
+            What::LoseCheckpoint => self.vault.lose(a),
             What::StallStore => self.store.stall(Duration::from_millis(a as u64 * 6)),
             What::CrashEdge => self.crash_edge(a % EDGES),
             What::StopEdge => self.edges[a % EDGES].process.stop(),
@@ -336,15 +337,14 @@ impl World {
         {
             return Some("a task has failed".into());
         }
-        if let Some(edge) = self.edges.iter().find(|e| e.core.appender.waiting_bytes() > 0) {
-            return Some(format!(
-                "edge {} still has something to append",
-                edge.process.number
-            ));
-        }
-        let unsettled =
-            |e: &Edge| (0..PARTITIONS).any(|p| !e.core.appender.unsettled(PartitionId(p)).is_empty());
-        if let Some(edge) = self.edges.iter().find(|e| unsettled(e)) {
+        let unanswered = |e: &Edge| {
+            e.core
+                .attachments
+                .lines()
+                .iter()
+                .any(|line| line.unanswered() > 0)
+        };
+        if let Some(edge) = self.edges.iter().find(|e| unanswered(e)) {
             return Some(format!("edge {} waits for an outcome", edge.process.number));
         }
         self.ledger.owes()

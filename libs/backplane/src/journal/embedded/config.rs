@@ -20,6 +20,9 @@ pub struct JournalConfig {
     pub reserve: u64,
     /// Bytes of recent frames, of all partitions together, that are served from memory. Default 32 MiB.
     pub memory: usize,
+    /// How long a reader that waits may sleep on after a frame is durable, so that it is woken once for several. Bounded also in
+    /// frames and bytes. Zero tells it at once. Default 50 ms.
+    pub reader_delay: Duration,
 }
 
 impl Default for JournalConfig {
@@ -31,6 +34,7 @@ impl Default for JournalConfig {
             max_frame: 8 << 20,
             reserve: 32 << 20,
             memory: 32 << 20,
+            reader_delay: Duration::from_millis(50),
         }
     }
 }
@@ -73,6 +77,20 @@ pub enum OpenError {
         stored: u16,
         /// How many are asked for.
         configured: u16,
+    },
+    /// The log was written by an earlier version of Longwire, in a format that is no longer read. Nothing was changed.
+    #[error(
+        "opening the journal in {}: it has format {found}, and this version of Longwire reads format {known} alone; there is no \
+         conversion: delete the data folder, or start with another (--data)",
+        dir.display()
+    )]
+    Format {
+        /// The directory.
+        dir: PathBuf,
+        /// In which it was written.
+        found: u8,
+        /// The one that is read.
+        known: u8,
     },
     /// Frames that were acknowledged are damaged or missing. Nothing was changed; it takes a human to decide.
     #[error("opening the journal: it is damaged in {place}: {what}")]

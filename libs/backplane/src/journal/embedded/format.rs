@@ -15,8 +15,11 @@
 
 use bytes::{BufMut, BytesMut};
 
-/// Begins every segment; the last byte is the version of the format.
-pub(super) const MAGIC: [u8; 8] = *b"LWJRNL\0\x01";
+/// Begins every segment; the last byte is [`VERSION`].
+const MAGIC: [u8; 8] = *b"LWJRNL\0\x02";
+/// The version of the format. In logs of version 1 every edge appended, and what they hold was judged afterwards; from 2 on a
+/// log holds accepted entries only.
+pub(super) const VERSION: u8 = MAGIC[7];
 const HEADER: usize = 40;
 /// Bytes of a record besides writer and frame.
 pub(super) const RECORD: usize = 32;
@@ -56,6 +59,14 @@ impl Header {
         let crc = crc32c::crc32c(&out[12..]);
         out[8..12].copy_from_slice(&crc.to_le_bytes());
         out
+    }
+
+    /// The version of an earlier format, if the segment that begins so was written in one.
+    pub fn former_version(bytes: &[u8]) -> Option<u8> {
+        let (name, rest) = bytes.split_at_checked(MAGIC.len() - 1)?;
+        let version = *rest.first()?;
+        let former = name == &MAGIC[..MAGIC.len() - 1] && (1..VERSION).contains(&version);
+        former.then_some(version)
     }
 
     /// `Err` says what does not fit.

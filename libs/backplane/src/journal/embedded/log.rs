@@ -42,9 +42,9 @@ impl Segment {
     }
 
     /// A segment that holds its header.
-    pub fn new(dir: &Path, header: Header) -> Self {
+    pub fn new(path: PathBuf, header: Header) -> Self {
         Self {
-            path: Self::path(dir, header.number),
+            path,
             len: AtomicU64::new(header.len()),
             header,
             marks: Mutex::default(),

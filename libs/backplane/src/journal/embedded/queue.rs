@@ -16,6 +16,8 @@ const BATCH: usize = 4 << 20;
 /// A frame that waits for its place.
 pub(super) struct Append {
     pub partition: PartitionId,
+    /// The frame before it, if it takes no other place.
+    pub follows: Option<FrameSeq>,
     pub id: FrameId,
     pub frame: Bytes,
     pub answer: oneshot::Sender<Result<FrameSeq, JournalError>>,
@@ -55,6 +57,12 @@ impl Queue {
         Ok(())
     }
 
+    /// How many appends wait.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
     /// No more appends; what waits is still done.
     pub fn close(&self) {
         self.state.lock().closed = true;
@@ -68,7 +76,7 @@ impl Queue {
         state.waiting.clear();
     }
 
-    /// Everything that waits, up to the size of a batch.
+    /// Everything that waits, up to the size of a batch; waits for something to come, but no longer than `patience`.
     pub fn take(&self, patience: Duration) -> Work {
         let mut state = self.state.lock();
         if state.waiting.is_empty() && !state.closed {

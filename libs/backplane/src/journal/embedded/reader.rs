@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::format::Record;
+use super::heads::Heads;
 use super::log::{Log, READ_BYTES, READ_FRAMES, Segment};
 use crate::journal::{JournalError, Reader, StoredFrame};
 
@@ -23,7 +24,9 @@ type Frames = Result<Vec<StoredFrame>, JournalError>;
 pub(super) struct EmbeddedReader {
     log: Arc<Log>,
     partition: PartitionId,
-    head: watch::Receiver<u64>,
+    heads: Arc<Heads>,
+    /// What this reader is told while it waits: never more than is durable, at times less.
+    told: watch::Receiver<u64>,
     /// The next frame to return.
     next: u64,
     place: Option<Place>,
@@ -32,14 +35,30 @@ pub(super) struct EmbeddedReader {
 }
 
 impl EmbeddedReader {
-    pub fn new(log: Arc<Log>, partition: PartitionId, after: FrameSeq, head: watch::Receiver<u64>) -> Self {
+    pub fn new(log: Arc<Log>, heads: Arc<Heads>, partition: PartitionId, after: FrameSeq) -> Self {
         Self {
             log,
             partition,
-            head,
+            told: heads.watch(partition.0),
+            heads,
             next: after.0.saturating_add(1),
             place: None,
             reading: None,
+        }
+    }
+
+    /// Waits until the next frame is durable.
+    async fn wait(&mut self) -> Result<(), JournalError> {
+        let next = self.next;
+        // What became durable between the two lines is told later, like everything that comes while we wait.
+        if self.heads.get(self.partition.0) >= next || self.told.wait_for(|head| *head >= next).await.is_ok()
+        {
+            return Ok(());
+        }
+        // Closed; the last frames may have come before that.
+        match self.heads.get(self.partition.0) >= next {
+            true => Ok(()),
+            false => Err(JournalError::Closed),
         }
     }
 
@@ -64,12 +83,8 @@ impl EmbeddedReader {
 impl Reader for EmbeddedReader {
     async fn next(&mut self) -> Frames {
         loop {
-            let next = self.next;
-            let open = self.head.wait_for(|head| *head >= next).await.is_ok();
-            if !open && *self.head.borrow() < next {
-                return Err(JournalError::Closed);
-            }
-            let frames = match self.log.recent(self.partition, next) {
+            self.wait().await?;
+            let frames = match self.log.recent(self.partition, self.next) {
                 Some(frames) if self.reading.is_none() => {
                     // A file kept open would keep the disk space of a segment that is deleted.
                     self.place = None;

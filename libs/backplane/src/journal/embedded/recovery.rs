@@ -1,6 +1,7 @@
 //! Opening a log: what was acknowledged is there and whole, or the log does not open.
 //!
-//! Every record of every segment is checked. What does not fit is one of two things:
+//! Every record of every segment is checked; each header says where its segment begins, so segments are checked side by side and
+//! then held against each other. Nothing is changed before all are found to be whole. What does not fit is one of two things:
 //!
 //! - *A torn tail.* The process or the machine stopped during the last write, which was never acknowledged: pages of it may be
 //!   missing at its end or in its middle. It is cut off, with a warning.
@@ -16,13 +17,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Instant, SystemTime};
+
+use parking_lot::Mutex;
 
 use super::config::{JournalConfig, OpenError};
 use super::disk::{RealDisk, create, sync_dir};
-use super::format::{Header, Record};
+use super::format::{Header, VERSION};
 use super::log::Segment;
-use super::window::Window;
+use super::scan::{Job, Scanned, holds_data_behind};
+use super::window::{AGE, LIMIT, Window};
+
+/// Segments that are checked at a time, at most. Beyond it the disk is what is waited for.
+const SIDE_BY_SIDE: usize = 8;
 
 /// A log that is whole.
 pub(super) struct Recovered {
@@ -52,14 +60,96 @@ pub(super) fn recover(dir: &Path, config: &JournalConfig) -> Result<Recovered, O
         return create_log(dir, config);
     }
     check_sequence(&files, &headers)?;
-    let mut scan = Scan {
-        next: headers[0].start.to_vec(),
-        window: Window::default(),
-    };
-    let mut segments = VecDeque::with_capacity(files.len());
-    let mut headers = headers.into_iter().peekable();
-    while let Some(header) = headers.next() {
-        segments.push_back(Arc::new(scan.segment(dir, header, headers.peek())?));
+    let epoch = headers[0].epoch;
+    let scanned = check_segments(&jobs(&files, headers)?)?;
+    take_over(dir, epoch, scanned)
+}
+
+/// What is to be checked. Ids are wanted of the segments that may hold one that is still remembered.
+fn jobs(files: &[(u64, PathBuf)], headers: Vec<Header>) -> Result<Vec<Job>, OpenError> {
+    let mut jobs: Vec<Job> = Vec::with_capacity(headers.len());
+    // From the last one back: its frames, and how many there are, are told by the next one's header.
+    let mut ids = Some(0);
+    for (header, (_, path)) in headers.into_iter().zip(files).rev() {
+        let after = jobs.last().map(|after| after.header.clone());
+        let sealed = match &after {
+            Some(after) => {
+                let at = modified(path)?;
+                let many = after
+                    .start
+                    .iter()
+                    .zip(&header.start)
+                    .map(|(end, begin)| end.saturating_sub(*begin));
+                let old = at.elapsed().is_ok_and(|age| age >= AGE);
+                ids = ids
+                    .filter(|ids| !old && *ids < LIMIT as u64)
+                    .map(|ids| ids + many.sum::<u64>());
+                Some(at)
+            }
+            None => None,
+        };
+        jobs.push(Job {
+            path: path.clone(),
+            header,
+            after,
+            sealed,
+            wants_ids: ids.is_some(),
+        });
+    }
+    jobs.reverse();
+    Ok(jobs)
+}
+
+/// Checks segments side by side, and that each begins where the one before it ends.
+fn check_segments(jobs: &[Job]) -> Result<Vec<Scanned>, OpenError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (turn, failed, done) = (
+        AtomicUsize::new(0),
+        AtomicBool::new(false),
+        Mutex::new(Vec::new()),
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..cores.min(SIDE_BY_SIDE).min(jobs.len()) {
+            scope.spawn(|| {
+                // In order, so that what stands before the first failure was checked by somebody.
+                while !failed.load(Ordering::Relaxed)
+                    && let i = turn.fetch_add(1, Ordering::Relaxed)
+                    && let Some(job) = jobs.get(i)
+                {
+                    let scanned = job.scan();
+                    failed.fetch_or(scanned.is_err(), Ordering::Relaxed);
+                    done.lock().push((i, scanned));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner();
+    done.sort_unstable_by_key(|(i, _)| *i);
+    let mut whole: Vec<Scanned> = Vec::with_capacity(jobs.len());
+    for (_, scanned) in done {
+        let scanned = scanned?;
+        if let Some(before) = whole.last()
+            && *before.next != *scanned.segment.header.start
+        {
+            let what = "it does not begin where the segment before it ends";
+            return Err(corrupt(&scanned.segment.path, 0, what.into()));
+        }
+        whole.push(scanned);
+    }
+    Ok(whole)
+}
+
+/// The log is whole: cuts off what is not part of it, and remembers what may yet be repeated.
+fn take_over(dir: &Path, epoch: u64, scanned: Vec<Scanned>) -> Result<Recovered, OpenError> {
+    let (mut window, mut next, now) = (Window::default(), Vec::new(), Instant::now());
+    let mut segments = VecDeque::with_capacity(scanned.len());
+    for found in scanned {
+        if found.longer {
+            cut_off(&found.segment.path, found.segment.len())?;
+        }
+        window.absorb(found.ids, now);
+        next = found.next;
+        segments.push_back(Arc::new(found.segment));
     }
     let last = segments.back().expect("there is at least one segment");
     let file = open(&last.path)?;
@@ -67,11 +157,11 @@ pub(super) fn recover(dir: &Path, config: &JournalConfig) -> Result<Recovered, O
     file.sync_all().map_err(OpenError::io("syncing", &last.path))?;
     sync_dir(dir).map_err(OpenError::io("syncing", dir))?;
     Ok(Recovered {
-        epoch: last.header.epoch,
+        epoch,
         file,
         segments,
-        next: scan.next,
-        window: scan.window,
+        next,
+        window,
     })
 }
 
@@ -97,7 +187,7 @@ fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, OpenError> {
     Ok(files)
 }
 
-fn corrupt(path: &Path, offset: u64, what: String) -> OpenError {
+pub(super) fn corrupt(path: &Path, offset: u64, what: String) -> OpenError {
     OpenError::Corrupt {
         place: format!("{} at offset {offset}", path.display()),
         what,
@@ -119,6 +209,13 @@ fn read_header(
         .take(limit)
         .read_to_end(&mut bytes)
         .map_err(OpenError::io("reading", path))?;
+    if let Some(found) = Header::former_version(&bytes) {
+        return Err(OpenError::Format {
+            dir: dir.to_owned(),
+            found,
+            known: VERSION,
+        });
+    }
     match Header::decode(&bytes) {
         Ok(header) if header.start.len() != usize::from(config.partitions) => Err(OpenError::Partitions {
             dir: dir.to_owned(),
@@ -151,7 +248,7 @@ fn create_log(dir: &Path, config: &JournalConfig) -> Result<Recovered, OpenError
         previous: 0,
         start: start.clone().into(),
     };
-    let segment = Segment::new(dir, header);
+    let segment = Segment::new(Segment::path(dir, header.number), header);
     let file = create(&mut RealDisk, &segment.path, &segment.header.encode())
         .map_err(OpenError::io("creating", &segment.path))?;
     Ok(Recovered {
@@ -181,117 +278,22 @@ fn check_sequence(files: &[(u64, PathBuf)], headers: &[Header]) -> Result<(), Op
     Ok(())
 }
 
-/// What a scan from the first record on knows.
-struct Scan {
-    next: Vec<u64>,
-    window: Window,
-}
-
-impl Scan {
-    /// Reads a segment, with the header of the one after it, if there is one.
-    fn segment(&mut self, dir: &Path, header: Header, after: Option<&Header>) -> Result<Segment, OpenError> {
-        let segment = Segment::new(dir, header);
-        let path = &segment.path;
-        if *segment.header.start != *self.next {
-            let what = "it does not begin where the segment before it ends";
-            return Err(corrupt(path, 0, what.into()));
-        }
-        let bytes = fs::read(path).map_err(OpenError::io("reading", path))?;
-        let Some(after) = after else {
-            self.last(&segment, &bytes)?;
-            return Ok(segment);
-        };
-        let len = usize::try_from(after.previous).unwrap_or(usize::MAX);
-        let part = bytes.get(..len).ok_or_else(|| {
-            let what = format!("it should hold {len} bytes");
-            corrupt(path, bytes.len() as u64, what)
-        })?;
-        match self.records(&segment, part)? {
-            (_, None) => {}
-            (end, Some(what)) => return Err(corrupt(path, end as u64, what.to_owned())),
-        }
-        if bytes.len() > len {
-            cut_off(path, &bytes, len)?;
-        }
-        segment.advance(after.previous);
-        segment.seal(modified(path)?);
-        Ok(segment)
-    }
-
-    fn last(&mut self, segment: &Segment, bytes: &[u8]) -> Result<(), OpenError> {
-        let (end, broken) = self.records(segment, bytes)?;
-        if let Some(what) = broken {
-            if let Some(witness) = witness(segment, bytes, end) {
-                let what = format!("{what}, and the record at offset {witness} was written later");
-                return Err(corrupt(&segment.path, end as u64, what));
-            }
-            cut_off(&segment.path, bytes, end)?;
-        }
-        segment.advance(end as u64);
-        Ok(())
-    }
-
-    /// Takes records as far as they are whole: up to where, and what is wrong there, if it is not the end.
-    fn records(
-        &mut self,
-        segment: &Segment,
-        bytes: &[u8],
-    ) -> Result<(usize, Option<&'static str>), OpenError> {
-        let seed = segment.header.seed();
-        let mut at = usize::try_from(segment.header.len()).unwrap_or(usize::MAX);
-        let now = Instant::now();
-        while at < bytes.len() {
-            let record = match Record::decode(seed, &bytes[at..]) {
-                Ok(record) => record,
-                Err(what) => return Ok((at, Some(what))),
-            };
-            let next = self.next.get(usize::from(record.partition)).copied();
-            if next != Some(record.seq) {
-                let what = format!("frame {} of {} is out of order", record.seq, record.partition);
-                return Err(corrupt(&segment.path, at as u64, what));
-            }
-            segment.mark(at as u64, &self.next);
-            self.next[usize::from(record.partition)] += 1;
-            let key = self.window.key(record.partition, record.writer, record.number);
-            self.window.insert(key, record.seq, now);
-            at += record.size();
-        }
-        Ok((at, None))
-    }
-}
-
-/// A whole record behind `broken` whose write began behind it, and therefore after `broken` was durable.
-fn witness(segment: &Segment, bytes: &[u8], broken: usize) -> Option<usize> {
-    let seed = segment.header.seed();
-    let partitions = segment.header.start.len();
-    (broken + 1..bytes.len()).find(|at| {
-        let rest = &bytes[*at..];
-        Record::claims(rest).is_some_and(|(batch, partition)| {
-            batch as usize > broken
-                && batch as usize <= *at
-                && usize::from(partition) < partitions
-                && Record::decode(seed, rest).is_ok()
-        })
-    })
-}
-
 /// Shortens a file to its first `len` bytes. What goes are zeros that were written ahead, or a write that was interrupted.
-fn cut_off(path: &Path, bytes: &[u8], len: usize) -> Result<(), OpenError> {
-    if bytes[len..].iter().any(|byte| *byte != 0) {
+fn cut_off(path: &Path, len: u64) -> Result<(), OpenError> {
+    if holds_data_behind(path, len)? {
         tracing::warn!(
             path = %path.display(),
             offset = len,
-            bytes = bytes.len() - len,
             "cutting off the end of the journal: an interrupted write that was never acknowledged"
         );
     }
     let file = open(path)?;
-    file.set_len(len as u64)
+    file.set_len(len)
         .and_then(|()| file.sync_all())
         .map_err(OpenError::io("cutting off", path))
 }
 
-fn modified(path: &Path) -> Result<std::time::SystemTime, OpenError> {
+fn modified(path: &Path) -> Result<SystemTime, OpenError> {
     let modified = fs::metadata(path).and_then(|meta| meta.modified());
     modified.map_err(OpenError::io("reading the age of", path))
 }

@@ -1,5 +1,7 @@
 //! The writer on a disk that fails.
 
+mod readers;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -99,7 +101,7 @@ fn open(dir: &Path) -> (EmbeddedJournal, FaultyDisk) {
 
 async fn try_append(journal: &EmbeddedJournal, number: u64) -> Result<FrameSeq, JournalError> {
     let frame = format!("frame {number}").into();
-    journal.append(P, id("w", number), frame).await
+    journal.append(P, None, id("w", number), frame).await
 }
 
 async fn contents(journal: &EmbeddedJournal) -> Vec<String> {
@@ -276,4 +278,38 @@ async fn a_writer_that_ends_early_leaves_nobody_waiting() {
     assert!(timeout(SOON, reader.next()).await.expect("an end").is_err());
     assert!(matches!(try_append(&journal, 1).await, Err(JournalError::Closed)));
     assert!(journal.health().is_err());
+}
+
+#[tokio::test]
+async fn what_follows_a_frame_that_fails_fails_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, disk) = open(dir.path());
+    let follow = |after, number| {
+        let frame = format!("frame {number}").into();
+        journal.append(P, Some(FrameSeq(after)), id("w", number), frame)
+    };
+    // The writer waits in the sync of the first; the others gather behind it, and their write fails.
+    let gate = disk.gate.lock();
+    let mut first = Box::pin(follow(0, 0));
+    assert!(first.as_mut().now_or_never().is_none());
+    while journal.queue.len() > 0 {
+        std::thread::yield_now();
+    }
+    let mut rest = Box::pin(futures::future::join3(follow(1, 1), follow(2, 2), follow(1, 3)));
+    assert!(rest.as_mut().now_or_never().is_none());
+    disk.plan(|p| p.short_write = Some(50));
+    drop(gate);
+    assert_eq!(first.await.unwrap(), FrameSeq(1));
+    let (failed, behind, misplaced) = rest.await;
+    assert_unavailable(failed, "writing the journal");
+    assert_unavailable(behind, "writing the journal");
+    assert!(
+        matches!(misplaced, Err(JournalError::Mismatch { .. })),
+        "{misplaced:?}"
+    );
+    disk.plan(|_| {});
+    let late = follow(2, 4).await;
+    assert!(matches!(late, Err(JournalError::Mismatch { .. })), "{late:?}");
+    assert_eq!(follow(1, 3).await.unwrap(), FrameSeq(2));
+    holds(journal, dir.path(), &[0, 3]).await;
 }

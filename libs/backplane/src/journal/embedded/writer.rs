@@ -1,5 +1,6 @@
 //! The one thread that writes. It takes every append that waits, writes them with one call, syncs once, shows them to the
 //! readers, and answers. While it syncs, the next batch gathers: no timer, and the more comes the larger the batches.
+//! Readers that wait are told a little later: see `heads`.
 //!
 //! When a write fails, what it may have left behind is cut off and synced away. When a sync fails, nothing that file says can
 //! be trusted any more (the kernel may have dropped the pages and call the next sync a success): a new segment begins, whose
@@ -13,12 +14,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use model::FrameSeq;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
-use super::batch::{Batch, Placed, Recent};
+use super::batch::{Batch, Recent};
 use super::config::JournalConfig;
 use super::disk::{Disk, create};
 use super::format::{Header, RECORD};
+use super::heads::{Heads, Untold};
 use super::log::{Log, Segment};
 use super::queue::{Append, Queue, Work};
 use super::window::Window;
@@ -50,8 +51,10 @@ pub(super) struct Writer {
     pub disk: Box<dyn Disk>,
     pub queue: Arc<Queue>,
     pub status: Arc<Status>,
-    /// The last durable frame of each partition, for the readers. They learn from their end that the journal is closed.
-    pub heads: Vec<watch::Sender<u64>>,
+    /// The last durable frame of each partition, for the readers.
+    pub heads: Arc<Heads>,
+    /// What readers that wait were not told of yet.
+    pub untold: Untold,
     pub segment: Arc<Segment>,
     pub file: File,
     /// Bytes of the file, with the zeros ahead.
@@ -89,6 +92,7 @@ impl Drop for Writer {
         if std::thread::panicking() {
             self.ill("the writer of the journal has panicked".to_owned());
         }
+        self.heads.close();
     }
 }
 
@@ -96,19 +100,31 @@ impl Writer {
     /// Works until the queue is closed and empty.
     pub fn run(mut self) {
         loop {
-            match self.queue.take(PROBE_EVERY) {
+            let untold = self.untold.patience(self.config.reader_delay, Instant::now());
+            if untold.is_some_and(|left| left.is_zero()) {
+                self.tell_readers();
+                continue;
+            }
+            match self.queue.take(untold.unwrap_or(PROBE_EVERY).min(PROBE_EVERY)) {
                 Work::Commit(appends) => self.commit(appends),
+                Work::Idle if untold.is_some() => {}
                 Work::Idle => self.probe(),
                 Work::End => return,
             }
         }
     }
 
+    fn tell_readers(&mut self) {
+        self.heads.announce();
+        self.untold = Untold::default();
+    }
+
     fn commit(&mut self, appends: Vec<Append>) {
         let mut next = self.next.clone();
         let batch = self.place(appends, &mut next);
         if batch.appends.is_empty() {
-            return;
+            // At most refusals: what is stored already was answered.
+            return batch.answer(|seq| Ok(FrameSeq(seq)));
         }
         match self.store(&batch) {
             Ok(bytes) => {
@@ -140,19 +156,7 @@ impl Writer {
                 let _ = append.answer.send(Ok(FrameSeq(seq)));
                 continue;
             }
-            if let Some(first) = batch.by_id.get(&key) {
-                batch.repeats.push((*first, append));
-                continue;
-            }
-            let seq = &mut next[usize::from(partition)];
-            batch.by_id.insert(key, batch.appends.len());
-            batch.size += RECORD + append.id.writer.len() + append.frame.len();
-            batch.appends.push(Placed {
-                append,
-                key,
-                seq: *seq,
-            });
-            *seq += 1;
+            batch.place(append, key, &mut next[usize::from(partition)]);
         }
         batch
     }
@@ -227,7 +231,7 @@ impl Writer {
         };
         // Only tidiness: the header decides what counts of the old segment.
         let _ = self.cut_off();
-        let segment = Arc::new(Segment::new(&self.log.dir, header));
+        let segment = Arc::new(Segment::new(Segment::path(&self.log.dir, header.number), header));
         self.file = create(&mut *self.disk, &segment.path, &segment.header.encode())?;
         self.file_len = segment.header.len();
         self.log.add(segment.clone());
@@ -277,9 +281,11 @@ impl Writer {
             self.window.insert(placed.key, placed.seq, now);
         }
         self.segment.advance(begin + at as u64);
-        for (head, next) in self.heads.iter().zip(&self.next) {
-            head.send_if_modified(|head| std::mem::replace(head, next - 1) != next - 1);
+        // Behind the segment and the memory: a reader that knows the head finds all of it.
+        for placed in &batch.appends {
+            self.heads.set(placed.append.partition.0, placed.seq);
         }
+        self.untold.add(batch.appends.len(), at, now);
         let frames = batch.appends.len() as u64;
         self.status.frames.fetch_add(frames, Ordering::Relaxed);
         self.status.bytes.fetch_add(at as u64, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! The streams of a log: how they are made, and whether those that are there are ours.
 //!
-//! All of a log's streams carry its epoch and its number of partitions in their metadata, and the epoch in their subject. The
+//! All of a log's streams carry its epoch, its number of partitions and its format in their metadata, and the epoch in their subject. The
 //! stream of the last partition is made first and decides on the epoch when several processes start at once; that of
 //! partition 0 is made last. So where partition 0 is, the log was complete once, and what is missing then was lost.
 
@@ -12,6 +12,10 @@ use crate::nats::{Nats, NatsError};
 
 const EPOCH: &str = "longwire_epoch";
 const PARTITIONS: &str = "longwire_partitions";
+const FORMAT: &str = "longwire_format";
+/// What the log holds. Before 2 (where the streams do not say) every edge appended, and the frames were judged afterwards; from 2
+/// on they hold accepted entries only.
+const CURRENT: &str = "2";
 
 /// Duplicates are recognised for so long. A writer gives up long before.
 const DUPLICATE_WINDOW_SECS: u64 = 600;
@@ -153,6 +157,17 @@ impl Opening<'_> {
                     .to_owned(),
             });
         };
+        if info.metadata(FORMAT) != Some(CURRENT) {
+            return Err(NatsError::Damaged {
+                stream: info.name().to_owned(),
+                what: format!(
+                    "is of a log in format {}, and this version of Longwire reads format {CURRENT} alone; there is no conversion: \
+                     delete the streams {prefix}_log_* and the database that was filled from them, or choose another cluster.name",
+                    info.metadata(FORMAT).unwrap_or("1"),
+                    prefix = self.nats.name(),
+                ),
+            });
+        }
         if partitions != self.partitions {
             return Err(NatsError::Partitions {
                 found: partitions,
@@ -227,7 +242,7 @@ impl Opening<'_> {
             "deny_delete": true,
             "deny_purge": true,
             "allow_direct": false,
-            "metadata": { EPOCH: format!("{epoch:x}"), PARTITIONS: self.partitions.to_string() },
+            "metadata": { EPOCH: format!("{epoch:x}"), PARTITIONS: self.partitions.to_string(), FORMAT: CURRENT },
         })
     }
 }

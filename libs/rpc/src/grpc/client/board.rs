@@ -112,6 +112,11 @@ impl Board {
         }
     }
 
+    /// Those that are ready, by address.
+    pub(super) fn ready(&self) -> Vec<Arc<Connection>> {
+        self.table.borrow().ready().cloned().collect()
+    }
+
     /// Whether one that was not tried is ready.
     pub(super) fn has_other(&self, tried: &[SocketAddr]) -> bool {
         self.table.borrow().ready().any(|c| !tried.contains(&c.address))

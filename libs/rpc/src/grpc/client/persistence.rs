@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use model::{Membership, MessageUid, OrgId, Position, TopicFilter, TopicName, UserId};
+use model::{Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use prost::Message as _;
 
 use super::answer;
@@ -10,7 +10,7 @@ use crate::grpc::wire::{Findings, Wire as _};
 use crate::persistence::{
     BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
     HistoryPage, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread, Persistence, Retained,
-    SaveSession, ThreadPage, ThreadsRequest, UserCard,
+    SaveSession, ThreadPage, ThreadsRequest, UidPage, UserCard,
 };
 use crate::{ErrorKind, RpcError};
 
@@ -59,36 +59,37 @@ impl Persistence for Remote {
         answer(found.retained)
     }
 
-    async fn find_sent(
-        &self,
-        org: &OrgId,
-        keys: Vec<(UserId, MessageUid)>,
-    ) -> Result<Vec<Option<Found>>, RpcError> {
-        let asked = keys.len();
-        let request = pb::FindSentRequest {
-            org: org.to_string(),
-            keys: keys.to_wire(),
-        };
-        let Findings(found) = answer(self.0.call(Method::FindSent, request).await?)?;
-        counted(asked, found.len())?;
-        Ok(found)
-    }
-
     async fn find_in_topic(
         &self,
         org: &OrgId,
         topic: &TopicName,
         uids: Vec<MessageUid>,
+        applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         let asked = uids.len();
         let request = pb::FindInTopicRequest {
             org: org.to_string(),
             topic: topic.to_string(),
             uids: uids.to_wire(),
+            applied: applied.to_wire(),
         };
         let Findings(found) = answer(self.0.call(Method::FindInTopic, request).await?)?;
         counted(asked, found.len())?;
         Ok(found)
+    }
+
+    async fn uids_since(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: u32,
+    ) -> Result<UidPage, RpcError> {
+        let request = pb::UidsSinceRequest {
+            partition: partition.to_wire(),
+            after: after.to_wire(),
+            limit,
+        };
+        answer(self.0.call(Method::UidsSince, request).await?)
     }
 
     async fn last_before(

@@ -53,19 +53,20 @@ impl Calls for Served<dyn Persistence> {
         .await
     }
 
-    async fn find_sent(&self, request: Request<pb::FindSentRequest>) -> Answer<pb::FoundAnswer> {
-        self.answer(Method::FindSent, request, |service, asked| async move {
-            let found = service.find_sent(&read(asked.org)?, read(asked.keys)?).await?;
+    async fn find_in_topic(&self, request: Request<pb::FindInTopicRequest>) -> Answer<pb::FoundAnswer> {
+        self.answer(Method::FindInTopic, request, |service, asked| async move {
+            let (org, topic) = (read(asked.org)?, read(asked.topic)?);
+            let (uids, applied) = (read(asked.uids)?, read(asked.applied)?);
+            let found = service.find_in_topic(&org, &topic, uids, applied).await?;
             Ok(told(Findings(found)))
         })
         .await
     }
 
-    async fn find_in_topic(&self, request: Request<pb::FindInTopicRequest>) -> Answer<pb::FoundAnswer> {
-        self.answer(Method::FindInTopic, request, |service, asked| async move {
-            let (org, topic) = (read(asked.org)?, read(asked.topic)?);
-            let found = service.find_in_topic(&org, &topic, read(asked.uids)?).await?;
-            Ok(told(Findings(found)))
+    async fn uids_since(&self, request: Request<pb::UidsSinceRequest>) -> Answer<pb::UidPage> {
+        self.answer(Method::UidsSince, request, |service, asked| async move {
+            let (partition, after) = (read(asked.partition)?, read(asked.after)?);
+            service.uids_since(partition, after, asked.limit).await.map(told)
         })
         .await
     }

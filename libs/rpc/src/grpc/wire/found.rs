@@ -1,23 +1,6 @@
-use model::{MessageUid, UserId};
-
 use super::{Malformed, Wire, read};
 use crate::grpc::pb;
-use crate::persistence::Found;
-
-impl Wire for (UserId, MessageUid) {
-    type Message = pb::SentKey;
-
-    fn to_wire(self) -> pb::SentKey {
-        pb::SentKey {
-            sender: self.0.to_wire(),
-            uid: self.1.to_wire(),
-        }
-    }
-
-    fn from_wire(m: pb::SentKey) -> Result<Self, Malformed> {
-        Ok((read(m.sender)?, read(m.uid)?))
-    }
-}
+use crate::persistence::{Found, FoundKind, SeenUid, UidPage};
 
 impl Wire for Found {
     type Message = pb::Found;
@@ -30,6 +13,10 @@ impl Wire for Found {
             author: self.author.to_wire(),
             digest: self.digest,
             accepted_at: self.accepted_at.to_wire(),
+            kind: self.kind.to_wire(),
+            r#type: self.r#type,
+            recalled: self.recalled,
+            state: self.state.to_wire(),
         }
     }
 
@@ -41,6 +28,75 @@ impl Wire for Found {
             author: read(m.author)?,
             digest: m.digest,
             accepted_at: read(m.accepted_at)?,
+            kind: read(m.kind)?,
+            r#type: m.r#type,
+            recalled: m.recalled,
+            state: read(m.state)?,
+        })
+    }
+}
+
+impl Wire for FoundKind {
+    type Message = i32;
+
+    fn to_wire(self) -> i32 {
+        let kind = match self {
+            FoundKind::Chat => pb::FoundKind::Chat,
+            FoundKind::Stream => pb::FoundKind::Stream,
+            FoundKind::Recall => pb::FoundKind::Recall,
+        };
+        kind.into()
+    }
+
+    fn from_wire(m: i32) -> Result<Self, Malformed> {
+        let known = pb::FoundKind::try_from(m);
+        Ok(
+            match known.map_err(|error| Malformed::new("the kind of a message", error))? {
+                pb::FoundKind::Chat => FoundKind::Chat,
+                pb::FoundKind::Stream => FoundKind::Stream,
+                pb::FoundKind::Recall => FoundKind::Recall,
+            },
+        )
+    }
+}
+
+impl Wire for SeenUid {
+    type Message = pb::SeenUid;
+
+    fn to_wire(self) -> pb::SeenUid {
+        pb::SeenUid {
+            position: self.position.to_wire(),
+            key_high: (self.key >> 64) as u64,
+            key_low: self.key as u64,
+            accepted_at: self.accepted_at.to_wire(),
+        }
+    }
+
+    fn from_wire(m: pb::SeenUid) -> Result<Self, Malformed> {
+        Ok(Self {
+            position: read(m.position)?,
+            key: u128::from(m.key_high) << 64 | u128::from(m.key_low),
+            accepted_at: read(m.accepted_at)?,
+        })
+    }
+}
+
+impl Wire for UidPage {
+    type Message = pb::UidPage;
+
+    fn to_wire(self) -> pb::UidPage {
+        pb::UidPage {
+            uids: self.uids.to_wire(),
+            next: self.next.to_wire(),
+            more: self.more,
+        }
+    }
+
+    fn from_wire(m: pb::UidPage) -> Result<Self, Malformed> {
+        Ok(Self {
+            uids: read(m.uids)?,
+            next: read(m.next)?,
+            more: m.more,
         })
     }
 }

@@ -8,8 +8,9 @@ use backplane::presence::EmbeddedPresence;
 use edge::{Core, Outside};
 use jiff::tz::TimeZone;
 use model::Partitioning;
+use routing::Owners;
 use runtime::clock::Clock;
-use runtime::config::{HumanDuration, Secret};
+use runtime::config::{ByteSize, HumanDuration, Secret};
 use runtime::health::Health;
 use runtime::lifecycle::{Stop, Tasks};
 use runtime::metrics::Metrics;
@@ -19,7 +20,9 @@ use crate::leases::BookLeases;
 use crate::log::ProcessJournal;
 use crate::net::NetBus;
 use crate::process::Process;
+use crate::road::EdgeRoad;
 use crate::store::StoreRpc;
+use crate::vault::ProcessVault;
 
 impl World {
     fn process(&mut self) -> Arc<Process> {
@@ -37,6 +40,10 @@ impl World {
         let clock = Clock::system();
         let outside = Outside {
             journal: self.journal(&process),
+            routing: Arc::new(EdgeRoad {
+                road: self.road.clone(),
+                process: process.clone(),
+            }),
             bus: self.bus(&process),
             leases: self.leases(&process),
             presence: Arc::new(EmbeddedPresence::new()),
@@ -100,8 +107,16 @@ impl World {
 
     pub(super) fn start_owner(&mut self) {
         let process = self.process();
+        let owners = Owners::new(Partitioning::new(PARTITIONS));
+        self.road.add(&process, &owners);
         let deps = routing::Deps {
             journal: self.journal(&process),
+            owners,
+            checkpoints: Arc::new(ProcessVault {
+                vault: self.vault.clone(),
+                process: process.clone(),
+            }),
+            salt: 7,
             bus: self.bus(&process),
             leases: self.leases(&process),
             persistence: self.persistence(&process),
@@ -111,9 +126,13 @@ impl World {
             clock: Clock::system(),
             metrics: Metrics::new().service("routing"),
         };
-        let mut config = routing::Config::default();
+        let mut config = routing::Config {
+            checkpoint_interval: HumanDuration::from_millis(500),
+            ..routing::Config::default()
+        };
         if self.forgetful {
             (config.remembered_messages, config.replayed_frames) = (8, 3);
+            config.tail = ByteSize::bytes(2000);
         }
         let tasks = Tasks::new(Stop::new());
         routing::Service::new(config, deps).start(&tasks);

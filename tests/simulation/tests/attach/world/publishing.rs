@@ -29,7 +29,11 @@ impl World {
             topic: TOPICS[topic].into(),
             author: sender.clone(),
             sender,
-            uid: format!("m{number}.{topic}"),
+            // What is opaque has no uid: only its number tells that it is stored.
+            uid: match kind {
+                Kind::Chat => format!("m{number}.{topic}"),
+                _ => String::new(),
+            },
             r#type: "TEXT".into(),
             digest: number as u64,
             client_time: self.now(),
@@ -59,10 +63,14 @@ impl World {
             return;
         };
         let mut entry = self.messages[which].entry.clone();
-        if !entry.is_deduplicated() {
+        if !entry.is_unique() {
             return;
         }
-        entry.digest = u64::MAX - self.messages.len() as u64;
+        // Another content, or another sender.
+        match which % 2 {
+            0 => entry.digest = u64::MAX - self.messages.len() as u64,
+            _ => entry.sender = "hostile".into(),
+        }
         self.messages.push(Message {
             entry,
             settled: Arc::default(),
@@ -83,7 +91,7 @@ impl World {
         let (chance, number) = (self.chance.clone(), self.attempts);
         let task = tokio::spawn(async move {
             process.pass().await;
-            let outcome = core.appender.append_and_wait(&entry).await;
+            let outcome = core.submit_and_wait(entry.clone()).await;
             process.pass().await;
             chance.note(
                 "outcome",

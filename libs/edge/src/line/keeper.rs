@@ -1,0 +1,122 @@
+//! Keeps a line open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
+use rpc::RpcError;
+use rpc::routing::{Downstream, Hello, Routing, Welcome};
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use super::Line;
+
+/// How long to wait at first, and at most, before an owner is looked for again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How often it is looked whether something waits for too long.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
+/// What an owner that lives has answered by then, even what it had to hold.
+const OVERDUE: Duration = Duration::from_secs(4);
+
+/// What a line tells the rest of the edge.
+pub(crate) trait Listener: Send + Sync {
+    /// Entries of the partition were lost for this edge.
+    fn gap(&self, partition: PartitionId);
+    /// Everything after the boundary comes live again.
+    fn boundary(&self, partition: PartitionId, boundary: Position);
+    /// Every filter that this edge wants from the partition.
+    fn filters(&self, partition: PartitionId) -> Vec<(OrgId, TopicFilter)>;
+    /// The edge's end of a line.
+    fn end_of(&self, partition: PartitionId, line: u64) -> Arc<dyn Downstream>;
+}
+
+/// What a line needs to be opened.
+#[derive(Clone, Copy)]
+pub(crate) struct With<'a> {
+    pub edge: &'a EdgeId,
+    pub routing: &'a dyn Routing,
+    pub listener: &'a dyn Listener,
+}
+
+impl Line {
+    /// Keeps the line open. Never returns.
+    pub(crate) async fn keep(&self, with: With<'_>) {
+        let mut pause = PAUSES.0;
+        loop {
+            match self.open(with).await {
+                Ok(()) => {
+                    pause = PAUSES.0;
+                    self.until_ended().await;
+                }
+                Err(error) => {
+                    debug!(partition = %self.partition, %error, "a partition has no owner yet");
+                    tokio::select! {
+                        biased;
+                        () = self.announced.notified() => {}
+                        () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open(&self, with: With<'_>) -> Result<(), RpcError> {
+        let (line, next) = {
+            let mut state = self.state.lock();
+            state.line += 1;
+            (state.line, state.next)
+        };
+        let hello = Hello {
+            edge: with.edge.clone(),
+            partition: self.partition,
+            first: next,
+            after: self.heard(),
+            // Entered into the table before they are attached: whatever is not among these waits to be sent.
+            filters: with.listener.filters(self.partition),
+        };
+        let end = with.listener.end_of(self.partition, line);
+        let up = with.routing.open(hello, end).await?;
+        let mut state = self.state.lock();
+        if state.line != line {
+            // It has ended already, or another owner has said that it is there.
+            self.changed.notify_one();
+            return Ok(());
+        }
+        state.up = Some(up);
+        let heard = self.heard();
+        for number in state.first()..state.next {
+            if !state.send(number, heard) {
+                self.end(&mut state);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn until_ended(&self) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.changed.notified() => {}
+                () = sleep(LOOK) => {}
+            }
+            if self.is_overdue(OVERDUE) {
+                info!(partition = %self.partition, "the owner of a partition does not answer; it is looked for again");
+                let mut state = self.state.lock();
+                self.end(&mut state);
+            }
+            if self.state.lock().up.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// An owner has begun to speak.
+    pub(crate) fn welcomed(&self, welcome: Welcome, listener: &dyn Listener) {
+        if !welcome.whole {
+            listener.gap(self.partition);
+            listener.boundary(self.partition, welcome.boundary);
+        }
+        self.whole.set_if_unset(welcome.boundary);
+    }
+}

@@ -1,0 +1,131 @@
+//! Lines that edges open to owners in this process.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::Served;
+use crate::grpc::pb;
+use crate::grpc::pb::routing_server::Routing as Calls;
+use crate::grpc::status::{refusal, to_status};
+use crate::grpc::wire::routing as wire;
+use crate::routing::{Downstream, Routed, Routing, Upstream};
+
+/// How long an edge may take to say who it is.
+const HELLO: Duration = Duration::from_secs(5);
+/// What may wait for one edge on one line. One that takes less than it is given loses the line, and reads what it has missed.
+const BACKED_UP: usize = 32 << 20;
+/// About how many bytes an entry or an answer takes besides its own.
+const AROUND: usize = 48;
+
+#[async_trait]
+impl Calls for Served<dyn Routing> {
+    type LineStream = Said;
+
+    async fn line(&self, request: Request<Streaming<pb::LineUp>>) -> Result<Response<Said>, Status> {
+        let mut ups = request.into_inner();
+        let first = tokio::time::timeout(HELLO, ups.message()).await;
+        let first = first.map_err(|_| refusal("no hello came on a line"))??;
+        let hello = first
+            .and_then(|up| up.hello)
+            .ok_or_else(|| refusal("a line began without a hello"))?;
+        let hello = wire::hello(hello).map_err(|error| to_status(&super::malformed(&error)))?;
+        let (outgoing, said) = outgoing();
+        let up = self
+            .service
+            .open(hello, outgoing)
+            .await
+            .map_err(|error| to_status(&error))?;
+        let hard = self.gate.hard.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = hard.cancelled() => {}
+                () = read(ups, &*up) => {}
+            }
+            // Dropped here, the line ends.
+            drop(up);
+        });
+        Ok(Response::new(said))
+    }
+}
+
+/// Passes on what the edge says, until it says no more or the owner has ended.
+async fn read(mut ups: Streaming<pb::LineUp>, up: &dyn Upstream) {
+    while let Ok(Some(message)) = ups.message().await {
+        let whole = message.encoded_len();
+        for said in message.said {
+            match wire::up(said, whole) {
+                Ok(said) => {
+                    if !up.send(said) {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what an edge says on a line cannot be read; the line is ended");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn outgoing() -> (Arc<Outgoing>, Said) {
+    let (frames, said) = mpsc::unbounded_channel();
+    let waiting = Arc::<AtomicUsize>::default();
+    let outgoing = Outgoing {
+        frames: parking_lot::Mutex::new(Some(frames)),
+        waiting: waiting.clone(),
+    };
+    (Arc::new(outgoing), Said { said, waiting })
+}
+
+/// The owner's end of a line.
+struct Outgoing {
+    /// `None`: the line has ended.
+    frames: parking_lot::Mutex<Option<mpsc::UnboundedSender<(Routed, usize)>>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Downstream for Outgoing {
+    fn routed(&self, routed: Routed) -> bool {
+        let entries: usize = routed.entries.iter().map(|e| e.bytes.len() + AROUND).sum();
+        let size = entries + AROUND * (1 + routed.answers.len() + routed.attached.len());
+        let mut frames = self.frames.lock();
+        let waiting = self.waiting.fetch_add(size, Ordering::Relaxed) + size;
+        let sent = frames.as_ref().is_some_and(|f| f.send((routed, size)).is_ok());
+        if !sent || waiting > BACKED_UP {
+            *frames = None;
+            return false;
+        }
+        true
+    }
+
+    fn ended(&self) {
+        *self.frames.lock() = None;
+    }
+}
+
+/// What goes to the edge.
+pub(in crate::grpc) struct Said {
+    said: mpsc::UnboundedReceiver<(Routed, usize)>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Stream for Said {
+    type Item = Result<pb::LineDown, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.said.poll_recv(cx).map(|next| {
+            let (routed, size) = next?;
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            Some(Ok(wire::down_to(routed)))
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! What the parts of the service share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ::rpc::routing::Routing;
+use backplane::bus::Bus;
+use backplane::checkpoint::Checkpoints;
+use backplane::journal::Journal;
+use backplane::lease::Leases;
+use consumer::Consumer;
+use model::{Partitioning, UnixMillis};
+use runtime::clock::Clock;
+use runtime::health::{Check, Health};
+use store::Store;
+
+use crate::metrics::Metrics;
+use crate::{Config, Policy};
+
+/// What the service is given from outside.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The owners of the log's partitions: wills are submitted to them.
+    pub routing: Arc<dyn Routing>,
+    /// What owners know of uids: the log is not trimmed beyond it.
+    pub checkpoints: Arc<dyn Checkpoints>,
+    /// The log.
+    pub journal: Arc<dyn Journal>,
+    /// Who applies which partition.
+    pub leases: Arc<dyn Leases>,
+    /// Tells of changed memberships.
+    pub bus: Arc<dyn Bus>,
+    /// The time.
+    pub clock: Clock,
+    /// How topics are spread.
+    pub partitioning: Partitioning,
+    /// This process, among those that may apply the log.
+    pub holder: String,
+    /// Whether all edges live in this process: then every session that is marked connected at the start belongs to a
+    /// process that has died.
+    pub embedded: bool,
+    /// Where to count.
+    pub metrics: runtime::metrics::Metrics,
+    /// Where to report.
+    pub health: Health,
+}
+
+/// The service without the tasks that it runs.
+pub(crate) struct Core {
+    pub config: Config,
+    pub deps: Deps,
+    pub metrics: Metrics,
+    pub store_check: Check,
+    pub journal_check: Check,
+    pub consumer: Consumer,
+    /// Numbers what is submitted.
+    pub submitted: AtomicU64,
+}
+
+impl Core {
+    pub fn now(&self) -> UnixMillis {
+        UnixMillis(self.deps.clock.unix_millis())
+    }
+
+    pub fn policy(&self) -> Policy {
+        Policy {
+            generic_history: self.config.history.generic,
+        }
+    }
+}

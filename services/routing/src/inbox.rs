@@ -1,0 +1,157 @@
+//! What waits for the owner of a partition: what edges say, and what the store has answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use model::{PartitionId, Partitioning};
+use parking_lot::Mutex;
+use rpc::routing::{Downstream, Hello, Routing, Up, Upstream};
+use rpc::{ErrorKind, RpcError};
+use tokio::sync::Notify;
+
+use crate::checkpoint::Done;
+use crate::lookup::Answered;
+
+/// Names a line within this process.
+pub(crate) type LineId = u64;
+
+/// One thing for an owner to deal with.
+pub(crate) enum Item {
+    /// An edge opens a line.
+    Open(LineId, Hello, Arc<dyn Downstream>),
+    /// An edge says something on its line.
+    Up(LineId, Up),
+    /// A line has ended at the edge.
+    Close(LineId),
+    /// The store has answered, or has not in time.
+    Answered(Answered),
+    /// Something was done about what is known of uids.
+    Done(Done),
+}
+
+#[derive(Default)]
+struct Queue {
+    items: Vec<Item>,
+    closed: bool,
+}
+
+/// The inbox of one owner, from its taking over to its end. What edges put in is bounded by their credit.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    queue: Mutex<Queue>,
+    filled: Notify,
+}
+
+impl Inbox {
+    /// Puts something in and wakes the owner; false when there is none any more.
+    pub fn push(&self, item: Item) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return false;
+        }
+        queue.items.push(item);
+        let first = queue.items.len() == 1;
+        drop(queue);
+        // An owner takes everything that is there: for what comes behind the first it is awake already.
+        if first {
+            self.filled.notify_one();
+        }
+        true
+    }
+
+    /// Everything that has come, in order; waits when there is nothing. Cancel safe.
+    pub async fn take(&self) -> Vec<Item> {
+        loop {
+            let items = self.try_take();
+            if !items.is_empty() {
+                return items;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Everything that is there now.
+    pub fn try_take(&self) -> Vec<Item> {
+        std::mem::take(&mut self.queue.lock().items)
+    }
+
+    /// The owner ends: nothing is taken in any more. Edges whose line was still to be opened are told.
+    pub fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        let left = std::mem::take(&mut queue.items);
+        drop(queue);
+        for item in left {
+            if let Item::Open(_, _, edge) = item {
+                edge.ended();
+            }
+        }
+    }
+}
+
+/// The owners of this process, by partition: the routing service as edges in the same process use it. Made before the service, since
+/// others may need it that the service needs.
+pub struct Owners {
+    inboxes: Vec<Mutex<Option<Arc<Inbox>>>>,
+    next_line: AtomicU64,
+}
+
+impl Owners {
+    /// None yet.
+    pub fn new(partitioning: Partitioning) -> Arc<Self> {
+        Arc::new(Self {
+            inboxes: partitioning.all().map(|_| Mutex::default()).collect(),
+            next_line: AtomicU64::new(1),
+        })
+    }
+
+    /// From now on edges find this owner.
+    pub(crate) fn enter(&self, partition: PartitionId, inbox: &Arc<Inbox>) {
+        if let Some(slot) = self.inboxes.get(usize::from(partition.0)) {
+            *slot.lock() = Some(inbox.clone());
+        }
+    }
+
+    /// They find it no more.
+    pub(crate) fn leave(&self, partition: PartitionId, inbox: &Arc<Inbox>) {
+        if let Some(slot) = self.inboxes.get(usize::from(partition.0)) {
+            slot.lock().take_if(|there| Arc::ptr_eq(there, inbox));
+        }
+    }
+}
+
+#[async_trait]
+impl Routing for Owners {
+    async fn open(&self, hello: Hello, edge: Arc<dyn Downstream>) -> Result<Box<dyn Upstream>, RpcError> {
+        let partition = hello.partition;
+        let slot = self.inboxes.get(usize::from(partition.0));
+        let inbox = slot.and_then(|slot| slot.lock().clone());
+        let line = self.next_line.fetch_add(1, Ordering::Relaxed);
+        match inbox {
+            Some(inbox) if inbox.push(Item::Open(line, hello, edge)) => Ok(Box::new(Handle { inbox, line })),
+            _ => Err(RpcError::new(
+                ErrorKind::Unavailable,
+                format!("partition {partition} has no owner here"),
+            )),
+        }
+    }
+}
+
+/// An edge's end of a line to an owner in this process.
+struct Handle {
+    inbox: Arc<Inbox>,
+    line: LineId,
+}
+
+impl Upstream for Handle {
+    fn send(&self, up: Up) -> bool {
+        self.inbox.push(Item::Up(self.line, up))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inbox.push(Item::Close(self.line));
+    }
+}

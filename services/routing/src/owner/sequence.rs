@@ -1,0 +1,375 @@
+//! From what is submitted to frames of the log: one append in flight, the next frame collected meanwhile from everybody. No
+//! added latency when idle, large frames under load, and the order of each edge by construction.
+//!
+//! Whose messages one frame has carried are answered together and send their next ones together, but a little after the log
+//! is free again. So under load the next frame waits for them, a fraction of what the last append took: without that the
+//! senders fall into two groups that take turns, and every frame carries half of what it could
+//! (docs/adr/0013-gathering-frames.md).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backplane::journal::{FrameId, Journal, JournalError};
+use bytes::Bytes;
+use model::{EdgeId, FrameSeq, PartitionId, Position};
+use rpc::routing::{Outcome, RoutedEntry};
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+use wire::{Entry, FrameBuilder, Kind};
+
+use super::judge::{Judgement, reason};
+use super::queue::Queued;
+use super::tail::Stored;
+use super::{HELD_BYTES, Owner};
+use crate::Error;
+use crate::inbox::LineId;
+use crate::known::{edit_key, key_of, record_of};
+
+/// The part of an append's time that the next frame waits for more.
+const GATHER_PART: u32 = 4;
+/// The least and the longest that a frame waits: less is below what a timer can do.
+const GATHER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
+/// With so many messages a frame does not wait for more.
+const GATHERED: usize = 256;
+/// How long to wait before an append of unknown outcome is repeated.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A submission that was accepted into the frame in flight.
+struct Accepted {
+    line: LineId,
+    edge: EdgeId,
+    number: u64,
+    entry: Arc<Entry>,
+}
+
+/// A frame on its way into the log.
+pub(super) struct Frame {
+    /// Ours, under our epoch.
+    pub number: u64,
+    /// The frame that it follows.
+    follows: FrameSeq,
+    bytes: Bytes,
+    encoded: Vec<Bytes>,
+    accepted: Vec<Accepted>,
+    /// What was decided in view of these: said when they are in the log, and decided anew if they are not.
+    decided: Vec<(Queued, Outcome)>,
+    begun: Instant,
+}
+
+/// What the log said of a frame.
+pub(super) enum Appended {
+    /// It is there.
+    Stored(FrameSeq),
+    /// It is not there, and will not be.
+    Refused(JournalError),
+    /// Another is there in its place, perhaps itself: only the log can tell.
+    Mismatch,
+}
+
+/// How long the next frame waits for those whom the last one answers, and until when they can be expected.
+pub(super) struct Gather {
+    pause: Duration,
+    until: Instant,
+    /// When the frame that waits is built at the latest.
+    due: Option<Instant>,
+}
+
+impl Gather {
+    /// After a frame of so many messages, whose append begun then has just ended. `None` after a single message, or when
+    /// the log is too fast for a timer.
+    fn after(messages: usize, begun: Instant) -> Option<Self> {
+        let took = begun.elapsed();
+        let (pause, until) = ((took / GATHER_PART).min(GATHER.1), begun + took * 2);
+        (messages > 1 && pause >= GATHER.0).then_some(Self {
+            pause,
+            until,
+            due: None,
+        })
+    }
+
+    /// Until when a frame of so many messages is to wait; `None`: it is not.
+    pub fn waits(&mut self, messages: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let due = *self.due.get_or_insert(now + self.pause);
+        (messages < GATHERED && now < self.until && now < due).then_some(due)
+    }
+}
+
+/// Appends a frame, and again with the same id, bytes and expectation as long as its outcome is unknown: what may be stored
+/// is not said to be refused because a later try was.
+pub(super) async fn append(
+    journal: Arc<dyn Journal>,
+    partition: PartitionId,
+    id: FrameId,
+    follows: FrameSeq,
+    bytes: Bytes,
+) -> Appended {
+    let mut unknown = false;
+    loop {
+        let appended = journal
+            .append(partition, Some(follows), id.clone(), bytes.clone())
+            .await;
+        match appended {
+            Ok(seq) => return Appended::Stored(seq),
+            Err(JournalError::Mismatch { .. }) => return Appended::Mismatch,
+            Err(error) if !unknown && !matches!(error, JournalError::Unknown) => {
+                return Appended::Refused(error);
+            }
+            Err(error @ (JournalError::Closed | JournalError::Recreated { .. })) => {
+                return Appended::Refused(error);
+            }
+            Err(error) => {
+                debug!(%partition, number = id.number, %error, "appending a frame again");
+                unknown = true;
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+/// The key under which an accepted entry is remembered, if its uid means something.
+fn remembered_as(entry: &Entry) -> Option<u128> {
+    match entry.known_kind() {
+        Kind::Edit => Some(edit_key(entry)),
+        Kind::StreamPart if !entry.uid.is_empty() => Some(key_of(entry)),
+        _ => entry.is_unique().then(|| key_of(entry)),
+    }
+}
+
+impl Owner {
+    /// The next frame of what waits; `None` when nothing is to be appended.
+    pub(super) fn next_frame(&mut self) -> Option<Frame> {
+        let number = self.next_number;
+        let mut builder = FrameBuilder::new(self.epoch, number);
+        let (mut accepted, mut decided) = (Vec::new(), Vec::new());
+        while let Some(queued) = self.queue.pop() {
+            if self.lines.edge(queued.line).is_none() {
+                // Its edge has gone, or sends it again on another line.
+                continue;
+            }
+            if let Some(outcome) = self.recognise(&queued) {
+                self.answer(queued.line, queued.submission.number, outcome);
+                continue;
+            }
+            if self.queue.must_wait(&queued.submission.entry) {
+                self.hold(queued, Vec::new());
+                continue;
+            }
+            match self.judge(&queued) {
+                Judgement::Answer(outcome) if accepted.is_empty() => {
+                    self.answer(queued.line, queued.submission.number, outcome);
+                }
+                Judgement::Answer(outcome) => decided.push((queued, outcome)),
+                Judgement::Ask(questions) => self.hold(queued, questions),
+                Judgement::Accept => {
+                    let room = self.max_frame.min(Position::FRAME_LIMIT * 64);
+                    let fits = builder.size_with(&queued.submission.entry, &queued.edge) <= room;
+                    let is_full = accepted.len() + 1 >= Position::FRAME_LIMIT;
+                    if !accepted.is_empty() && (!fits || is_full) {
+                        self.queue.push_back_to_front(queued);
+                        break;
+                    }
+                    let entry = queued.submission.entry.clone();
+                    let position = self.place(accepted.len());
+                    self.remember(&entry, position);
+                    builder.push(&entry, &queued.edge, queued.submission.number);
+                    accepted.push(Accepted {
+                        line: queued.line,
+                        edge: queued.edge,
+                        number: queued.submission.number,
+                        entry,
+                    });
+                }
+            }
+        }
+        // Without entries it only proves that nobody else owns the partition.
+        if accepted.is_empty() && !self.wants_proof() {
+            return None;
+        }
+        self.next_number += 1;
+        self.probe = false;
+        let (bytes, encoded) = builder.finish();
+        Some(Frame {
+            number,
+            follows: self.head,
+            bytes,
+            encoded,
+            accepted,
+            decided,
+            begun: Instant::now(),
+        })
+    }
+
+    /// Where the entry of this index in the next frame will stand.
+    fn place(&self, index: usize) -> Position {
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
+        Position::new(FrameSeq(self.head.0 + 1), index)
+    }
+
+    /// Remembers an accepted entry, if its uid makes it one of its topic, or the first part of a stream.
+    pub(super) fn remember(&mut self, entry: &Entry, position: Position) {
+        if let Some(key) = remembered_as(entry)
+            && !self.known.remembers(key)
+        {
+            self.known.remember(key, &record_of(entry, position));
+        }
+    }
+
+    /// The same for one that the filter has already.
+    pub(super) fn remember_exactly(&mut self, entry: &Entry, position: Position) {
+        if let Some(key) = remembered_as(entry) {
+            self.known.recall(key, &record_of(entry, position));
+        }
+    }
+
+    fn hold(&mut self, queued: Queued, questions: Vec<crate::lookup::Question>) {
+        self.asking
+            .extend(questions.iter().map(crate::lookup::Question::key));
+        self.deps.metrics.held.inc();
+        if let Some(refused) = self.queue.hold(queued, questions, HELD_BYTES) {
+            self.retry(&refused);
+        }
+    }
+
+    /// Nobody can say whether it was accepted before.
+    pub(super) fn retry(&mut self, queued: &Queued) {
+        let why = "whether this message was stored before is not known now; send it again with the same uid";
+        let submission = &queued.submission;
+        let outcome = match self.recognise(queued) {
+            Some(stored) => stored,
+            // An earlier owner may have appended it.
+            None if submission.again && !self.tail.reaches(submission.seen) => Outcome::Unknown,
+            None => Outcome::Unavailable(why.to_owned()),
+        };
+        self.answer(queued.line, queued.submission.number, outcome);
+    }
+
+    fn answer(&mut self, line: LineId, number: u64, outcome: Outcome) {
+        self.deps.metrics.drop(reason(&outcome));
+        // A position is true whoever tells it; a refusal only if nobody else has accepted anything meanwhile.
+        let proof = match outcome {
+            Outcome::Stored { .. } => None,
+            _ => Some(self.next_number),
+        };
+        self.lines.answer(line, number, outcome, proof);
+    }
+
+    /// Begins to append a frame.
+    pub(super) fn appending(&self, frame: &Frame) -> impl Future<Output = Appended> + Send + use<> {
+        let id = FrameId {
+            writer: self.writer.clone(),
+            number: frame.number,
+        };
+        let journal = self.deps.journal.clone();
+        append(journal, self.partition, id, frame.follows, frame.bytes.clone())
+    }
+
+    /// What the log said of the frame in flight: the edges are told.
+    pub(super) async fn appended(&mut self, frame: Frame, said: Appended) -> Result<(), Error> {
+        match said {
+            Appended::Stored(seq) => self.stored(frame, seq),
+            Appended::Mismatch => {
+                let seq = self.find(&frame).await?;
+                self.stored(frame, seq)
+            }
+            Appended::Refused(error @ (JournalError::Closed | JournalError::Recreated { .. })) => {
+                Err(error.into())
+            }
+            Appended::Refused(error) => {
+                self.refused(frame, &error);
+                Ok(())
+            }
+        }
+    }
+
+    fn stored(&mut self, frame: Frame, seq: FrameSeq) -> Result<(), Error> {
+        if seq.0 != frame.follows.0 + 1 {
+            // An acknowledged append cannot be anywhere else.
+            return Err(Error::Misplaced {
+                partition: self.partition,
+                expected: frame.follows.0 + 1,
+                found: seq.0,
+            });
+        }
+        let metrics = &self.deps.metrics;
+        metrics.appended_frames.inc();
+        metrics.appended_entries.inc_by(frame.accepted.len() as u64);
+        self.head = seq;
+        self.proven = frame.number;
+        let messages = frame.accepted.len();
+        let mut entries = Vec::with_capacity(messages);
+        for (index, (accepted, bytes)) in (0u16..).zip(frame.accepted.into_iter().zip(frame.encoded)) {
+            let position = Position::new(seq, index);
+            let routed = RoutedEntry {
+                position,
+                prev: self.advance_head(&accepted.entry, position),
+                entry: accepted.entry,
+                bytes,
+            };
+            let fan_out = self.is_news(&routed.entry);
+            if fan_out {
+                self.lines.fan_out(&routed);
+            }
+            let outcome = Outcome::Stored {
+                position,
+                duplicate: false,
+            };
+            self.lines.answer(accepted.line, accepted.number, outcome, None);
+            entries.push(Stored {
+                routed,
+                fan_out,
+                origin: Some((accepted.edge, accepted.number)),
+            });
+        }
+        for (queued, outcome) in frame.decided {
+            self.deps.metrics.drop(reason(&outcome));
+            self.lines
+                .answer(queued.line, queued.submission.number, outcome, Some(frame.number));
+        }
+        self.tail.push(seq, entries);
+        self.known.settle();
+        self.gather = Gather::after(messages, frame.begun);
+        Ok(())
+    }
+
+    /// It is certain that the frame is not stored: what was decided for it is undone.
+    fn refused(&mut self, mut frame: Frame, error: &JournalError) {
+        self.known.undo();
+        for (queued, _) in frame.decided.drain(..).rev() {
+            self.queue.push_back_to_front(queued);
+        }
+        if let JournalError::TooLarge { size, .. } = error {
+            // The log takes less at once than we thought.
+            self.max_frame = (size / 2).max(1024).min(self.max_frame / 2);
+            if frame.accepted.len() > 1 {
+                return self.again(frame);
+            }
+        }
+        warn!(partition = %self.partition, %error, "the log did not take a frame");
+        self.proof_at = Instant::now() + AGAIN * 2;
+        let outcome = match error {
+            JournalError::TooLarge { .. } => Outcome::TooLarge,
+            error => Outcome::Unavailable(error.to_string()),
+        };
+        for accepted in frame.accepted {
+            self.answer(accepted.line, accepted.number, outcome.clone());
+        }
+    }
+
+    /// Judges everything in the frame anew, for smaller ones.
+    fn again(&mut self, frame: Frame) {
+        for accepted in frame.accepted.into_iter().rev() {
+            self.queue.push_back_to_front(Queued {
+                line: accepted.line,
+                edge: accepted.edge,
+                submission: rpc::routing::Submission {
+                    number: accepted.number,
+                    entry: accepted.entry,
+                    seen: Position::end_of(self.head),
+                    again: false,
+                },
+                held: None,
+            });
+        }
+    }
+}

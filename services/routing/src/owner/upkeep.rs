@@ -1,0 +1,166 @@
+//! What is done beside the owner about what is known of uids: loading, sealing, storing, making anew. One of each at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backplane::checkpoint::CheckpointError;
+use dedupe::{Manifest, Stamp};
+use model::{FrameSeq, Position};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, warn};
+
+use super::Owner;
+use crate::checkpoint::{self, Done, Missing};
+use crate::inbox::Inbox;
+
+/// What is under way.
+pub(super) struct Upkeep {
+    interval: Duration,
+    due: Instant,
+    /// The log went so far at the last checkpoint.
+    stored: FrameSeq,
+    storing: bool,
+    sealing: bool,
+    /// Blobs of former owners were looked for.
+    tidied: bool,
+    /// Something of the checkpoint is lost.
+    rebuild: bool,
+    tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Upkeep {
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            due: Instant::now() + interval,
+            stored: FrameSeq(0),
+            storing: false,
+            sealing: false,
+            tidied: false,
+            rebuild: false,
+            tasks: Vec::new(),
+        }
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(AbortOnDropHandle::new(tokio::spawn(work)));
+    }
+
+    /// When the next checkpoint is due.
+    pub fn due(&self) -> Option<Instant> {
+        (!self.storing).then_some(self.due)
+    }
+}
+
+impl Owner {
+    /// Begins to load what the checkpoint has, and to make anew what it lacks.
+    pub(super) fn begin_upkeep(&mut self, inbox: &Arc<Inbox>) {
+        let wanted = self.known.filter.wanted();
+        if !wanted.is_empty() {
+            let checkpoints = self.deps.checkpoints.clone();
+            self.upkeep.spawn(checkpoint::load(
+                checkpoints,
+                self.partition,
+                wanted,
+                inbox.clone(),
+            ));
+        }
+        self.make_missing_anew(inbox);
+    }
+
+    fn make_missing_anew(&mut self, inbox: &Arc<Inbox>) {
+        let Some(at) = self.known.filter.missing() else {
+            return;
+        };
+        let missing = Missing {
+            partition: self.partition,
+            at,
+            upto: Position::end_of(self.head),
+            capacity: dedupe::Config::new(self.deps.salt).capacity,
+            salt: self.deps.salt,
+        };
+        let persistence = self.deps.persistence.clone();
+        self.upkeep
+            .spawn(checkpoint::rebuild(persistence, missing, inbox.clone()));
+    }
+
+    /// Between two frames: a generation that is full is sealed, and now and then everything is stored.
+    pub(super) fn keep_up(&mut self, inbox: &Arc<Inbox>) {
+        if std::mem::take(&mut self.upkeep.rebuild) {
+            self.make_missing_anew(inbox);
+        }
+        let now = Instant::now();
+        if now < self.upkeep.due || self.upkeep.storing || self.unsettled {
+            return;
+        }
+        self.upkeep.due = now + self.upkeep.interval;
+        if let Some(sealing) = self.known.filter.tend(self.deps.clock.unix_millis())
+            && !self.upkeep.sealing
+        {
+            self.upkeep.sealing = true;
+            self.upkeep.spawn(checkpoint::seal(sealing, inbox.clone()));
+        }
+        if self.head == self.upkeep.stored {
+            return;
+        }
+        self.upkeep.stored = self.head;
+        self.upkeep.storing = true;
+        let made = self.known.filter.checkpoint(&Stamp {
+            log_epoch: self.deps.journal.epoch(),
+            partition: self.partition,
+            position: Position::end_of(self.head),
+            owner_epoch: self.epoch,
+        });
+        let checkpoints = self.deps.checkpoints.clone();
+        let storing = checkpoint::store(checkpoints, self.partition, self.epoch, made, inbox.clone());
+        self.upkeep.spawn(storing);
+    }
+
+    /// Something was done.
+    pub(super) fn done(&mut self, done: Done) {
+        match done {
+            Done::Loaded(part) => self.known.filter.take_in(*part),
+            Done::Lost(wanted) => {
+                warn!(partition = %self.partition, "a part of the checkpoint is lost; it is made anew from the store");
+                self.known.filter.give_up(&wanted);
+                self.upkeep.rebuild = true;
+            }
+            Done::Sealed(sealed) => {
+                self.upkeep.sealing = false;
+                self.known.filter.adopt(*sealed);
+            }
+            Done::Rebuilt(at) => self.known.filter.rebuilt(at),
+            Done::Stored(made, Ok(())) => {
+                self.upkeep.storing = false;
+                let names = self.known.filter.confirm(&made);
+                let manifest = match self.upkeep.tidied {
+                    true => None,
+                    false => Manifest::decode(&made.manifest).ok(),
+                };
+                self.upkeep.tidied = true;
+                let (checkpoints, partition) = (self.deps.checkpoints.clone(), self.partition);
+                self.upkeep.spawn(checkpoint::tidy(
+                    checkpoints,
+                    partition,
+                    self.epoch,
+                    names,
+                    manifest,
+                ));
+            }
+            Done::Stored(_, Err(error)) => {
+                self.upkeep.storing = false;
+                match error {
+                    // The log tells as well.
+                    CheckpointError::Fenced { epoch, .. } => {
+                        debug!(partition = %self.partition, epoch, "a newer owner keeps the checkpoint")
+                    }
+                    error => {
+                        warn!(partition = %self.partition, %error, "what is known of uids is not stored; it will be tried again")
+                    }
+                }
+            }
+        }
+    }
+}
