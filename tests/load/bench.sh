@@ -11,6 +11,8 @@
 #   BENCH_SHAPE=cluster  only the cluster; "one" only one process and the peers; default both, the cluster where its servers
 #                     are installed (tests/install.sh; curl, jq and psql as well)
 #   BENCH_SCALE="1 2 4"  replicas of every role of the cluster, one run each (default 2)
+#   BENCH_PARTITIONS=16  partitions of the cluster's log (default 8)
+#   BENCH_RATE=200    messages a second of pairs-rate in the cluster (default 2,000)
 #   BENCH_GROW=1      as many times the 50 pairs of chat as there are replicas of every role, or clusters; nothing else
 #   BENCH_APART="2 4" so many clusters of one of every role at once, which share nothing but the machine, with the 50 pairs
 #                     of chat divided among them: what more processes cost here, whatever they do (default none)
@@ -135,7 +137,8 @@ counters() {
 # start_cluster REPLICAS: three nats-servers, Redis, PostgreSQL, so many of every role, HAProxy; told of in $ready.
 start_cluster() {
   : >"$ready"
-  LONGWIRE_READY_JSON=1 LONGWIRE_CLUSTER_REPLICAS=$1 LONGWIRE_BIN=$(realpath "$binaries/longwire") \
+  LONGWIRE_READY_JSON=1 LONGWIRE_CLUSTER_REPLICAS=$1 LONGWIRE_CLUSTER_PARTITIONS=${BENCH_PARTITIONS:-8} \
+    LONGWIRE_BIN=$(realpath "$binaries/longwire") \
     "$binaries/cluster" >"$ready" 2>"$work/log" &
   pid=$!
   await "$work/log" 120 is_ready
@@ -192,7 +195,7 @@ measure_cluster() {
   scenario pairs-max --payload chat --pairs "$pairs" --window 16 --counters "$count"
   [ -z "${BENCH_GROW:-}" ] || { end_server; return "$status"; }
   scenario pairs-max --pairs 50 --window 16 --counters "$count"
-  scenario pairs-rate --rate 2000
+  scenario pairs-rate --rate "${BENCH_RATE:-2000}" --counters "$count"
   scenario reconnect --clients 2000 --counters "$settled"
   end_server
   return "$status"

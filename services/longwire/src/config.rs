@@ -216,7 +216,7 @@ impl Default for Cluster {
 impl Default for Journal {
     fn default() -> Self {
         Self {
-            partitions: 16,
+            partitions: 8,
             retention: HumanDuration::from_secs(3600),
             segment_size: runtime::config::ByteSize::mib(64),
             reserve: runtime::config::ByteSize::mib(32),

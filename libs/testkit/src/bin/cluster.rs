@@ -1,7 +1,7 @@
 //! A whole cluster on this machine, at the usual ports, until ctrl-C: `make cluster`.
 //!
 //! For programs: with `LONGWIRE_READY_JSON` it takes free ports and prints one line of JSON when it is ready, and with
-//! `LONGWIRE_CLUSTER_REPLICAS=n` it starts so many of every role.
+//! `LONGWIRE_CLUSTER_REPLICAS=n` it starts so many of every role, with `LONGWIRE_CLUSTER_PARTITIONS=n` on a log of so many.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,6 +11,9 @@ use serde_json::json;
 use testkit::Endpoints;
 use testkit::cluster::{Builder, Cluster, Listener, ROLES, USUAL_PORTS};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// As many as an installation has that says nothing.
+const PARTITIONS: u16 = 8;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -66,10 +69,14 @@ fn check_ports() -> std::io::Result<()> {
 }
 
 fn builder(for_a_program: bool) -> std::io::Result<Builder> {
-    let builder = match std::env::var("LONGWIRE_CLUSTER_REPLICAS") {
-        Ok(count) => Cluster::builder().replicas(count.parse().map_err(std::io::Error::other)?),
-        Err(_) => Cluster::builder(),
-    };
+    let mut builder = Cluster::builder();
+    if let Ok(count) = std::env::var("LONGWIRE_CLUSTER_REPLICAS") {
+        builder = builder.replicas(count.parse().map_err(std::io::Error::other)?);
+    }
+    builder = builder.partitions(match std::env::var("LONGWIRE_CLUSTER_PARTITIONS") {
+        Ok(count) => count.parse().map_err(std::io::Error::other)?,
+        Err(_) => PARTITIONS,
+    });
     Ok(match for_a_program {
         true => builder,
         false => builder.at_usual_ports(),
