@@ -92,18 +92,9 @@ impl NatsCheckpoints {
     /// # Errors
     /// When NATS refuses, or what is there under this name is not ours.
     pub async fn open(nats: &Nats) -> Result<Self, NatsError> {
-        let config = config(nats);
-        let found = nats.stream(&config).await;
-        let found = found
-            .map_err(|error| NatsError::refused(format!("opening the stream {}", name(nats)), &error))?;
-        for key in ["subjects", "max_msgs_per_subject"] {
-            if found.config[key] != config[key] {
-                return Err(NatsError::Damaged {
-                    stream: name(nats),
-                    what: format!("has {key} {}, not {}: delete it", found.config[key], config[key]),
-                });
-            }
-        }
+        let keys = ["subjects", "max_msgs_per_subject"];
+        nats.own_stream(&format!("the stream {}", name(nats)), &config(nats), &keys)
+            .await?;
         Ok(Self(Arc::new(Inner {
             nats: nats.clone(),
             piece: PIECE.min(nats.max_payload() / 4).max(1),
@@ -145,38 +136,26 @@ impl Inner {
     /// Stores a message, in place of the one before; again until it is acknowledged. With `revision`, only if that is
     /// the last of its subject, and only once: whether an attempt without an answer has succeeded must be looked at.
     async fn store(&self, subject: &str, payload: Bytes, revision: Option<u64>) -> Result<(), ApiError> {
-        let deadline = Instant::now() + 2 * PATIENCE;
         let mut headers = HeaderMap::new();
         if let Some(revision) = revision {
             headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, revision.to_string().as_str());
         }
-        for attempt in 1.. {
-            let stored = self
-                .nats
-                .store(subject.to_owned(), headers.clone(), payload.clone(), PATIENCE);
-            match stored.await {
-                Err(error) if error.is_temporary() && revision.is_none() && Instant::now() < deadline => {
-                    sleep(backoff(attempt, PATIENCE / 5)).await;
-                }
-                stored => return stored.map(drop),
-            }
-        }
-        unreachable!("the loop has no end")
+        let store = || {
+            self.nats
+                .store(subject.to_owned(), headers.clone(), payload.clone(), PATIENCE)
+        };
+        let stored = match revision {
+            Some(_) => store().await,
+            None => patiently(store).await,
+        };
+        stored.map(drop)
     }
 
     /// The last message of a subject, as the leader has it.
     async fn last(&self, subject: &str) -> Result<Option<Stored>, CheckpointError> {
-        let deadline = Instant::now() + 2 * PATIENCE;
-        let which = json!({ "last_by_subj": subject });
-        for attempt in 1.. {
-            match self.nats.stored(&name(&self.nats), &which).await {
-                Err(error) if error.is_temporary() && Instant::now() < deadline => {
-                    sleep(backoff(attempt, PATIENCE / 5)).await;
-                }
-                found => return found.map_err(unavailable),
-            }
-        }
-        unreachable!("the loop has no end")
+        let (stream, which) = (name(&self.nats), json!({ "last_by_subj": subject }));
+        let found = patiently(|| self.nats.stored(&stream, &which)).await;
+        found.map_err(unavailable)
     }
 
     async fn put(&self, partition: PartitionId, blob: &str, bytes: Bytes) -> Result<(), CheckpointError> {
@@ -298,6 +277,23 @@ impl Inner {
         }
         unreachable!("the loop has no end")
     }
+}
+
+/// Asks again while the servers cannot answer, for ten seconds.
+async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, ApiError>
+where
+    F: Future<Output = Result<T, ApiError>>,
+{
+    let deadline = Instant::now() + 2 * PATIENCE;
+    for attempt in 1.. {
+        match ask().await {
+            Err(error) if error.is_temporary() && Instant::now() < deadline => {
+                sleep(backoff(attempt, PATIENCE / 5)).await;
+            }
+            answer => return answer,
+        }
+    }
+    unreachable!("the loop has no end")
 }
 
 /// A page of the subjects of a stream.

@@ -96,18 +96,9 @@ impl KvLeases {
             "deny_delete": true,
             "first_seq": u64::try_from(now.as_millis()).unwrap_or(1).max(1),
         });
-        let found = nats
-            .stream(&config)
-            .await
-            .map_err(|error| NatsError::refused(format!("opening the bucket {bucket}"), &error))?;
-        for key in ["subjects", "max_msgs_per_subject", "allow_msg_ttl"] {
-            if found.config[key] != config[key] {
-                return Err(NatsError::Damaged {
-                    stream: stream(nats),
-                    what: format!("has {key} {}, not {}: delete it", found.config[key], config[key]),
-                });
-            }
-        }
+        let keys = ["subjects", "max_msgs_per_subject", "allow_msg_ttl"];
+        nats.own_stream(&format!("the bucket {bucket}"), &config, &keys)
+            .await?;
         let nats = nats.clone();
         let held = Mutex::default();
         Ok(Self(Arc::new(Inner { nats, held })))

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::{Nats, PATIENCE};
+use super::{Nats, NatsError, PATIENCE};
 
 /// Error numbers of the server.
 pub(crate) mod code {
@@ -306,6 +306,29 @@ impl Nats {
                 }),
             },
         }
+    }
+
+    /// Finds a stream of ours, or creates it; `what` names it in errors. One that is there must have the same in these keys.
+    ///
+    /// # Errors
+    /// When NATS refuses, or what is there under this name is not ours.
+    pub(crate) async fn own_stream(
+        &self,
+        what: &str,
+        config: &Value,
+        keys: &[&'static str],
+    ) -> Result<(), NatsError> {
+        let found = self.stream(config).await;
+        let found = found.map_err(|error| NatsError::refused(format!("opening {what}"), &error))?;
+        for key in keys {
+            if found.config[key] != config[key] {
+                return Err(NatsError::Damaged {
+                    stream: found.name().to_owned(),
+                    what: format!("has {key} {}, not {}: delete it", found.config[key], config[key]),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// A message as the leader has it; `None` when there is none. `which` is `{"seq": n}` or `{"last_by_subj": s}`.
