@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use smallvec::SmallVec;
 
 use crate::line::{Known, Line};
-use crate::mailbox::{Boundaries, Mailbox};
+use crate::mailbox::{Boundaries, Mail, Mailbox};
 
 struct Lane {
     partition: PartitionId,
@@ -266,9 +266,10 @@ impl Attachments {
         self.table.read().routed(partition)
     }
 
-    /// Every mailbox there is.
-    pub(crate) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
-        self.table.read().mailboxes.values().cloned().collect()
+    /// Tells every connection.
+    pub(crate) fn tell_all(&self, mail: impl Fn() -> Mail) {
+        let mailboxes: Vec<Arc<Mailbox>> = self.table.read().mailboxes.values().cloned().collect();
+        mailboxes.iter().for_each(|mailbox| mailbox.push(mail()));
     }
 
     /// Every filter wanted from a partition.

@@ -251,7 +251,8 @@ impl Core {
     /// Submits an entry for the log: see [`Line::submit`].
     pub fn submit(&self, entry: impl Into<Arc<Entry>>, ticket: Ticket) {
         let entry = entry.into();
-        self.line_of(&entry).submit(entry.clone(), ticket);
+        let line = self.line_of(&entry);
+        line.submit(entry, ticket);
     }
 
     /// Submits an entry and waits for what becomes of it.
@@ -286,14 +287,6 @@ impl Core {
         });
     }
 
-    /// Tells every connection.
-    pub(crate) fn tell_all(&self, mail: impl Fn() -> Mail) {
-        self.attachments
-            .mailboxes()
-            .iter()
-            .for_each(|mailbox| mailbox.push(mail()));
-    }
-
     /// The server's wall clock.
     pub fn now(&self) -> UnixMillis {
         UnixMillis(self.clock.unix_millis())
@@ -307,7 +300,8 @@ impl Core {
     /// Sends what is not in the log (typing, QoS 0 on ordinary topics) to whoever is online. May be lost.
     pub fn send_transient(&self, entry: impl Into<Arc<Entry>>) {
         let entry = entry.into();
-        self.line_of(&entry).transient(entry.clone());
+        let line = self.line_of(&entry);
+        line.transient(entry);
     }
 
     async fn hear_of_owners(&self) {
@@ -333,9 +327,8 @@ impl Core {
                 };
                 let (org, topic) = (OrgId::new(org), TopicName::trusted(topic));
                 self.gate.forget(&org, &topic);
-                for mailbox in self.attachments.mailboxes() {
-                    mailbox.push(Mail::AccessChanged(org.clone(), topic.clone()));
-                }
+                self.attachments
+                    .tell_all(|| Mail::AccessChanged(org.clone(), topic.clone()));
             }
         }
     }

@@ -94,13 +94,6 @@ impl Dispatcher {
         drop(table);
         self.metrics.dispatched.inc_by(given);
     }
-
-    fn tell_all(&self, mail: impl Fn() -> Mail) {
-        self.attachments
-            .mailboxes()
-            .iter()
-            .for_each(|mailbox| mailbox.push(mail()));
-    }
 }
 
 impl Listener for Dispatcher {
@@ -110,8 +103,8 @@ impl Listener for Dispatcher {
 
     fn boundary(&self, partition: PartitionId, boundary: Position) {
         self.attachments.reading().set_routed(partition, boundary);
-        self.tell_all(|| Mail::Gap(partition));
-        self.tell_all(|| Mail::Boundary(partition, boundary));
+        self.attachments.tell_all(|| Mail::Gap(partition));
+        self.attachments.tell_all(|| Mail::Boundary(partition, boundary));
     }
 
     fn filters(&self, partition: PartitionId) -> Vec<(OrgId, TopicFilter)> {

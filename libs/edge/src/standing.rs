@@ -120,7 +120,7 @@ impl Keeper {
                 self.core.standing.extend(asked, self.ttl);
                 if returned {
                     info!(edge = %self.core.id, "the edge holds its lease again");
-                    self.core.tell_all(|| Mail::Verify);
+                    self.core.attachments.tell_all(|| Mail::Verify);
                 }
                 self.sent_away = false;
                 self.ttl / 3
@@ -170,7 +170,7 @@ impl Keeper {
         if since.elapsed() >= self.core.config.fence_after.get() && !self.sent_away {
             warn!(edge = %self.core.id, "the edge is cut off; its clients are sent to others");
             self.sent_away = true;
-            self.core.tell_all(|| Mail::Leave);
+            self.core.attachments.tell_all(|| Mail::Leave);
         }
     }
 
