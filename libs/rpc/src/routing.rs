@@ -140,7 +140,17 @@ pub struct Routed {
     pub upto: Position,
 }
 
+impl RoutedEntry {
+    /// About how many bytes it takes on a line.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + Routed::AROUND
+    }
+}
+
 impl Routed {
+    /// About how many bytes an entry or an answer takes besides its own.
+    pub const AROUND: usize = 48;
+
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
         self.welcome.is_none()

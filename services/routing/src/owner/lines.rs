@@ -10,8 +10,6 @@ use crate::inbox::LineId;
 
 /// What is said at once is cut at this many bytes, so that it fits any transport; one entry may be larger.
 const FRAME_BYTES: usize = 512 * 1024;
-/// About how many bytes an entry or an answer takes besides its own.
-const AROUND: usize = 48;
 
 struct Line {
     edge: EdgeId,
@@ -138,7 +136,7 @@ impl Lines {
             .iter()
             .any(|(o, f)| o.as_str() == org && f.matches(topic))
         {
-            line.bytes += entry.bytes.len() + AROUND;
+            line.bytes += entry.size();
             line.next.entries.push(entry.clone());
         }
     }
@@ -236,7 +234,7 @@ impl Lines {
     pub fn answer(&mut self, id: LineId, number: u64, outcome: Outcome, proof: Option<u64>) {
         if let Some(line) = self.lines.get_mut(&id) {
             line.next.answers.push((number, outcome));
-            line.bytes += AROUND;
+            line.bytes += Routed::AROUND;
             line.proof = line.proof.max(proof);
             self.ready.insert(id);
         }
@@ -256,7 +254,7 @@ impl Lines {
                 return;
             };
             line.mark = mark;
-            let size = entry.bytes.len() + AROUND;
+            let size = entry.size();
             // A line that waits for a proof is cut when it has it.
             if line.bytes > 0 && line.bytes + size > FRAME_BYTES && line.proof.is_none() {
                 *said += 1;

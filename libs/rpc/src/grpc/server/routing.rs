@@ -16,14 +16,12 @@ use crate::grpc::pb;
 use crate::grpc::pb::routing_server::Routing as Calls;
 use crate::grpc::status::{refusal, to_status};
 use crate::grpc::wire::routing as wire;
-use crate::routing::{Downstream, Routed, Routing, Upstream};
+use crate::routing::{Downstream, Routed, RoutedEntry, Routing, Upstream};
 
 /// How long an edge may take to say who it is.
 const HELLO: Duration = Duration::from_secs(5);
 /// What may wait for one edge on one line. One that takes less than it is given loses the line, and reads what it has missed.
 const BACKED_UP: usize = 32 << 20;
-/// About how many bytes an entry or an answer takes besides its own.
-const AROUND: usize = 48;
 
 #[async_trait]
 impl Calls for Served<dyn Routing> {
@@ -95,8 +93,8 @@ struct Outgoing {
 
 impl Downstream for Outgoing {
     fn routed(&self, routed: Routed) -> bool {
-        let entries: usize = routed.entries.iter().map(|e| e.bytes.len() + AROUND).sum();
-        let size = entries + AROUND * (1 + routed.answers.len() + routed.attached.len());
+        let entries: usize = routed.entries.iter().map(RoutedEntry::size).sum();
+        let size = entries + Routed::AROUND * (1 + routed.answers.len() + routed.attached.len());
         let mut frames = self.frames.lock();
         let waiting = self.waiting.fetch_add(size, Ordering::Relaxed) + size;
         let sent = frames.as_ref().is_some_and(|f| f.send((routed, size)).is_ok());
