@@ -190,11 +190,6 @@ impl Owner {
         }
     }
 
-    /// Ends every line: the edges look for another owner.
-    fn end(&mut self) {
-        self.lines.end();
-    }
-
     fn take(&mut self, items: Vec<Item>) {
         for item in items {
             match item {
@@ -284,7 +279,8 @@ impl Owner {
     fn wake(&mut self, idle: bool) -> Option<Instant> {
         let gathered = self.waits_for_more().filter(|_| idle);
         let waits = self.waits_for_proof || self.probe;
-        let proof = (idle && waits).then_some(self.proof_at.max(self.fence_ends()));
+        // No proof is needed while the lease is held.
+        let proof = (idle && waits).then_some(self.proof_at.max(self.fence.until()));
         let overdue = self.queue.next_overdue(self.hold);
         let checkpoint = self.upkeep.due().filter(|_| idle);
         gathered
@@ -293,11 +289,6 @@ impl Owner {
             .chain(proof)
             .chain(checkpoint)
             .min()
-    }
-
-    /// No proof is needed before: the lease is held.
-    fn fence_ends(&self) -> Instant {
-        self.fence.until()
     }
 
     /// Edges that only listen would not find out that another owns the partition: without the lease, the log is asked.
@@ -365,10 +356,10 @@ impl Owner {
     }
 }
 
-/// However it ends, the edges are told.
+/// However it ends, the edges are told, and look for another owner.
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.end();
+        self.lines.end();
     }
 }
 

@@ -283,43 +283,26 @@ impl Owner {
     }
 
     fn stored(&mut self, frame: Frame, seq: FrameSeq) -> Result<(), Error> {
-        if seq.0 != frame.follows.0 + 1 {
-            // An acknowledged append cannot be anywhere else.
-            return Err(Error::Misplaced {
-                partition: self.partition,
-                expected: frame.follows.0 + 1,
-                found: seq.0,
-            });
-        }
+        self.follow(frame.follows, seq)?;
         let metrics = &self.deps.metrics;
         metrics.appended_frames.inc();
         metrics.appended_entries.inc_by(frame.accepted.len() as u64);
-        self.head = seq;
         self.proven = frame.number;
         let messages = frame.accepted.len();
         let mut entries = Vec::with_capacity(messages);
         for (index, (accepted, bytes)) in (0u16..).zip(frame.accepted.into_iter().zip(frame.encoded)) {
             let position = Position::new(seq, index);
-            let routed = RoutedEntry {
-                position,
-                prev: self.advance_head(&accepted.entry, position),
-                entry: accepted.entry,
-                bytes,
-            };
-            let fan_out = self.is_news(&routed.entry);
-            if fan_out {
-                self.lines.fan_out(&routed);
+            let origin = Some((accepted.edge, accepted.number));
+            let stored = self.logged(position, accepted.entry, bytes, origin);
+            if stored.fan_out {
+                self.lines.fan_out(&stored.routed);
             }
             let outcome = Outcome::Stored {
                 position,
                 duplicate: false,
             };
             self.lines.answer(accepted.line, accepted.number, outcome, None);
-            entries.push(Stored {
-                routed,
-                fan_out,
-                origin: Some((accepted.edge, accepted.number)),
-            });
+            entries.push(stored);
         }
         for (queued, outcome) in frame.decided {
             self.deps.metrics.drop(reason(&outcome));
@@ -330,6 +313,42 @@ impl Owner {
         self.known.settle();
         self.gather = Gather::after(messages, frame.begun);
         Ok(())
+    }
+
+    /// A frame of ours is in the log: that ends there now.
+    pub(super) fn follow(&mut self, follows: FrameSeq, seq: FrameSeq) -> Result<(), Error> {
+        if seq.0 != follows.0 + 1 {
+            // An acknowledged append cannot be anywhere else.
+            return Err(Error::Misplaced {
+                partition: self.partition,
+                expected: follows.0 + 1,
+                found: seq.0,
+            });
+        }
+        self.head = seq;
+        Ok(())
+    }
+
+    /// An entry of the log, as the tail keeps it and edges are given it.
+    pub(super) fn logged(
+        &mut self,
+        position: Position,
+        entry: Arc<Entry>,
+        bytes: Bytes,
+        origin: Option<(EdgeId, u64)>,
+    ) -> Stored {
+        let fan_out = self.is_news(&entry);
+        let routed = RoutedEntry {
+            position,
+            prev: self.advance_head(&entry, position),
+            entry,
+            bytes,
+        };
+        Stored {
+            routed,
+            fan_out,
+            origin,
+        }
     }
 
     /// It is certain that the frame is not stored: what was decided for it is undone.

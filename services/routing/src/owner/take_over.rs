@@ -10,13 +10,11 @@ use std::time::Duration;
 use backplane::journal::{FrameId, Journal, JournalError, Reader, StoredFrame};
 use dedupe::{Filter, Manifest, Standing};
 use model::{EdgeId, FrameSeq, PartitionId, Position};
-use rpc::routing::RoutedEntry;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 use wire::FrameBuilder;
 
 use super::sequence::{Appended, Frame, append};
-use super::tail::Stored;
 use super::{Owner, Tenancy};
 use crate::service::With;
 use crate::{Config, Error};
@@ -61,10 +59,7 @@ impl Owner {
     async fn read_to(&mut self, head: FrameSeq, reader: &mut dyn Reader) -> Result<(), Error> {
         let partition = self.partition;
         while self.head < head {
-            let frames = timeout(READ, reader.next())
-                .await
-                .map_err(|_| Error::Silent { partition })??;
-            for frame in frames {
+            for frame in next(reader, partition).await? {
                 self.take_in(frame)?;
             }
         }
@@ -81,18 +76,13 @@ impl Owner {
             number,
         };
         match append(self.deps.journal.clone(), self.partition, id, self.head, bytes).await {
-            Appended::Stored(seq) if seq.0 == self.head.0 + 1 => {
-                self.head = seq;
+            Appended::Stored(seq) => {
+                self.follow(self.head, seq)?;
                 self.last_epoch = self.epoch;
                 self.proven = number;
                 self.tail.push(seq, Vec::new());
                 Ok(true)
             }
-            Appended::Stored(seq) => Err(Error::Misplaced {
-                partition: self.partition,
-                expected: self.head.0 + 1,
-                found: seq.0,
-            }),
             Appended::Refused(error) => Err(error.into()),
             Appended::Mismatch => Ok(false),
         }
@@ -133,21 +123,10 @@ impl Owner {
                 // The filter has it.
                 false => self.remember_exactly(&entry, position),
             }
-            let fan_out = self.is_news(&entry);
-            let routed = RoutedEntry {
-                position,
-                prev: self.advance_head(&entry, position),
-                entry: entry.into(),
-                bytes: bytes.clone(),
-            };
             let origin = frame
                 .origin(index)
                 .map(|(edge, number)| (EdgeId::new(edge), number));
-            entries.push(Stored {
-                routed,
-                fan_out,
-                origin,
-            });
+            entries.push(self.logged(position, entry.into(), bytes.clone(), origin));
         }
         self.tail.push(seq, entries);
         self.known.settle();
@@ -158,8 +137,7 @@ impl Owner {
     pub(super) async fn find(&self, frame: &Frame) -> Result<FrameSeq, Error> {
         let (partition, follows) = (self.partition, self.head);
         let mut reader = self.deps.journal.read(partition, follows).await?;
-        let next = timeout(READ, reader.next()).await;
-        let frames = next.map_err(|_| Error::Silent { partition })??;
+        let frames = next(&mut *reader, partition).await?;
         let there = frames.into_iter().next().ok_or(Error::Silent { partition })?;
         let found: wire::Frame = wire::frame::decode(there.bytes).unwrap_or_default();
         if found.epoch == self.epoch && found.number == frame.number {
@@ -240,15 +218,19 @@ async fn frames_back(
     let (mut reader, start) = open_reader(journal, partition, least).await?;
     let (mut frames, mut bytes) = (0u64, 0u64);
     while start.0 + frames < head.0 {
-        let read = timeout(READ, reader.next())
-            .await
-            .map_err(|_| Error::Silent { partition })??;
+        let read = next(&mut *reader, partition).await?;
         frames += read.len() as u64;
         bytes += read.iter().map(|f| f.bytes.len() as u64).sum::<u64>();
     }
     let each = (bytes / frames.max(1)).max(64);
     let fits = config.tail.get() / each;
     Ok(FrameSeq(head.0.saturating_sub(fits.clamp(1, config.replayed_frames))).min(least))
+}
+
+/// The next frames of the log, which must be there.
+async fn next(reader: &mut dyn Reader, partition: PartitionId) -> Result<Vec<StoredFrame>, Error> {
+    let read = timeout(READ, reader.next()).await;
+    Ok(read.map_err(|_| Error::Silent { partition })??)
 }
 
 /// A reader that stands after `back`, or before the oldest frame that is left.
