@@ -103,45 +103,43 @@ async fn hold(
     };
     let fence = held.fence();
     let mut owning = std::pin::pin!(own(tenancy, config, deps, go.cancelled()));
-    let (end, lost) = tokio::select! {
+    let end = tokio::select! {
         biased;
-        () = &mut leave => (End::Stopped, None),
+        () = &mut leave => End::Stopped,
         ended = held.ended() => match ended {
-            Ended::Surplus => (End::Over(Ok(())), None),
-            Ended::Lost(error) => (End::Stopped, Some(error)),
+            Ended::Surplus => End::Over(Ok(())),
+            Ended::Lost(error) => {
+                info!(%partition, %error, "the lease cannot be kept; its owner goes on until the log has a newer one");
+                fence.lose();
+                drop(held);
+                return tokio::select! {
+                    biased;
+                    () = &mut leave => {
+                        go.cancel();
+                        let _drained = timeout(DRAIN, &mut owning).await;
+                        End::Stopped
+                    }
+                    result = &mut owning => End::Over(result),
+                    // Under the new epoch everything begins anew, behind a new fence.
+                    held = shares.take(partition.0) => End::Again(held),
+                };
+            }
         },
         result = &mut owning => {
-            held.release().await;
-            tell_vacant(partition, deps).await;
+            give_back(held, partition, deps).await;
             return End::Over(result);
         }
     };
-    let Some(error) = lost else {
-        go.cancel();
-        // What was in flight and is not answered is sent again, to the next owner.
-        let _drained = timeout(DRAIN, &mut owning).await;
-        held.release().await;
-        tell_vacant(partition, deps).await;
-        return end;
-    };
-    info!(%partition, %error, "the lease cannot be kept; its owner goes on until the log has a newer one");
-    fence.lose();
-    drop(held);
-    tokio::select! {
-        biased;
-        () = &mut leave => {
-            go.cancel();
-            let _drained = timeout(DRAIN, &mut owning).await;
-            End::Stopped
-        }
-        result = &mut owning => End::Over(result),
-        // Under the new epoch everything begins anew, behind a new fence.
-        held = shares.take(partition.0) => End::Again(held),
-    }
+    go.cancel();
+    // What was in flight and is not answered is sent again, to the next owner.
+    let _drained = timeout(DRAIN, &mut owning).await;
+    give_back(held, partition, deps).await;
+    end
 }
 
-/// Others look for what is free now and then; told so, they look at once. May be lost.
-async fn tell_vacant(partition: PartitionId, deps: &With) {
+/// Gives the lease back. Others look for what is free now and then; told so, they look at once. May be lost.
+async fn give_back(held: Held, partition: PartitionId, deps: &With) {
+    held.release().await;
     tell(partition, 0, deps).await;
 }
 
