@@ -10,6 +10,7 @@ use model::{Concerned, FilterMap, OrgId, PartitionId, Partitioning, Position, To
 use parking_lot::{RwLock, RwLockReadGuard};
 use prometheus_client::metrics::gauge::Gauge;
 use smallvec::SmallVec;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::line::{Known, Line};
 use crate::mailbox::{Boundaries, Mail, Mailbox};
@@ -31,17 +32,31 @@ pub struct Attaching {
 }
 
 impl Attaching {
-    /// For each filter, up to where each partition had been given out when the connection was entered: what came after
-    /// and is live is in its mailbox.
-    pub fn entered(&self) -> Vec<Boundaries> {
-        self.lanes
-            .iter()
-            .map(|lanes| lanes.iter().map(|l| (l.partition, l.routed)).collect())
-            .collect()
+    /// The same, taken apart by partition; with up to where each had been given out when the connection was entered: what came
+    /// after and is live is in its mailbox.
+    pub(crate) fn by_partition(self) -> Vec<(PartitionId, Position, Attaching)> {
+        let mut parts: BTreeMap<PartitionId, (Position, Vec<Lanes>)> = BTreeMap::new();
+        for lane in self.lanes.into_iter().flatten() {
+            let (entered, lanes) = parts.entry(lane.partition).or_default();
+            *entered = lane.routed.max(*entered);
+            lanes.push(SmallVec::from_iter([lane]));
+        }
+        let part = |(partition, (entered, lanes))| (partition, entered, Attaching { lanes });
+        parts.into_iter().map(part).collect()
+    }
+
+    /// Tells a connection, under its own name for this attach, when the owners of the partitions have answered. It is told nothing
+    /// more once the handle is dropped: an owner that never answers keeps nothing of a connection that is gone.
+    pub fn tell(self, mailbox: &Arc<Mailbox>, token: u64) -> AbortOnDropHandle<()> {
+        let mailbox = mailbox.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let boundaries = self.boundaries().await;
+            mailbox.push(Mail::Attached { token, boundaries });
+        }))
     }
 
     /// For each filter, from where on exactly it comes live. Waits for the owners of the partitions.
-    pub async fn boundaries(self) -> Vec<Boundaries> {
+    async fn boundaries(self) -> Vec<Boundaries> {
         let mut boundaries = Vec::with_capacity(self.lanes.len());
         for lanes in self.lanes {
             let mut of_filter = Boundaries::new();

@@ -3,10 +3,11 @@
 
 mod membership;
 
-pub use membership::asked_for_threads;
+pub use membership::{Asked, asked_for_threads};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -15,15 +16,18 @@ use rpc::RpcError;
 use rpc::persistence::{BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, MemberTopic};
 use session::{Ack, Fetch, Limits, Output, Page, SavedState, Session};
 use smallvec::SmallVec;
+use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
 use wire::Kind;
 
+use crate::attach::Attaching;
 use crate::delivered::{Delivered, Note};
 use crate::delivery::Delivery;
 use crate::mailbox::{Boundaries, Mail, Mailbox};
 use crate::{Core, audience, presence};
 
 /// How long to wait after a failed read of the backlog.
-const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(500);
 
 /// A delivery with what this connection makes of it.
 #[derive(Debug, Clone)]
@@ -104,7 +108,12 @@ pub struct Consumer {
     delivered: Delivered,
     out: Vec<Output<Item>>,
     next_attach: u64,
-    initial_attach: Option<u64>,
+    /// Every attach under way.
+    attaching: Vec<AbortOnDropHandle<()>>,
+    /// Attaches under way of what it receives from the beginning: by name, the partition of each.
+    initial: Vec<(u64, PartitionId)>,
+    /// It does not wait for them any more.
+    late: bool,
     grants: Vec<(u64, PartitionId)>,
     /// Partitions of which the edge has lost entries: what comes live has holes until the edge has a boundary again.
     broken: Vec<PartitionId>,
@@ -114,18 +123,30 @@ pub struct Consumer {
     kept: VecDeque<Item>,
     /// Threads that the user is no longer to see: what is buffered of them is not handed out.
     revoked: Vec<TopicName>,
-    /// Partitions in which the session begins when its first attach is complete, with the highest position that came
-    /// before that.
-    fresh: Vec<(PartitionId, Position)>,
-    /// How far the saved session had got.
-    resumed: Vec<(PartitionId, Position)>,
-    /// Up to where the user's own topic had been given out when the threads were asked for.
-    asked: Position,
+    /// Partitions in which the session has not begun yet.
+    fresh: Vec<Fresh>,
+    /// How far the saved session had got, if there is one.
+    resumed: Option<Vec<(PartitionId, Position)>>,
+    /// It has begun in a partition that the saved session did not have.
+    begun_anew: bool,
+    /// Up to where the partitions had been given out when the threads were asked for.
+    asked: Asked,
     /// Where a new session begins in its user's own topic: from `asked` to here it is told of memberships only.
     began: Option<Position>,
     /// Whether it follows its user into the threads that the user is made a member of.
     entitled: bool,
     hears_presence: bool,
+}
+
+/// A partition in which the session begins when its first attach is complete.
+struct Fresh {
+    partition: PartitionId,
+    /// Up to where it had been given out when the connection was entered.
+    entered: Position,
+    /// The highest position that came before it began.
+    early: Position,
+    /// It has begun already, where the connection was entered: what came early is to be read.
+    begun: bool,
 }
 
 struct Implied {
@@ -154,10 +175,10 @@ impl Consumer {
         limits: Limits,
         saved: Option<(SavedState, u64)>,
     ) -> Self {
-        let mut resumed = Vec::new();
+        let mut resumed = None;
         let session = match saved {
             Some((state, epoch)) => {
-                resumed.extend(state.lanes.iter().map(|l| (l.partition, l.sent)));
+                resumed = Some(state.lanes.iter().map(|l| (l.partition, l.sent)).collect());
                 Session::resume(state, limits, epoch)
             }
             None => Session::new(limits),
@@ -173,7 +194,9 @@ impl Consumer {
             delivered: Delivered::default(),
             out: Vec::new(),
             next_attach: 1,
-            initial_attach: None,
+            attaching: Vec::new(),
+            initial: Vec::new(),
+            late: false,
             grants: Vec::new(),
             broken: Vec::new(),
             held: Vec::new(),
@@ -181,7 +204,8 @@ impl Consumer {
             revoked: Vec::new(),
             fresh: Vec::new(),
             resumed,
-            asked: Position::START,
+            begun_anew: false,
+            asked: Asked::default(),
             began: None,
             entitled: false,
             hears_presence: false,
@@ -197,7 +221,7 @@ impl Consumer {
     /// session subscribed to before.
     /// `asked` is what [`asked_for_threads`] said before the threads were asked for: who became a member since then is told
     /// so, though the session begins later.
-    pub fn begin(&mut self, entitled: bool, threads: &[MemberTopic], asked: Position) {
+    pub fn begin(&mut self, entitled: bool, threads: &[MemberTopic], asked: Asked) {
         self.entitled = entitled;
         self.asked = asked;
         if entitled {
@@ -219,42 +243,48 @@ impl Consumer {
             .chain(subscribed)
             .collect();
         let known: Vec<PartitionId> = self.session.partitions().collect();
-        let (token, entered) = self.enter(&filters);
-        for (partition, _) in entered {
-            if !known.contains(&partition) && self.fresh.iter().all(|(p, _)| *p != partition) {
-                self.fresh.push((partition, Position::START));
+        let attachments = self.core.attachments.clone();
+        let attaching = attachments.attach(&self.mailbox, &self.who.org, &filters);
+        // Each partition for itself: an owner that does not answer holds up its own topics only.
+        for (partition, entered, attaching) in attaching.by_partition() {
+            let token = self.await_boundaries(attaching);
+            self.initial.push((token, partition));
+            if !known.contains(&partition) {
+                self.fresh.push(Fresh {
+                    partition,
+                    entered,
+                    early: Position::START,
+                    begun: false,
+                });
             }
         }
-        self.initial_attach = Some(token);
         self.session.start(&mut self.out);
+        // Nothing comes live in the others; what is owed of them has to be read all the same.
+        let concerned = |p: &PartitionId| self.initial.iter().any(|(_, i)| i == p);
+        let others: Vec<PartitionId> = known.into_iter().filter(|p| !concerned(p)).collect();
+        others.into_iter().for_each(|p| self.hold(p, Position::START));
+        self.release_held();
     }
 
-    /// Whether what it received from the beginning has been attached: from then on nothing is missed that anybody sends.
+    /// Whether what it received from the beginning has been attached, or is not waited for any more: from then on nothing is
+    /// missed that anybody sends.
     pub fn is_attached(&self) -> bool {
-        self.initial_attach.is_none()
+        self.initial.is_empty() || self.late
     }
 
     /// Attaches filters; [`Left::Attached`] with the returned name tells when they are complete.
     pub fn attach(&mut self, filters: &[TopicFilter]) -> u64 {
-        self.enter(filters).0
+        let attachments = self.core.attachments.clone();
+        let attaching = attachments.attach(&self.mailbox, &self.who.org, filters);
+        self.await_boundaries(attaching)
     }
 
-    /// Enters the connection for filters. Also says up to where each partition concerned was given out before.
-    fn enter(&mut self, filters: &[TopicFilter]) -> (u64, Vec<(PartitionId, Position)>) {
-        let attaching = self
-            .core
-            .attachments
-            .attach(&self.mailbox, &self.who.org, filters);
-        let entered = attaching.entered().into_iter().flatten().collect();
+    fn await_boundaries(&mut self, attaching: Attaching) -> u64 {
         let token = self.next_attach;
         self.next_attach += 1;
-        let mailbox = self.mailbox.clone();
-        // Ends by itself: when the owners answer, or, if they never do, with the process.
-        tokio::spawn(async move {
-            let boundaries = attaching.boundaries().await;
-            mailbox.push(Mail::Attached { token, boundaries });
-        });
-        (token, entered)
+        self.attaching.retain(|attach| !attach.is_finished());
+        self.attaching.push(attaching.tell(&self.mailbox, token));
+        token
     }
 
     /// Where a new subscription to `filter` begins: what is given out from now on is its. Call before [`Self::attach`].
@@ -315,10 +345,14 @@ impl Consumer {
         }
     }
 
-    /// Whether this comes before the session has begun in its partition; then it is only noted how far things have got.
+    /// Whether this comes before the session has begun in its partition; then it is only noted how far things have got. What has
+    /// no place in the log is never early.
     fn is_early(&mut self, partition: PartitionId, position: Position) -> bool {
-        let fresh = self.fresh.iter_mut().find(|(p, _)| *p == partition);
-        fresh.map(|(_, early)| *early = position.max(*early)).is_some()
+        if position == Position::START {
+            return false;
+        }
+        let fresh = self.fresh.iter_mut().find(|f| f.partition == partition);
+        fresh.map(|f| f.early = position.max(f.early)).is_some()
     }
 
     fn goes_on_from(&mut self, partition: PartitionId, boundary: Position) {
@@ -329,26 +363,67 @@ impl Consumer {
     }
 
     /// The session begins where its topics were attached, neither before nor after: what came live meanwhile is read.
-    fn begin_fresh(&mut self, boundaries: &[Boundaries]) {
-        for (partition, early) in std::mem::take(&mut self.fresh) {
-            let of_partition = boundaries.iter().flatten().filter(|(p, _)| *p == partition);
-            let boundary = of_partition.map(|(_, b)| *b).max().unwrap_or_default();
-            self.session.boundary(partition, boundary, &mut self.out);
-            if early > boundary || self.broken.contains(&partition) {
-                self.session.gap(partition);
-                self.hold(partition, early);
-            }
-            self.hear_of_grants(partition, boundary);
+    fn begin_fresh(&mut self, partition: PartitionId, boundaries: &[Boundaries]) {
+        let Some(i) = self.fresh.iter().position(|f| f.partition == partition) else {
+            return;
+        };
+        let fresh = self.fresh.swap_remove(i);
+        if fresh.begun {
+            self.hold(partition, fresh.early);
+            return;
+        }
+        let boundary = boundaries
+            .iter()
+            .flatten()
+            .map(|(_, b)| *b)
+            .max()
+            .unwrap_or_default();
+        self.begin_at(partition, boundary);
+        if fresh.early > boundary || self.broken.contains(&partition) {
+            self.session.gap(partition);
+            self.hold(partition, fresh.early);
         }
     }
 
-    /// Waits until what it receives from the beginning is attached, or another connection wants the session. Returns mail
-    /// that is about something else, for later.
-    pub async fn attached_from_the_beginning(&mut self) -> Vec<Mail> {
+    fn begin_at(&mut self, partition: PartitionId, boundary: Position) {
+        self.session.boundary(partition, boundary, &mut self.out);
+        self.begun_anew = true;
+        self.read_from_grants(partition, boundary);
+        self.hear_of_grants(partition, boundary);
+    }
+
+    /// Whether the session has begun in a partition where it did not stand before. To be stored before the client is told that it
+    /// receives: after a crash it would begin later.
+    pub fn has_begun_anew(&self) -> bool {
+        self.begun_anew
+    }
+
+    /// Owners that have not answered are not waited for: in their partitions the session begins with what had not been given
+    /// out when it was entered, which may be a moment ago.
+    fn begin_late(&mut self) {
+        self.late = true;
+        let mut begun = Vec::new();
+        for fresh in self.fresh.iter_mut().filter(|f| !f.begun) {
+            fresh.begun = true;
+            begun.push((fresh.partition, fresh.entered));
+        }
+        for (partition, entered) in begun {
+            self.begin_at(partition, entered);
+            self.session.gap(partition);
+        }
+    }
+
+    /// Waits until what it receives from the beginning is attached, for so long, or until another connection wants the session.
+    /// Returns mail that is about something else, for later.
+    pub async fn attached_from_the_beginning(&mut self, limit: Duration) -> Vec<Mail> {
         let (mut taken, mut later) = (Vec::new(), Vec::new());
+        let deadline = tokio::time::Instant::now() + limit;
         while !self.is_attached() && !later.iter().any(|mail| matches!(mail, Mail::TakenOver(_))) {
             let mailbox = self.mailbox.clone();
-            mailbox.take(&mut taken).await;
+            if timeout_at(deadline, mailbox.take(&mut taken)).await.is_err() {
+                self.begin_late();
+                break;
+            }
             later.extend(taken.drain(..).filter_map(|mail| match self.mail(mail) {
                 Left::Mail(mail) => Some(mail),
                 Left::Nothing | Left::Attached(..) => None,
@@ -358,17 +433,14 @@ impl Consumer {
     }
 
     fn attached(&mut self, token: u64, boundaries: Vec<Boundaries>) -> Left {
-        let initial = self.initial_attach == Some(token);
+        let initial = self.initial.iter().position(|(t, _)| *t == token);
         let grant = self.grants.iter().position(|(t, _)| *t == token);
-        if !initial && grant.is_none() {
+        if initial.is_none() && grant.is_none() {
             return Left::Attached(token, boundaries);
         }
-        if initial {
-            self.initial_attach = None;
-            self.begin_fresh(&boundaries);
-            // Nothing comes live in the others; what is owed of them has to be read all the same.
-            let others: Vec<PartitionId> = self.session.partitions().collect();
-            others.into_iter().for_each(|p| self.hold(p, Position::START));
+        if let Some(i) = initial {
+            let (_, partition) = self.initial.swap_remove(i);
+            self.begin_fresh(partition, &boundaries);
         }
         if let Some(i) = grant {
             self.grants.swap_remove(i);
@@ -389,11 +461,9 @@ impl Consumer {
 
     /// Gives the session the boundaries of partitions that are whole and in which no attach is under way any more.
     fn release_held(&mut self) {
-        if self.initial_attach.is_some() {
-            return;
-        }
         for (partition, boundary) in std::mem::take(&mut self.held) {
-            if self.broken.contains(&partition) || self.grants.iter().any(|(_, p)| *p == partition) {
+            let mut attaching = self.initial.iter().chain(&self.grants);
+            if self.broken.contains(&partition) || attaching.any(|(_, p)| *p == partition) {
                 self.held.push((partition, boundary));
             } else {
                 self.session.boundary(partition, boundary, &mut self.out);

@@ -102,8 +102,9 @@ impl Listener for Dispatcher {
     }
 
     fn boundary(&self, partition: PartitionId, boundary: Position) {
-        self.attachments.reading().set_routed(partition, boundary);
+        // First the gap: a connection that reads how far things were given out, and then takes its mail, has it among that.
         self.attachments.tell_all(|| Mail::Gap(partition));
+        self.attachments.reading().set_routed(partition, boundary);
         self.attachments.tell_all(|| Mail::Boundary(partition, boundary));
     }
 

@@ -25,8 +25,8 @@ use crate::transport::{Turn, Wire};
 
 /// How long a refused client has to read why.
 const REFUSAL_LINGER: std::time::Duration = std::time::Duration::from_secs(1);
-/// How long a client waits for CONNACK when the owners of its partitions do not answer.
-const ATTACH_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long CONNACK waits for the owners of partitions: those that live answer within a few milliseconds.
+const ATTACH_LIMIT: std::time::Duration = std::time::Duration::from_millis(100);
 /// Topic aliases that a client may use.
 pub(crate) const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 
@@ -328,7 +328,7 @@ async fn start_session(
             _ => Vec::new(),
         },
     };
-    let asked = asked_for_threads(core, &who);
+    let asked = asked_for_threads(core);
     let opened = core.persistence.open_session(open).await?;
     opening.opened = Some((opened.epoch, expiry, opened.state.clone()));
     core.registry.opened(&key, number, opened.epoch);
@@ -361,15 +361,9 @@ async fn start_session(
     consumer.check_subscriptions().await?;
     core.attachments.join(&mailbox);
     consumer.begin(true, &opened.threads, asked);
-    // CONNACK waits until nothing can be missed any more, and until a kept session would begin here after a crash too.
-    let attached = tokio::time::timeout(ATTACH_LIMIT, consumer.attached_from_the_beginning()).await;
-    let Ok(later) = attached else {
-        consumer.leave();
-        return Err(Refusal::new(
-            ErrorKind::Unavailable,
-            "the server is not ready to route; connect again",
-        ));
-    };
+    // An owner that answers is waited for: a new session begins neither before nor after its CONNACK. One that does not holds
+    // up its own topics only, and the session begins there with what the edge had not been given yet.
+    let later = consumer.attached_from_the_beginning(ATTACH_LIMIT).await;
     if later.iter().any(|mail| matches!(mail, Mail::TakenOver(_))) {
         consumer.leave();
         return Err(Refusal::new(
@@ -378,7 +372,8 @@ async fn start_session(
         ));
     }
     later.into_iter().for_each(|mail| mailbox.push(mail));
-    if !present && expiry > 0 {
+    // Where it begins is stored first: it would begin later after a crash.
+    if expiry > 0 && (!present || consumer.has_begun_anew()) {
         let save = SaveSession {
             key: key.clone(),
             epoch: opened.epoch,

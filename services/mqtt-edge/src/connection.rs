@@ -266,17 +266,11 @@ impl Connection {
     /// What was held back, if its time has come; then what else has been read.
     async fn go_on(&mut self) -> Result<(), End> {
         if self.paused_until.is_none()
-            && self.is_attached()
             && let Some(publish) = self.held.take()
         {
             Box::pin(self.publish(publish)).await?;
         }
         self.packets().await
-    }
-
-    /// Whether what it subscribed to is attached: it hears what it publishes right behind its CONNECT or SUBSCRIBE.
-    fn is_attached(&self) -> bool {
-        self.subscribes.is_empty() && self.consumer.is_attached()
     }
 
     async fn packets(&mut self) -> Result<(), End> {
@@ -295,10 +289,6 @@ impl Connection {
 
     async fn packet(&mut self, packet: Packet) -> Result<(), End> {
         match packet {
-            Packet::Publish(publish) if !self.is_attached() => {
-                self.held = Some(publish);
-                Ok(())
-            }
             // What may have to wait for others is kept apart: a connection that waits for its client has no room for it.
             Packet::Publish(publish) => Box::pin(self.publish(publish)).await,
             Packet::PubAck(ack) => {

@@ -41,8 +41,6 @@ pub(crate) struct Connection {
     hungry: bool,
     /// The partition that it sent to last: while too much waits there, nothing more is decoded.
     pub busy: Option<PartitionId>,
-    /// A frame that waits for the subscriptions before it.
-    held: Option<Frame>,
     pub version: Version,
     pub identity: Identity,
     pub client: Option<String>,
@@ -94,7 +92,6 @@ impl Connection {
             input,
             hungry: false,
             busy: None,
-            held: None,
             version: hello.version,
             identity: hello.identity,
             client: hello.client,
@@ -213,26 +210,17 @@ impl Connection {
             if !self.may_decode() {
                 return Ok(());
             }
-            let frame = match self.held.take() {
-                Some(frame) => frame,
-                None => match self.decoder.decode(&mut self.input)? {
-                    Some(Item::Frame(frame)) => frame,
-                    Some(Item::HeartBeat) => continue,
-                    None => {
-                        self.hungry = true;
-                        if self.input.is_empty() {
-                            self.input = BytesMut::new();
-                        }
-                        return Ok(());
+            let frame = match self.decoder.decode(&mut self.input)? {
+                Some(Item::Frame(frame)) => frame,
+                Some(Item::HeartBeat) => continue,
+                None => {
+                    self.hungry = true;
+                    if self.input.is_empty() {
+                        self.input = BytesMut::new();
                     }
-                },
+                    return Ok(());
+                }
             };
-            // What a client sends after a SUBSCRIBE comes back on it, however fast it is sent.
-            if matches!(frame.command, Command::Send | Command::Commit) && subscription::any_waits(&self.subs)
-            {
-                self.held = Some(frame);
-                return Ok(());
-            }
             self.handle(frame).await?;
         }
     }

@@ -59,7 +59,10 @@ impl Connection {
         let partition = core.partitioning.of(&self.identity.who.org, &topic);
         let durable = self.durable(&topic, partition, &filter).await?;
         let token = self.token();
-        self.attach(token, &filter);
+        let filters = std::slice::from_ref(&filter);
+        let attaching = core
+            .attachments
+            .attach(&self.mailbox, &self.identity.who.org, filters);
         Ok(Sub {
             id: id.to_owned(),
             is_named: frame.get("id").is_some(),
@@ -77,6 +80,7 @@ impl Connection {
             hears_presence: frame.get(PRESENCE) == Some("true"),
             half: Half::Waiting {
                 token,
+                _attaching: attaching.tell(&self.mailbox, token),
                 after,
                 early: Vec::new(),
                 receipt: frame.get("receipt").map(str::to_owned),
@@ -129,18 +133,6 @@ impl Connection {
             client: ClientId::new(client),
         };
         Ok(Some(self.edge.cursors.join(key, partition, filter).await?))
-    }
-
-    fn attach(&self, token: u64, filter: &TopicFilter) {
-        let filters = std::slice::from_ref(filter);
-        let attachments = &self.edge.core.attachments;
-        let attaching = attachments.attach(&self.mailbox, &self.identity.who.org, filters);
-        let mailbox = self.mailbox.clone();
-        // Ends by itself: when the owner of the partition answers, or, if it never does, with the process.
-        tokio::spawn(async move {
-            let boundaries = attaching.boundaries().await;
-            mailbox.push(Mail::Attached { token, boundaries });
-        });
     }
 
     /// From where on a subscription comes live is known: it begins to receive.

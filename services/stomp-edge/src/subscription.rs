@@ -10,6 +10,7 @@ use edge::mailbox::Mail;
 use model::{PartitionId, Position, TopicFilter, TopicName};
 use session::SavedState;
 use stomp_codec::AckMode;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cursors::{Durable, state_after};
 use crate::service::Edge;
@@ -56,6 +57,7 @@ pub(crate) enum Half {
     /// From where on it comes live is not known yet.
     Waiting {
         token: u64,
+        _attaching: AbortOnDropHandle<()>,
         after: Option<Position>,
         early: Vec<Mail>,
         receipt: Option<String>,
@@ -191,11 +193,6 @@ pub(crate) fn give(subs: &mut [Sub], mail: Mail) {
         }
         _ => {}
     }
-}
-
-/// Whether a subscription has not begun.
-pub(crate) fn any_waits(subs: &[Sub]) -> bool {
-    subs.iter().any(|s| matches!(s.half, Half::Waiting { .. }))
 }
 
 /// Waits until one of them has read a piece of its backlog. Cancel safe.

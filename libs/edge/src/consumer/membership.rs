@@ -1,8 +1,9 @@
 //! What a connection receives changes while it lives: its user becomes a member of threads, and ceases to be one.
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use model::{Access, ChatTopic, OrgId, PartitionId, Position, Principal, TopicFilter, TopicName};
+use model::{Access, ChatTopic, OrgId, PartitionId, Position, TopicFilter, TopicName};
 use rpc::persistence::MemberTopic;
+use smallvec::SmallVec;
 use wire::Kind;
 
 use super::{Consumer, Implied};
@@ -12,24 +13,47 @@ use crate::{Core, Refusal, audience};
 /// How many subscriptions of a resumed session are judged at a time.
 const JUDGED_AT_ONCE: usize = 16;
 
-/// Up to where a user's own topic, which tells it of memberships, has been given out. For [`Consumer::begin`]; to be asked
-/// before the session is opened, which names the threads.
-pub fn asked_for_threads(core: &Core, who: &Principal) -> Position {
-    core.attachments
-        .given_out(core.partitioning.of(&who.org, &audience::of_user(&who.user)))
+/// Up to where each partition had been given out.
+#[derive(Debug, Clone, Default)]
+pub struct Asked(SmallVec<[Position; 8]>);
+
+impl Asked {
+    fn of(&self, partition: PartitionId) -> Position {
+        let asked = self.0.get(usize::from(partition.0));
+        asked.copied().unwrap_or_default()
+    }
+}
+
+/// For [`Consumer::begin`]; to be asked before the session is opened, which names the threads: who became a member of one since
+/// then is told so, and what was sent there since is read.
+pub fn asked_for_threads(core: &Core) -> Asked {
+    let given_out = |p| core.attachments.given_out(p);
+    Asked(core.partitioning.all().map(given_out).collect())
 }
 
 impl Consumer {
-    /// A new session begins in a partition. If that is where its user's own topic is, the memberships that were granted
-    /// after its threads had been asked for are read.
+    /// A session begins in a partition where it had none: the threads of it that it was made a member of in the meantime are read
+    /// from there on. For a new session that is since the threads were asked for, for a saved one since ever: had it known one, it
+    /// would have had the partition.
+    pub(super) fn read_from_grants(&mut self, partition: PartitionId, boundary: Position) {
+        let asked = self.asked.of(partition);
+        let all = self.resumed.is_some();
+        for implied in &self.implied {
+            let since = implied.start.iter().find(|(p, _)| *p == partition);
+            if let Some((_, since)) = since.filter(|(_, at)| *at < boundary && (all || asked <= *at)) {
+                self.session.catch_up(partition, implied.filter.clone(), *since);
+            }
+        }
+    }
+
+    /// If the partition in which a session begins is that of its user's own topic, the memberships that were granted after its
+    /// threads had been asked for are read.
     pub(super) fn hear_of_grants(&mut self, partition: PartitionId, boundary: Position) {
         let own = audience::of_user(&self.who.user);
-        if self.entitled
-            && self.asked < boundary
-            && partition == self.core.partitioning.of(&self.who.org, &own)
-        {
+        let asked = self.asked.of(partition);
+        if self.entitled && asked < boundary && partition == self.core.partitioning.of(&self.who.org, &own) {
             self.began = Some(boundary);
-            self.session.catch_up(partition, own.to_filter(), self.asked);
+            self.session.catch_up(partition, own.to_filter(), asked);
         }
     }
 
@@ -112,9 +136,8 @@ impl Consumer {
     }
 
     fn had_passed(&self, partition: PartitionId, since: Position) -> bool {
-        self.resumed
-            .iter()
-            .any(|(p, sent)| *p == partition && since < *sent)
+        let mut resumed = self.resumed.iter().flatten();
+        resumed.any(|(p, sent)| *p == partition && since < *sent)
     }
 
     /// The membership of a thread changed: what the user may no longer see is not handed out any more.

@@ -11,16 +11,17 @@ use backplane::checkpoint::EmbeddedCheckpoints;
 use backplane::lease::EmbeddedLeases;
 use backplane::presence::EmbeddedPresence;
 use edge::Outcome;
-use edge::consumer::{Consumer, asked_for_threads};
+use edge::consumer::{Asked, Consumer, asked_for_threads};
 use edge::line::Ticket;
 use edge::mailbox::Mailbox;
 use edge::{Core, Outside};
 use jiff::tz::TimeZone;
-use model::{OrgId, Origin, PartitionId, Partitioning, Position, Principal, Role, UserId};
+use model::{OrgId, Origin, PartitionId, Partitioning, Position, Principal, Role, TopicName, UserId};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use routing::{Config, Deps, Service};
+use rpc::persistence::MemberTopic;
 use runtime::clock::Clock;
 use runtime::config::{ByteSize, HumanDuration, Secret};
 use runtime::lifecycle::{Stop, Tasks};
@@ -182,7 +183,7 @@ async fn subscriber(core: Arc<Core>, desk: String, got: Got, begun: oneshot::Sen
         ..Limits::default()
     };
     core.attachments.join(&mailbox);
-    let asked = asked_for_threads(&core, &who);
+    let asked = asked_for_threads(&core);
     let mut consumer = Consumer::new(core, Arc::new(who), "c", mailbox.clone(), limits, None);
     consumer.begin(true, &[], asked);
     let mut begun = Some(begun);
@@ -328,12 +329,24 @@ async fn whoever_attaches_gets_everything_after_that_once_and_in_order_whatever_
 }
 
 /// A new session, attached.
-async fn begun(core: &Arc<Core>, who: Principal, mailbox: &Arc<Mailbox>, asked: Position) -> Consumer {
+async fn begun(core: &Arc<Core>, who: Principal, mailbox: &Arc<Mailbox>, asked: Asked) -> Consumer {
+    begun_with(core, who, mailbox, &[], asked).await
+}
+
+async fn begun_with(
+    core: &Arc<Core>,
+    who: Principal,
+    mailbox: &Arc<Mailbox>,
+    threads: &[MemberTopic],
+    asked: Asked,
+) -> Consumer {
     core.attachments.join(mailbox);
     let (who, limits) = (Arc::new(who), Limits::default());
     let mut consumer = Consumer::new(core.clone(), who, "c", mailbox.clone(), limits, None);
-    consumer.begin(true, &[], asked);
-    assert!(consumer.attached_from_the_beginning().await.is_empty());
+    consumer.begin(true, threads, asked);
+    let limit = Duration::from_secs(10);
+    assert!(consumer.attached_from_the_beginning(limit).await.is_empty());
+    assert!(consumer.is_attached());
     consumer
 }
 
@@ -369,7 +382,7 @@ async fn a_full_mailbox_does_not_hide_that_the_edge_has_missed_something() {
     let mut who = Principal::new(OrgId::new("o"), UserId::new("agent"), Role::Agent, Origin::Token);
     who.aliases = vec![UserId::new("desk")];
     let mailbox = Mailbox::new(1, 1 << 20);
-    let asked = asked_for_threads(&core, &who);
+    let asked = asked_for_threads(&core);
     let mut consumer = begun(&core, who, &mailbox, asked).await;
     // One topic, so that they are of one partition.
     let send = async |n: u64| {
@@ -402,17 +415,19 @@ async fn say(core: Arc<Core>, n: u64) {
     assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
 }
 
-/// The threads of the user are asked for, then it becomes a member of one more and a visitor writes there, then the session
-/// attaches. What else was sent to the user meanwhile is older than the session.
-#[tokio::test(start_paused = true)]
-async fn a_membership_granted_while_a_session_begins_is_heard_of() {
+/// A user becomes a member of a thread and a visitor writes there, before a session of the user attaches. What else was sent to the
+/// user meanwhile is older than the session. `named`: the thread was among those that the user is a member of when these were
+/// asked for.
+async fn a_grant_while_a_session_begins(named: bool) {
     let world = World::new(2);
     let routing = world.routing(0);
     let (core, edge) = world.edge();
     core.ready().await;
     let who = Principal::new(OrgId::new("o"), UserId::new("agent"), Role::Agent, Origin::Token);
-    let asked = asked_for_threads(&core, &who);
-    let thread = "org/workgroup/w/v";
+    let asked = asked_for_threads(&core);
+    let thread = TopicName::trusted("org/workgroup/w/v");
+    let partition = core.partitioning.of("o", &thread);
+    let since = core.attachments.given_out(partition);
     let send = async |entry: Entry| {
         let outcome = core.submit_and_wait(entry).await;
         assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
@@ -424,20 +439,78 @@ async fn a_membership_granted_while_a_session_begins_is_heard_of() {
     send(text(1, "user/agent")).await;
     send(Entry {
         kind: Kind::Membership.into(),
-        target: thread.into(),
+        target: thread.to_string(),
         state: 1,
+        upto: since.0,
         ..text(2, "user/agent")
     })
     .await;
-    send(text(3, thread)).await;
+    send(text(3, &thread)).await;
     let mailbox = Mailbox::new(9, 1 << 20);
-    let mut consumer = begun(&core, who, &mailbox, asked).await;
-    send(text(4, thread)).await;
+    let topic = thread.clone();
+    let named = named.then_some(MemberTopic {
+        topic,
+        partition,
+        since,
+    });
+    let mut consumer = begun_with(&core, who, &mailbox, named.as_slice(), asked).await;
+    send(text(4, &thread)).await;
     send(text(5, "user/agent")).await;
     let mut got = Vec::new();
     receive(&mut consumer, &mailbox, &mut got, Duration::from_secs(10)).await;
     got.sort();
     assert_eq!(got, ["m3", "m4", "m5"]);
+    routing.kill();
+    edge.kill();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_membership_granted_while_a_session_begins_is_heard_of() {
+    a_grant_while_a_session_begins(false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_was_granted_and_named_before_a_session_begins_is_read_from_its_grant() {
+    a_grant_while_a_session_begins(true).await;
+}
+
+/// The owner of a partition is away: the session begins at once, and gets what is sent there afterwards. What goes to other
+/// partitions does not wait.
+#[tokio::test(start_paused = true)]
+async fn a_session_begins_without_an_owner_that_does_not_answer() {
+    let world = World::new(3);
+    let (core, edge) = world.edge();
+    core.ready().await;
+    let who = Principal::new(OrgId::new("o"), UserId::new("agent"), Role::Agent, Origin::Token);
+    let mailbox = Mailbox::new(9, 1 << 20);
+    let asked = asked_for_threads(&core);
+    core.attachments.join(&mailbox);
+    let mut consumer = Consumer::new(
+        core.clone(),
+        Arc::new(who),
+        "c",
+        mailbox.clone(),
+        Limits::default(),
+        None,
+    );
+    let before = tokio::time::Instant::now();
+    consumer.begin(true, &[], asked);
+    let limit = Duration::from_millis(100);
+    consumer.attached_from_the_beginning(limit).await;
+    assert_eq!(before.elapsed(), limit);
+    assert!(consumer.has_begun_anew());
+    let sent = tokio::spawn(async move {
+        let text = Entry {
+            topic: "user/agent".into(),
+            ..message(1, 0, 0)
+        };
+        core.submit_and_wait(text).await
+    });
+    let routing = world.routing(0);
+    let mut got = Vec::new();
+    receive(&mut consumer, &mailbox, &mut got, Duration::from_secs(10)).await;
+    assert!(matches!(sent.await.unwrap(), Outcome::Stored { .. }));
+    assert_eq!(got, ["m1"]);
     routing.kill();
     edge.kill();
 }

@@ -26,6 +26,8 @@ use crate::process::Process;
 const MAILBOX: usize = 5;
 /// How long a client waits for its connection to stand.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long an owner is waited for.
+const ATTACH_LIMIT: Duration = Duration::from_millis(100);
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a client asks of its connection.
@@ -155,7 +157,7 @@ async fn open(with: With) -> Option<Connection> {
         edge: core.id.clone(),
         identities: Vec::new(),
     };
-    let asked = asked_for_threads(&core, &who);
+    let asked = asked_for_threads(&core);
     let opened = core.persistence.open_session(open).await.ok()?;
     core.registry.opened(&key, with.connection, opened.epoch);
     if let Some(former) = opened.previous_edge.filter(|former| *former != core.id) {
@@ -176,8 +178,7 @@ async fn open(with: With) -> Option<Connection> {
     let mut consumer = Consumer::new(core.clone(), who, "c", mailbox.clone(), limits, saved);
     core.attachments.join(&mailbox);
     consumer.begin(true, &[], asked);
-    let attached = timeout(PATIENCE / 2, consumer.attached_from_the_beginning()).await;
-    let later = attached.unwrap_or_else(|_| vec![Mail::Leave]);
+    let later = consumer.attached_from_the_beginning(ATTACH_LIMIT).await;
     let mut connection = Connection {
         next_save: Instant::now() + SAVE_EVERY,
         revision: 0,
@@ -345,7 +346,8 @@ impl Connection {
                     self.pending.push((token, filter, existed));
                 }
                 Ask::Unsubscribe(filter) => {
-                    self.with.ledger.unsubscribed(self.with.session, &filter);
+                    let with = &self.with;
+                    with.ledger.unsubscribed(with.session, with.connection, &filter);
                     self.pending.retain(|(_, f, _)| *f != filter);
                     self.granted.retain(|g| g.filter != filter);
                     self.stored.1.retain(|g| g.filter != filter);
@@ -438,9 +440,9 @@ impl Connection {
     fn is_stored(&self, acked: &[Place], granted: Vec<Granted>) {
         self.with.ledger.done(self.with.session, acked);
         for g in granted {
-            self.with
-                .ledger
-                .subscribed(self.with.session, &g.filter, &g.heads);
+            let with = &self.with;
+            with.ledger
+                .subscribed(with.session, with.connection, &g.filter, &g.heads);
         }
     }
 

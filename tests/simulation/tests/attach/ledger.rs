@@ -22,6 +22,8 @@ struct Seen {
     owed: BTreeMap<TopicFilter, Vec<Position>>,
     /// Everything it was ever subscribed to.
     ever_subscribed: Vec<TopicFilter>,
+    /// The connection that last ended each subscription.
+    unsubscribed: BTreeMap<TopicFilter, u64>,
     connection: u64,
     /// In this connection, by topic: the last position.
     latest: BTreeMap<String, Place>,
@@ -100,14 +102,20 @@ impl Ledger {
         }
     }
 
-    /// A subscription was granted when the log was there, and is stored: it is owed from there on.
-    pub fn subscribed(&self, session: usize, filter: &TopicFilter, heads: &[Position]) {
+    /// A subscription was granted when the log was there, and is stored: it is owed from there on. A connection may hear that it
+    /// is stored only after a later one has ended the subscription.
+    pub fn subscribed(&self, session: usize, connection: u64, filter: &TopicFilter, heads: &[Position]) {
         let seen = &mut self.sessions.lock()[session];
+        if seen.unsubscribed.get(filter).is_some_and(|by| *by > connection) {
+            return;
+        }
         seen.owed.entry(filter.clone()).or_insert_with(|| heads.to_vec());
     }
 
-    pub fn unsubscribed(&self, session: usize, filter: &TopicFilter) {
-        self.sessions.lock()[session].owed.remove(filter);
+    pub fn unsubscribed(&self, session: usize, connection: u64, filter: &TopicFilter) {
+        let seen = &mut self.sessions.lock()[session];
+        seen.owed.remove(filter);
+        seen.unsubscribed.insert(filter.clone(), connection);
     }
 
     /// These acknowledgements are stored.
