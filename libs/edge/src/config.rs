@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// How long a message may wait for the log before its sender is told that the outcome is unknown.
     pub commit_timeout: HumanDuration,
-    /// The largest frame that is appended to the log.
-    pub max_frame: ByteSize,
-    /// Messages that may wait for the log, in bytes over all connections; beyond it connections are not read.
+    /// Messages that may wait for the log, in bytes for each partition; beyond it connections that publish there are not read. An
+    /// edge may hold this times `journal.partitions`.
     pub max_waiting: ByteSize,
     /// How often the progress of sessions is stored. A crash of the edge makes it repeat what was acknowledged since.
     pub save_interval: HumanDuration,
@@ -32,7 +31,6 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             commit_timeout: HumanDuration::from_secs(10),
-            max_frame: ByteSize::kib(900),
             max_waiting: ByteSize::mib(64),
             save_interval: HumanDuration::from_secs(1),
             delivered_interval: HumanDuration::from_secs(1),

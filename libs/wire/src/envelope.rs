@@ -37,14 +37,24 @@ pub enum EnvelopeError {
 
 /// Reads a payload in either spelling.
 pub fn parse(payload: &Bytes) -> Result<Message, EnvelopeError> {
-    let first = payload.iter().find(|b| !b.is_ascii_whitespace());
-    let message = match first {
+    let protobuf = || Message::decode(payload.clone()).map_err(EnvelopeError::Protobuf);
+    let message = match payload.iter().find(|b| !b.is_ascii_whitespace()) {
         None => return Err(EnvelopeError::Empty),
-        // 0x7b opens a protobuf group, which proto3 does not have: no envelope begins with it.
-        Some(b'{') => json::from_slice(payload).map_err(EnvelopeError::Json)?,
-        Some(_) => Message::decode(payload.clone()).map_err(EnvelopeError::Protobuf)?,
+        // 0x7b opens a protobuf group, which proto3 does not have. But an envelope begins with a line feed, the tag of `uid`, and
+        // the length of the uid, which may be 0x7b or white space too: what is no JSON is looked at as protobuf then.
+        Some(b'{') => match json::from_slice(payload) {
+            Ok(message) => message,
+            Err(_) if may_be_protobuf(payload) => protobuf()?,
+            Err(error) => return Err(EnvelopeError::Json(error)),
+        },
+        Some(_) => protobuf()?,
     };
     check(message)
+}
+
+/// Whether a payload that looks like JSON may be the protobuf spelling all the same: it begins with the tag of `uid`.
+pub fn may_be_protobuf(payload: &[u8]) -> bool {
+    payload.first() == Some(&0x0a)
 }
 
 /// Reads the JSON spelling.

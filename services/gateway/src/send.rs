@@ -84,10 +84,10 @@ struct Wrapped {
 /// The message of a body, in any of its forms.
 fn read(body: &Bytes, max: usize) -> Result<Message, Problem> {
     let looks_like_json = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-    let wrapped = if looks_like_json {
-        json::<Wrapped>(body)?.json
-    } else {
-        None
+    let wrapped = match looks_like_json.then(|| json::<Wrapped>(body)) {
+        Some(Err(problem)) if !envelope::may_be_protobuf(body) => return Err(problem),
+        Some(Ok(wrapped)) => wrapped.json,
+        _ => None,
     };
     let text = match wrapped {
         None | Some(Value::Null) => body.clone(),

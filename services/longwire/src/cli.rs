@@ -54,7 +54,7 @@ pub(crate) enum Role {
     StompEdge,
     /// Answers HTTP calls, as one role of a cluster.
     Gateway,
-    /// Brings what is in the log to the edges, as one role of a cluster.
+    /// Judges what edges submit, appends it to the log and gives it out, as one role of a cluster.
     Routing,
     /// Keeps history, sessions and threads, as one role of a cluster.
     Persistence,

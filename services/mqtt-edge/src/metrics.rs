@@ -39,7 +39,7 @@ impl Metrics {
                 "PUBLISH packets that were refused, by error code",
             ),
             delivered: m.counter("delivered_messages", "PUBLISH packets to clients"),
-            ack_seconds: m.histogram("commit_seconds", "From PUBLISH to its outcome", Scale::Seconds),
+            ack_seconds: m.histogram("commit", "From PUBLISH to its outcome", Scale::Seconds),
         }
     }
 

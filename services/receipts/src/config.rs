@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How long receipts may wait for others to be applied with them, when nobody waits for them.
-    // Each batch is a synced commit, which costs as much as some fifty receipts: fewer of them, five times as large.
+    /// How long receipts may wait for others to be applied with them, when nobody waits for them. Each batch is a synced commit,
+    /// which costs as much as some fifty receipts.
     pub apply_interval: HumanDuration,
     /// Receipts applied in one transaction, at most.
     pub batch_entries: usize,

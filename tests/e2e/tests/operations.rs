@@ -214,6 +214,17 @@ async fn token_prints_one_that_the_server_takes() {
         let topic = chat::agent_topic(alias, "v1");
         client.say(&chat::text(&topic, alias, "x")).await;
     }
+    // Of a folder that no server has used: nobody would take it.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = cli();
+    command.args(["token", "--uid", "u1", "--role", "agent", "--data"]);
+    let refused = run(command.arg(folder.path())).await;
+    assert!(
+        !refused.status.success() && stderr(&refused).contains("auth.secret"),
+        "{}",
+        stderr(&refused)
+    );
+    assert_eq!(folder.path().read_dir().expect("it is there").count(), 0);
     let mut command = server.command("token");
     command.args(["--uid", "u1", "--role", "emperor"]);
     let refused = run(command).await;

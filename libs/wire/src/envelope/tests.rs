@@ -47,6 +47,18 @@ fn created_at_may_be_a_number_or_be_called_timestamp() {
 }
 
 #[test]
+fn an_envelope_is_read_whatever_its_uid_is_and_however_long() {
+    for len in 1..=128 {
+        for first in ["{", "a", " ", "\n"] {
+            let uid: String = first.chars().chain(std::iter::repeat('0')).take(len).collect();
+            let message = text(&uid);
+            let read = parse(&message.encode_to_vec().into());
+            assert_eq!(read.map_err(|e| e.to_string()), Ok(message), "{len} of {first:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_message_says_why() {
     let error = |bytes: &[u8]| parse(&Bytes::copy_from_slice(bytes)).unwrap_err().to_string();
     assert!(error(b"").contains("empty") && error(b" \n").contains("empty"));
