@@ -5,10 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{OrgId, PartitionId, Position, ReceiptKind, TopicName, UnixMillis};
-use wire::{Entry, Kind};
+use wire::Entry;
 
 use crate::StoreError;
-use crate::rules::uids::{more_hash, uid_hash, uid_of};
 
 /// Who applies the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -203,26 +202,6 @@ pub struct TargetKey {
     pub uid: String,
     /// Which of them.
     pub want: Want,
-}
-
-impl TargetKey {
-    /// The hashes under which the index has what is wanted.
-    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
-        let all = (self.want == Want::All).then(|| more_hash(&self.org, &self.uid));
-        std::iter::once(uid_hash(&self.org, &self.uid)).chain(all)
-    }
-
-    pub(crate) fn means(&self, row: &Stored) -> bool {
-        let (entry, kind) = (&row.entry, row.entry.known_kind());
-        let kind = match &self.want {
-            Want::First => true,
-            Want::Stream => kind == Kind::StreamPart,
-            Want::All => kind != Kind::Recall,
-        };
-        kind && uid_of(entry) == self.uid
-            && entry.topic == self.topic.as_str()
-            && entry.org == self.org.as_str()
-    }
 }
 
 /// A stored message.

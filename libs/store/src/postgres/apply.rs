@@ -6,9 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::{PartitionId, Position, UnixMillis};
 
+use super::PostgresStore;
 use super::conn::Conn;
+use super::known::key;
 use super::progress::{PROGRESS, step};
-use super::{PostgresStore, Shared, int, write};
+use super::shared::{Shared, int};
+use super::write;
 use crate::{Advance, LogBatch, LogStore, Service, StoreError, Stored, TargetKey};
 
 const DOING: &str = "applying the log";
@@ -98,8 +101,11 @@ impl Shared {
         write::retained(&mut tx, &topics, &batch.retained).await?;
         super::threads::enter(&mut tx, &topics, &batch.threads).await?;
         tx.commit(DOING).await?;
-        let steps = batch.advances.iter().map(|step| (step.partition, step.to));
-        self.known.progress.reached(Service::Persistence, steps);
+        let steps = batch
+            .advances
+            .iter()
+            .map(|step| (key(Service::Persistence, step.partition), step.to));
+        self.known.progress.reached(steps);
         Ok(())
     }
 }

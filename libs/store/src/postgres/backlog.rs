@@ -11,8 +11,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
+use super::shared::{Shared, int, position};
 use super::topics::branch;
-use super::{Shared, int, position};
 use crate::rules::starts::Starts;
 use crate::{Service, StoreError};
 

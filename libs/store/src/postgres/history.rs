@@ -9,8 +9,9 @@ use rpc::persistence::{
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::PostgresStore;
 use super::conn::Conn;
-use super::{PostgresStore, Shared, int, position};
+use super::shared::{Shared, int, position};
 use crate::log::decode;
 use crate::rules::receipts::reached_others;
 use crate::{Flags, MessageStore, Service, StoreError, Stored, TargetKey};

@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
-use super::{Shared, int, position};
+use super::shared::{Shared, int, position};
 use crate::log::decode;
 use crate::rules::uids::{more_hash, uid_hash, uid_of};
 use crate::{Flags, MessageId, StoreError, Stored, TargetKey, Want};

@@ -9,10 +9,11 @@ use model::{OrgId, Position, ReceiptKind, TopicName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::PostgresStore;
 use super::apply::{Commit, advance};
 use super::conn::Conn;
-use super::topics::{Topic, Topics};
-use super::{PostgresStore, Shared, int, position};
+use super::known::{Topic, Topics, key};
+use super::shared::{Shared, int, position};
 use crate::rules::receipts::Recipients;
 use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
 
@@ -101,8 +102,11 @@ impl Shared {
         furthest(&mut tx, &last).await?;
         reads(&mut tx, &last.reads).await?;
         tx.commit(DOING).await?;
-        let steps = batch.advances.iter().map(|step| (step.partition, step.to));
-        self.known.progress.reached(Service::Receipts, steps);
+        let steps = batch
+            .advances
+            .iter()
+            .map(|step| (key(Service::Receipts, step.partition), step.to));
+        self.known.progress.reached(steps);
         Ok(())
     }
 }

@@ -11,7 +11,8 @@ use rpc::persistence::{CloseSession, MemberTopic, OpenSession, OpenedSession, Sa
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::{PostgresStore, int, position};
+use super::PostgresStore;
+use super::shared::{int, position};
 use crate::{DueWill, SessionRow, SessionStore, StoreError};
 
 /// A will that waits is cancelled when the session goes on and is due when the session is forgotten [MQTT-3.1.3-9]; that of

@@ -7,9 +7,10 @@ use rpc::persistence::{MemberTopic, UserCard};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::PostgresStore;
 use super::conn::Conn;
-use super::topics::{Topic, Topics};
-use super::{PostgresStore, Shared, int, position, text};
+use super::known::{Topic, Topics};
+use super::shared::{Shared, int, position, text};
 use crate::{Assign, NewThread, OpenedRow, StoreError, ThreadQuery, ThreadRow, ThreadStore};
 
 /// `part`: the topics that any of the identities `$2` of the tenant `$1` takes part in, with the position from which: as

@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
-use super::{Shared, int, position};
+use super::shared::{Shared, int, position};
 use crate::rules::uids::Bisect;
 use crate::{Service, StoreError};
 

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use sqlx::Row;
 
 use super::conn::Conn;
-use super::int;
-use super::topics::{Topic, Topics};
+use super::known::{Topic, Topics};
+use super::shared::int;
 use crate::rules::sums::Voice;
 use crate::rules::uids::{UidKey, uid_hash};
 use crate::{Flags, NewMessage, NewRetained, Rewrite, StoreError, StreamTarget, StreamText};

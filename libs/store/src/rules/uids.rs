@@ -3,7 +3,7 @@
 use model::UnixMillis;
 use wire::{Entry, Kind};
 
-use crate::Flags;
+use crate::{Flags, Stored, TargetKey, Want};
 
 /// The hash of a message's (org, uid) in the index of uids. Hits are compared with the row. Part of the storage format.
 pub fn uid_hash(org: &str, uid: &str) -> u64 {
@@ -70,6 +70,27 @@ pub fn uid_of(entry: &Entry) -> &str {
     match entry.known_kind() {
         Kind::Edit => &entry.target,
         _ => &entry.uid,
+    }
+}
+
+impl TargetKey {
+    /// The hashes under which the index has what is wanted.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
+        let all = (self.want == Want::All).then(|| more_hash(&self.org, &self.uid));
+        std::iter::once(uid_hash(&self.org, &self.uid)).chain(all)
+    }
+
+    /// Whether a row found under one of the hashes is wanted.
+    pub(crate) fn means(&self, row: &Stored) -> bool {
+        let (entry, kind) = (&row.entry, row.entry.known_kind());
+        let kind = match &self.want {
+            Want::First => true,
+            Want::Stream => kind == Kind::StreamPart,
+            Want::All => kind != Kind::Recall,
+        };
+        kind && uid_of(entry) == self.uid
+            && entry.topic == self.topic.as_str()
+            && entry.org == self.org.as_str()
     }
 }
 
