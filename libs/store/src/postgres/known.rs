@@ -29,7 +29,7 @@ pub(super) struct Known {
 }
 
 /// A topic as the other tables name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Topic {
     pub id: i64,
     pub branch: i64,
