@@ -6,6 +6,7 @@
     reason = "a failing step fails the test, and what a test measured belongs on its output"
 )]
 
+mod owners;
 mod store_away;
 
 use e2e::{agent_options, agent_token, field, history, thread_of, visitor, visitor_token};
