@@ -1,6 +1,13 @@
 -- The store of a cluster: what persistence and receipts made of the journal, and what does not come from it.
 -- Positions, hashes and times are 64-bit integers; times in milliseconds since 1970. Names compare byte by byte.
 
+-- The log that the store is filled from: positions mean nothing in another one.
+CREATE TABLE log_identity (
+  one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+  epoch      bigint NOT NULL,
+  partitions bigint NOT NULL
+);
+
 -- How far each service (1 persistence, 2 receipts) has applied each partition; always written with the rows.
 CREATE TABLE progress (
   service   bigint NOT NULL,
@@ -107,7 +114,7 @@ CREATE TABLE retained (
 );
 CREATE INDEX retained_branch ON retained (branch);
 
--- `began` is the epoch at which the state began, `present` whether the last connection found it, `previous` the edge that
+-- `began` is the epoch at which the state began, `opened` when the last connection was made, `present` whether the last connection found it, `previous` the edge that
 -- held the session then and had not closed it, `replaced_will` what that connection left to be published.
 CREATE TABLE sessions (
   org           text COLLATE "C" NOT NULL,
@@ -117,6 +124,7 @@ CREATE TABLE sessions (
   began         bigint NOT NULL,
   edge          text COLLATE "C" NOT NULL,
   connected     boolean NOT NULL,
+  opened        bigint NOT NULL,
   present       boolean NOT NULL,
   previous      text COLLATE "C",
   expiry        bigint NOT NULL,

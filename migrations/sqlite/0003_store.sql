@@ -9,6 +9,13 @@ CREATE TABLE meta (
 -- again by reading the tail of messages.
 INSERT INTO meta VALUES ('indexed', 0);
 
+-- The log that the store is filled from: positions mean nothing in another one.
+CREATE TABLE log_identity (
+  one        INTEGER PRIMARY KEY CHECK (one = 1),
+  epoch      INTEGER NOT NULL,
+  partitions INTEGER NOT NULL
+);
+
 -- How far each service (1 persistence, 2 receipts) has applied each partition; always written with the rows.
 CREATE TABLE progress (
   service   INTEGER NOT NULL,

@@ -1,6 +1,8 @@
 use model::{PartitionId, Position};
 use thiserror::Error;
 
+use crate::{LogIdentity, Service};
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -36,6 +38,34 @@ pub enum StoreError {
         stored: Position,
         /// How far it was.
         told: Position,
+    },
+    /// The store was filled from another log than the one that was opened.
+    #[error(
+        "the store was filled from {stored}, and {opened} was opened: a position of the one means nothing in the other; \
+         restore the log that the store was filled from, or the store that was filled from this log, \
+         or begin with an empty store and an empty log"
+    )]
+    OtherLog {
+        /// The log that the store was filled from.
+        stored: LogIdentity,
+        /// The log that was opened.
+        opened: LogIdentity,
+    },
+    /// The log ends before what was applied of it: its end was lost, or the store is of a later time.
+    #[error(
+        "{service} has applied partition {partition} up to frame {applied}, and the log ends at frame {head}: \
+         new messages would get places that the store takes for applied; \
+         restore a log that reaches that far, or a store that is older, or begin with an empty store and an empty log"
+    )]
+    BeyondLog {
+        /// Who has applied it.
+        service: Service,
+        /// The partition.
+        partition: PartitionId,
+        /// The last frame that was applied.
+        applied: u64,
+        /// The last frame of the log.
+        head: u64,
     },
     /// The schema is older than this version needs.
     #[error("the store's schema is version {found}, {wanted} is needed: run `longwire migrate`")]

@@ -10,6 +10,7 @@ mod error;
 mod log;
 mod messages;
 mod postgres;
+mod progress;
 mod receipts;
 mod rules;
 mod sessions;
@@ -20,12 +21,14 @@ mod threads;
 
 pub use error::StoreError;
 pub use log::{
-    Advance, Flags, LogBatch, LogStore, MessageId, NewMessage, NewRetained, NewThread, Rewrite, Service,
-    Stored, StreamTarget, StreamText, TargetKey, Want,
+    Flags, LogBatch, LogStore, MessageId, NewMessage, NewRetained, NewThread, Rewrite, Stored, StreamTarget,
+    StreamText, TargetKey, Want,
 };
 pub use messages::MessageStore;
 pub use postgres::{PostgresConfig, PostgresStore};
+pub use progress::{Advance, LogIdentity, Service};
 pub use receipts::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, UnreadQuery};
+pub use rules::identity::within_log;
 pub use rules::uids::{uid_hash, uid_of};
 pub use sessions::{DueWill, SessionRow, SessionStore};
 pub use sqlite::{Options, SqliteStore};

@@ -5,19 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{OrgId, PartitionId, Position, ReceiptKind, TopicName, UnixMillis};
-use wire::{Entry, Kind};
+use wire::Entry;
 
-use crate::StoreError;
-use crate::rules::uids::{more_hash, uid_hash, uid_of};
-
-/// Who applies the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Service {
-    /// Messages, retained messages, threads.
-    Persistence = 1,
-    /// How far messages have come.
-    Receipts = 2,
-}
+use crate::{Advance, LogIdentity, Service, StoreError};
 
 /// A stored message: what its store finds it by. Within a topic ids grow in the order of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,17 +53,6 @@ pub(crate) fn decode(bytes: Bytes, table: &'static str) -> Result<Entry, StoreEr
         table,
         what: e.to_string(),
     })
-}
-
-/// A step of one partition's progress. Refused when the partition does not stand at `from`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Advance {
-    /// The partition.
-    pub partition: PartitionId,
-    /// Where it stands.
-    pub from: Position,
-    /// Where it will stand.
-    pub to: Position,
 }
 
 /// A message to store.
@@ -205,26 +184,6 @@ pub struct TargetKey {
     pub want: Want,
 }
 
-impl TargetKey {
-    /// The hashes under which the index has what is wanted.
-    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
-        let all = (self.want == Want::All).then(|| more_hash(&self.org, &self.uid));
-        std::iter::once(uid_hash(&self.org, &self.uid)).chain(all)
-    }
-
-    pub(crate) fn means(&self, row: &Stored) -> bool {
-        let (entry, kind) = (&row.entry, row.entry.known_kind());
-        let kind = match &self.want {
-            Want::First => true,
-            Want::Stream => kind == Kind::StreamPart,
-            Want::All => kind != Kind::Recall,
-        };
-        kind && uid_of(entry) == self.uid
-            && entry.topic == self.topic.as_str()
-            && entry.org == self.org.as_str()
-    }
-}
-
 /// A stored message.
 #[derive(Debug, Clone)]
 pub struct Stored {
@@ -245,6 +204,14 @@ pub struct Stored {
 /// Applies the log.
 #[async_trait]
 pub trait LogStore: Send + Sync + 'static {
+    /// Binds an empty store to the log that it is filled from, for good: durable on return. To be asked before anything of
+    /// the log is applied or read, by everybody who does; several may at once. Then [`crate::within_log`] tells whether the
+    /// log still reaches as far as the store.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherLog`] when the store was filled from another one.
+    async fn bind_log(&self, log: LogIdentity) -> Result<(), StoreError>;
+
     /// How far a service has applied each partition that it has ever applied. Includes what is not durable yet.
     async fn progress(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError>;
 

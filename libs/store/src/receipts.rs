@@ -25,13 +25,6 @@ pub struct NewReceipt {
     pub bytes: Bytes,
 }
 
-impl NewReceipt {
-    /// The positions that are read when the message is.
-    pub(crate) fn read(&self) -> impl Iterator<Item = Position> {
-        std::iter::once(self.message).chain(self.edit)
-    }
-}
-
 /// Everything by others in a topic has reached a user up to a position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMark {

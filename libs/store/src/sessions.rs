@@ -36,14 +36,6 @@ pub struct SessionRow {
     pub state: Bytes,
 }
 
-/// When the session began that has this epoch as its first: epochs are microseconds. 0 = not known.
-pub(crate) fn began_at(epoch: i64) -> Option<UnixMillis> {
-    u64::try_from(epoch)
-        .ok()
-        .filter(|epoch| *epoch != 0)
-        .map(|epoch| UnixMillis(epoch / 1000))
-}
-
 /// Sessions and wills. All of it durable on return but for [`SessionStore::save_sessions`].
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {

@@ -82,10 +82,18 @@ pub fn encode(message: &Message) -> Vec<u8> {
     message.encode_to_vec()
 }
 
-/// The JSON of a message, as a visitor's page builds it.
+/// A TEXT with a fresh uid that does not say when it was written, as clients may send it.
+pub fn undated(topic: &str, author: &str, content: &str) -> Message {
+    Message {
+        created_at: String::new(),
+        ..text(topic, author, content)
+    }
+}
+
+/// The JSON of a message, as a visitor's page builds it. Without a date there is no `createdAt`.
 pub fn to_json(message: &Message) -> Value {
     let user = |user: &User| json!({ "uid": user.uid, "nickname": user.nickname, "avatar": user.avatar, "type": user.r#type });
-    json!({
+    let mut json = json!({
         "uid": message.uid,
         "type": message.r#type,
         "content": message.content,
@@ -100,7 +108,13 @@ pub fn to_json(message: &Message) -> Value {
             "user": thread.user.as_ref().map(user),
         })),
         "user": message.user.as_ref().map(user),
-    })
+    });
+    if message.created_at.is_empty()
+        && let Some(members) = json.as_object_mut()
+    {
+        members.remove("createdAt");
+    }
+    json
 }
 
 /// The envelope in a PUBLISH, whatever is in it.

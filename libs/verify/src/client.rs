@@ -201,6 +201,10 @@ impl Part {
     /// It is attached: everything from now on is sure to come.
     pub(crate) fn connected(&mut self) {
         let mut ledger = self.ledger.lock();
+        let back = ledger.ready && !ledger.connected;
+        if back && self.phase() == Phase::Writing && self.rng.random_bool(self.shared.plan.repeats) {
+            self.outbox.repeat(&mut ledger, &mut self.rng);
+        }
         (ledger.connected, ledger.ready) = (true, true);
         ledger.trouble.clear();
         if let Some(lost) = ledger.lost.take() {
@@ -308,7 +312,10 @@ impl Part {
             uid,
             kind,
             content,
-            written: self.shared.epoch + u64::from(item.at),
+            written: item
+                .key
+                .is_dated()
+                .then(|| self.shared.epoch + u64::from(item.at)),
             thread: &conversation.thread,
             author: if user.token.is_agent {
                 &conversation.desk
@@ -333,7 +340,8 @@ impl Part {
     pub(crate) fn took_off(&mut self, key: Key) {
         self.outbox.took_off(key);
         with_sent(&mut self.ledger.lock(), key, |sent| {
-            sent.tries = sent.tries.saturating_add(1)
+            sent.tries = sent.tries.saturating_add(1);
+            sent.repeats = sent.repeats.saturating_add(sent.acked.is_some().into());
         });
     }
 
@@ -343,8 +351,14 @@ impl Part {
         let mut new = false;
         with_sent(&mut ledger, key, |sent| {
             new = sent.acked.is_none();
-            sent.acked
+            let acked = sent
+                .acked
                 .get_or_insert(crate::record::Acked { at, position, by });
+            if position != 0 && acked.position == 0 {
+                acked.position = position;
+            } else if position != 0 && acked.position != position {
+                sent.elsewhere = Some(position);
+            }
         });
         if new && key.as_text().is_some() {
             self.shared.counts.acknowledged.fetch_add(1, Relaxed);

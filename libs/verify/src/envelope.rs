@@ -10,8 +10,8 @@ pub(crate) struct Draft<'a> {
     /// `TEXT` or `READ`.
     pub(crate) kind: &'static str,
     pub(crate) content: String,
-    /// When it was written, Unix ms: the same each time it is sent.
-    pub(crate) written: u64,
+    /// When it was written, Unix ms: the same each time it is sent. Nothing if it does not say.
+    pub(crate) written: Option<u64>,
     pub(crate) thread: &'a Thread,
     /// The uid that the author acts under.
     pub(crate) author: &'a str,
@@ -34,6 +34,10 @@ impl Draft<'_> {
         if self.by_agent { "AGENT" } else { "VISITOR" }
     }
 
+    fn created_at(&self) -> String {
+        self.written.map(|at| at.to_string()).unwrap_or_default()
+    }
+
     fn extra(&self) -> String {
         json!({ "orgUid": self.org }).to_string()
     }
@@ -51,7 +55,7 @@ impl Draft<'_> {
             r#type: self.kind.to_owned(),
             content: self.content.clone(),
             status: "SENDING".to_owned(),
-            created_at: self.written.to_string(),
+            created_at: self.created_at(),
             channel: "WEB".to_owned(),
             thread: Some(wire::Thread {
                 uid: self.thread.uid.clone(),
@@ -68,15 +72,19 @@ impl Draft<'_> {
 
     /// As pages send it.
     pub(crate) fn json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "uid": self.uid, "type": self.kind, "content": self.content, "status": "SENDING",
-            "createdAt": self.written.to_string(), "channel": "WEB", "extra": self.extra(),
+            "channel": "WEB", "extra": self.extra(),
             "thread": {
                 "uid": self.thread.uid, "topic": self.thread.topic, "type": self.thread.kind,
                 "user": { "uid": self.thread.visitor, "nickname": self.thread.visitor, "avatar": "", "type": "VISITOR" },
             },
             "user": { "uid": self.author, "nickname": self.author, "avatar": "", "type": self.role() },
-        })
+        });
+        if self.written.is_some() {
+            json["createdAt"] = self.created_at().into();
+        }
+        json
     }
 }
 
@@ -184,7 +192,7 @@ mod tests {
             uid: "u".into(),
             kind: "TEXT",
             content: text("u", 20),
-            written: 5,
+            written: Some(5),
             thread: &thread,
             author: "a",
             by_agent: true,
@@ -199,6 +207,14 @@ mod tests {
             (heard.topic.as_str(), heard.author.as_str(), heard.content.len()),
             ("org/agent/a/v", "a", 20)
         );
+        assert_eq!(draft.json()["createdAt"], "5");
+        let undated = Draft {
+            written: None,
+            ..draft
+        };
+        assert_eq!(undated.json().get("createdAt"), None);
+        let sent: wire::Message = wire::frame::decode(undated.protobuf()).unwrap();
+        assert_eq!(sent.created_at, "");
     }
 
     #[test]

@@ -40,6 +40,11 @@ impl Key {
         (self.0 & (FOREIGN | READ) == READ).then(|| self.split())
     }
 
+    /// Whether it says when it was written. Every second message does not, as clients may leave it.
+    pub fn is_dated(self) -> bool {
+        self.split().1.is_multiple_of(2)
+    }
+
     fn split(self) -> (usize, usize) {
         let id = self.0 & !(FOREIGN | READ);
         ((id >> SEQ_BITS) as usize, (id & ((1 << SEQ_BITS) - 1)) as usize)
@@ -134,6 +139,12 @@ mod tests {
         }
         assert_eq!(names.key("vf-1-3-5").as_text(), Some((3, 5)));
         assert_eq!(names.key("vf-1-3-5-read").as_read(), Some((3, 5)));
+    }
+
+    #[test]
+    fn every_second_message_is_without_a_date() {
+        let dated = [0, 1, 2, 3].map(|seq| (Key::text(5, seq).is_dated(), Key::read(5, seq).is_dated()));
+        assert_eq!(dated, [true, false, true, false].map(|dated| (dated, dated)));
     }
 
     #[test]

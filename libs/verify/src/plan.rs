@@ -15,6 +15,8 @@ pub struct Plan {
     pub visitor_pages: usize,
     /// How much of what a reader hears it says it has read, from 0 to 1.
     pub reads: f64,
+    /// How many of those that come back send something again that was acknowledged, from 0 to 1.
+    pub repeats: f64,
     /// How often a client goes away of itself, on average; half of the time without a word.
     pub absence_every: Duration,
     /// How long it stays away, on average.
@@ -41,6 +43,7 @@ impl Default for Plan {
             agent_clients: 3,
             visitor_pages: 1,
             reads: 0.3,
+            repeats: 0.5,
             absence_every: Duration::from_secs(15),
             absence: Duration::from_millis(1500),
             long_absence: Duration::from_secs(10),

@@ -115,8 +115,12 @@ pub struct Sent {
     pub at: u32,
     /// How often.
     pub tries: u16,
-    /// The acknowledgement.
+    /// How often after it had been acknowledged.
+    pub repeats: u16,
+    /// The acknowledgement, with the first position that one named.
     pub acked: Option<Acked>,
+    /// Another position that a later acknowledgement named.
+    pub elsewhere: Option<u64>,
     /// Why the server refused it for good.
     pub refused: Option<String>,
 }

@@ -128,6 +128,10 @@ pub struct Figures {
     pub delivered: u64,
     /// Times that something was sent again.
     pub resends: u64,
+    /// Of these, what did not say when it was written.
+    pub undated_resends: u64,
+    /// Of these, what had been acknowledged before.
+    pub repeats: u64,
     /// Connections lost and made again, those that the run gave up of itself not counted.
     pub reconnects: u64,
     /// Copies marked as redelivered.
@@ -249,8 +253,15 @@ impl fmt::Display for Figures {
             (
                 "connections",
                 format!(
-                    "{} lost and made again, {} resends, {} overtaken",
-                    self.reconnects, self.resends, self.overtaken
+                    "{} lost and made again, {} overtaken",
+                    self.reconnects, self.overtaken
+                ),
+            ),
+            (
+                "sent again",
+                format!(
+                    "{}, {} of them without createdAt, {} after their acknowledgement",
+                    self.resends, self.undated_resends, self.repeats
                 ),
             ),
             ("longest pause", seconds(self.longest_ack_pause_ms)),

@@ -73,7 +73,9 @@ async fn a_server_that_is_killed_again_and_again_holds() {
     let verdict = run.stop().await;
     println!("{verdict}");
     assert_holds(&verdict);
-    assert!(verdict.figures.reconnects > 0, "{verdict}");
+    let figures = &verdict.figures;
+    assert!(figures.reconnects > 0 && figures.repeats > 0, "{verdict}");
+    assert!(figures.undated_resends > 0, "{verdict}");
     server.assert_unhurt();
 }
 

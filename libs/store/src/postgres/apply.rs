@@ -5,16 +5,40 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{PartitionId, Position, UnixMillis};
+use sqlx::Row;
 
+use super::PostgresStore;
 use super::conn::Conn;
+use super::known::key;
 use super::progress::{PROGRESS, step};
-use super::{PostgresStore, Shared, int, write};
-use crate::{Advance, LogBatch, LogStore, Service, StoreError, Stored, TargetKey};
+use super::shared::{Shared, int};
+use super::write;
+use crate::rules::identity;
+use crate::{Advance, LogBatch, LogIdentity, LogStore, Service, StoreError, Stored, TargetKey};
 
 const DOING: &str = "applying the log";
 
 #[async_trait]
 impl LogStore for PostgresStore {
+    async fn bind_log(&self, log: LogIdentity) -> Result<(), StoreError> {
+        let doing = "binding the store to its log";
+        // Of those who bind an empty store at once one is the first, and the others are told of it.
+        let text = "INSERT INTO log_identity (epoch, partitions) VALUES ($1, $2)
+                    ON CONFLICT (one) DO UPDATE SET one = true RETURNING epoch, partitions";
+        let ask = sqlx::query(text)
+            .bind(int(log.epoch))
+            .bind(i64::from(log.partitions));
+        let row = self.shared.conn(doing).await?.row(doing, ask).await?;
+        let row = row.ok_or(sqlx::Error::RowNotFound);
+        let stored = row.and_then(|row| {
+            Ok(LogIdentity {
+                epoch: row.try_get::<i64, _>(0)? as u64,
+                partitions: row.try_get::<i64, _>(1)? as u16,
+            })
+        });
+        identity::bind(stored.map_err(StoreError::postgres(doing))?, log)
+    }
+
     async fn progress(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError> {
         self.shared.progress_of(service).await
     }
@@ -98,8 +122,11 @@ impl Shared {
         write::retained(&mut tx, &topics, &batch.retained).await?;
         super::threads::enter(&mut tx, &topics, &batch.threads).await?;
         tx.commit(DOING).await?;
-        let steps = batch.advances.iter().map(|step| (step.partition, step.to));
-        self.known.progress.reached(Service::Persistence, steps);
+        let steps = batch
+            .advances
+            .iter()
+            .map(|step| (key(Service::Persistence, step.partition), step.to));
+        self.known.progress.reached(steps);
         Ok(())
     }
 }

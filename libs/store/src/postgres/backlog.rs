@@ -5,14 +5,16 @@
 //! each filter begins) is decided here.
 
 use ahash::AHashMap;
+use bytes::Bytes;
 use model::{PartitionId, Position, TopicFilter, UnixMillis};
-use rpc::persistence::{BacklogEntry, BacklogLane, BacklogPage, BacklogRequest};
+use rpc::persistence::{BacklogLane, BacklogPage, BacklogRequest};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
+use super::shared::{Shared, int, position};
 use super::topics::branch;
-use super::{Shared, int, position};
+use crate::rules::pages::Filling;
 use crate::rules::starts::Starts;
 use crate::{Service, StoreError};
 
@@ -40,23 +42,17 @@ pub(super) async fn backlog(
     request: &BacklogRequest,
     now: UnixMillis,
 ) -> Result<BacklogPage, StoreError> {
-    let mut covered: AHashMap<PartitionId, Position> = AHashMap::new();
-    let mut page = BacklogPage::default();
+    let mut filling = Filling::of(request);
+    let mut rows = Rows::default();
     if request.lanes.iter().any(|lane| lane.after < lane.upto) {
         let mut conn = shared.conn(DOING).await?;
         let news = news(shared, &mut conn, request).await?;
         if !news.is_empty() {
-            covered = read(&mut conn, request, news, now, &mut page).await?;
+            rows = read(&mut conn, request, news, now).await?;
         }
     }
-    let reached = |lane: &BacklogLane| covered.get(&lane.partition).copied().unwrap_or(lane.upto);
-    page.covered.extend(
-        request
-            .lanes
-            .iter()
-            .map(|lane| (lane.partition, reached(lane).max(lane.after))),
-    );
-    Ok(page)
+    rows.fill(request, &mut filling);
+    Ok(filling.page())
 }
 
 /// Ranges of branches, and topics by name, that have everything the filters match.
@@ -214,14 +210,13 @@ impl<'a> Picker<'a> {
     }
 }
 
-/// Reads the page; gives up to where it has each lane that it does not have whole.
+/// Reads what may be in the page.
 async fn read(
     conn: &mut Conn<'_>,
     request: &BacklogRequest,
     news: Vec<News>,
     now: UnixMillis,
-    page: &mut BacklogPage,
-) -> Result<AHashMap<PartitionId, Position>, StoreError> {
+) -> Result<Rows, StoreError> {
     // Of each topic as many as the page may take, less when there are many of them; how far each was read bounds the page.
     let text = "WITH u AS (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
                                    $6::boolean[], $7::boolean[])
@@ -247,7 +242,7 @@ async fn read(
                 sized AS (SELECT *, count(*) OVER () AS found,
                   sum(octet_length(entry)) OVER (ORDER BY lane, position) AS size FROM e)
                 SELECT lane, topic, source, position, prev, entry, found FROM sized
-                WHERE size <= $11 OR size = octet_length(entry) ORDER BY lane, position";
+                WHERE size - octet_length(entry) <= $11 ORDER BY lane, position";
     let most = request.max_entries.max(1);
     let each = (most * 4 / news.len().max(1)).clamp(FEW.min(most), most) + 1;
     let column = |of: fn(&News) -> i64| news.iter().map(of).collect::<Vec<i64>>();
@@ -266,16 +261,19 @@ async fn read(
     let rows = conn.rows(DOING, ask).await?;
     let rows = rows.iter().map(Line::read).collect::<Result<Vec<_>, _>>();
     let rows = rows.map_err(StoreError::postgres(DOING))?;
-    Ok(take(request, rows, each, most, page))
+    let whole = rows
+        .first()
+        .is_none_or(|row| row.found == rows.len() && row.found <= most);
+    Ok(Rows { rows, each, whole })
 }
 
 /// A row of the page.
 struct Line {
     lane: usize,
     source: (i64, i64),
-    position: i64,
-    prev: i64,
-    entry: Vec<u8>,
+    position: Position,
+    prev: Option<Position>,
+    entry: Bytes,
     /// How many rows there were before those too many in bytes were left out.
     found: usize,
 }
@@ -285,56 +283,61 @@ impl Line {
         Ok(Self {
             lane: row.try_get::<i64, _>(0)? as usize,
             source: (row.try_get(1)?, row.try_get(2)?),
-            position: row.try_get(3)?,
-            prev: row.try_get(4)?,
-            entry: row.try_get(5)?,
+            position: position(row.try_get(3)?),
+            prev: Some(position(row.try_get(4)?)).filter(|prev| *prev != Position::START),
+            entry: row.try_get::<Vec<u8>, _>(5)?.into(),
             found: row.try_get::<i64, _>(6)? as usize,
         })
     }
 }
 
-/// Puts the rows into the page as far as nothing before them is missing; gives up to where each lane was cut.
-fn take(
-    request: &BacklogRequest,
-    mut rows: Vec<Line>,
+/// What was read for a page: of each source at most `each`, and not `whole` when what comes after the last was cut off.
+struct Rows {
+    rows: Vec<Line>,
     each: usize,
-    most: usize,
-    page: &mut BacklogPage,
-) -> AHashMap<PartitionId, Position> {
-    let mut cut: AHashMap<usize, i64> = AHashMap::new();
-    // What was read of a source ends where it was cut off.
-    let mut counts: AHashMap<(i64, i64), usize> = AHashMap::new();
-    for row in &rows {
-        let count = counts.entry(row.source).or_default();
-        *count += 1;
-        if *count == each {
-            let bound = cut.entry(row.lane).or_insert(i64::MAX);
-            *bound = row.position.min(*bound);
+    whole: bool,
+}
+
+impl Default for Rows {
+    /// There is nothing.
+    fn default() -> Self {
+        Self {
+            rows: Vec::new(),
+            each: usize::MAX,
+            whole: true,
         }
     }
-    // Where the page itself was cut off, the lanes after it were not read at all.
-    let whole = rows
-        .first()
-        .is_none_or(|row| row.found == rows.len() && row.found <= most);
-    rows.truncate(most);
-    if let (false, Some(last)) = (whole, rows.last()) {
-        let bound = cut.entry(last.lane).or_insert(i64::MAX);
-        *bound = last.position.min(*bound);
-        let unread = request.lanes.iter().enumerate().skip(last.lane + 1);
-        cut.extend(unread.map(|(i, lane)| (i, int(lane.after.0))));
-    }
-    for row in rows {
-        let lane = &request.lanes[row.lane];
-        if cut.get(&row.lane).is_none_or(|bound| row.position <= *bound) {
-            page.entries.push(BacklogEntry {
-                partition: lane.partition,
-                position: position(row.position),
-                prev: (row.prev != 0).then(|| position(row.prev)),
-                entry: row.entry.into(),
-            });
+}
+
+impl Rows {
+    /// Puts the rows into the page as far as nothing before them is missing.
+    fn fill(self, request: &BacklogRequest, filling: &mut Filling<'_>) {
+        let mut bounds: Vec<Position> = request.lanes.iter().map(|lane| lane.upto).collect();
+        // What was read of a source ends where it was cut off.
+        let mut counts: AHashMap<(i64, i64), usize> = AHashMap::new();
+        for row in &self.rows {
+            let count = counts.entry(row.source).or_default();
+            *count += 1;
+            if *count == self.each {
+                bounds[row.lane] = row.position.min(bounds[row.lane]);
+            }
+        }
+        let mut rows = self.rows.into_iter().peekable();
+        for (lane, bound) in bounds.into_iter().enumerate() {
+            let mut last = None;
+            while let Some(row) = rows.next_if(|row| row.lane == lane) {
+                last = Some(row.position);
+                if row.position <= bound && !filling.put(lane, row.position, row.prev, row.entry) {
+                    return;
+                }
+            }
+            if !self.whole && rows.peek().is_none() {
+                // Of this lane the rest is missing, and all of those after it.
+                last.into_iter()
+                    .for_each(|last| filling.reach(lane, bound.min(last)));
+                return;
+            }
+            filling.reach(lane, bound);
         }
     }
-    cut.into_iter()
-        .map(|(i, bound)| (request.lanes[i].partition, position(bound)))
-        .collect()
 }

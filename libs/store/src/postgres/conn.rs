@@ -9,7 +9,7 @@ use sqlx::query::Query;
 use sqlx::{Connection, Executor, Postgres};
 use tokio::time::timeout;
 
-use super::Shared;
+use super::shared::Shared;
 use crate::StoreError;
 
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;

@@ -9,10 +9,11 @@ use rpc::persistence::{
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::PostgresStore;
 use super::conn::Conn;
-use super::{PostgresStore, Shared, int, position};
-use crate::log::decode;
-use crate::rules::receipts::reached_others;
+use super::shared::{Shared, int, position};
+use crate::rules::history::Reading;
+use crate::rules::receipts::delivered;
 use crate::{Flags, MessageStore, Service, StoreError, Stored, TargetKey};
 
 const DOING: &str = "reading a page of history";
@@ -118,14 +119,10 @@ macro_rules! page {
 }
 
 async fn history(conn: &mut Conn<'_>, topic: i64, range: HistoryRange) -> Result<HistoryPage, StoreError> {
-    let after = page!("m.position > $2 ORDER BY m.position LIMIT $3 OFFSET $4");
-    let before = page!("m.position < $2 ORDER BY m.position DESC LIMIT $3 OFFSET $4");
-    let (text, at, limit, skip) = match range {
-        HistoryRange::After { position, limit } => (after, position, limit, 0),
-        HistoryRange::Before { position, limit } => (before, position, limit, 0),
-        HistoryRange::Page { number, size } => {
-            (before, Position::END, size, i64::from(number) * i64::from(size))
-        }
+    let reading = Reading::of(range);
+    let text = match reading.backwards {
+        true => page!("m.position < $2 ORDER BY m.position DESC LIMIT $3 OFFSET $4"),
+        false => page!("m.position > $2 ORDER BY m.position LIMIT $3 OFFSET $4"),
     };
     let total = sqlx::query("SELECT shown FROM heads WHERE topic = $1").bind(topic);
     let total = conn.row(DOING, total).await?;
@@ -134,15 +131,10 @@ async fn history(conn: &mut Conn<'_>, topic: i64, range: HistoryRange) -> Result
         .map_err(StoreError::postgres(DOING))?;
     let page = sqlx::query(text)
         .bind(topic)
-        .bind(int(at.0.min(Position::END.0)))
-        .bind(i64::from(limit) + 1)
-        .bind(skip);
-    let mut rows = conn.rows(DOING, page).await?;
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    if text == before {
-        rows.reverse();
-    }
+        .bind(int(reading.from.0))
+        .bind(reading.most() as i64)
+        .bind(int(reading.skip));
+    let (rows, more) = reading.page(conn.rows(DOING, page).await?);
     Ok(HistoryPage {
         entries: rows.iter().map(entry).collect::<Result<_, _>>()?,
         total: total as u64,
@@ -161,11 +153,8 @@ fn entry(row: &PgRow) -> Result<HistoryEntry, StoreError> {
         Ok((at, prev, flags, entry, state, row.try_get::<Vec<String>, _>(5)?))
     };
     let (at, prev, flags, entry, mut state, reached) = read().map_err(StoreError::postgres(DOING))?;
-    // Whether a user other than its sender has everything up to the message.
-    if state.is_none() && !reached.is_empty() {
-        let of = decode(entry.clone(), "messages")?;
-        let by_others = reached_others(&of, reached.iter().map(String::as_str));
-        state = by_others.then_some(ReceiptKind::Delivered);
+    if state.is_none() {
+        state = delivered(&entry, &reached)?;
     }
     Ok(HistoryEntry {
         position: at,

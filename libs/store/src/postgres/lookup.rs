@@ -6,9 +6,9 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
-use super::{Shared, int, position};
+use super::shared::{Shared, int, position};
 use crate::log::decode;
-use crate::rules::uids::{more_hash, uid_hash, uid_of};
+use crate::rules::uids::{self, more_hash, uid_hash};
 use crate::{Flags, MessageId, StoreError, Stored, TargetKey, Want};
 
 const DOING: &str = "looking up uids";
@@ -89,9 +89,7 @@ pub(super) async fn lookup(
     }
     for (key, hits) in keys.iter().zip(&mut found) {
         hits.sort_by_key(|hit| hit.position);
-        if key.want != Want::All {
-            hits.truncate(1);
-        }
+        hits.truncate(key.want.most());
     }
     Ok(found)
 }
@@ -100,10 +98,8 @@ pub(super) async fn lookup(
 pub(super) async fn of_uid(conn: &mut Conn<'_>, org: &str, uid: &str) -> Result<Vec<Stored>, StoreError> {
     let uids = vec![int(uid_hash(org, uid)), int(more_hash(org, uid))];
     let rows = conn.rows(DOING, sqlx::query(ANYWHERE).bind(&uids)).await?;
-    let mut found = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
-    found.retain(|row| row.entry.org == org && uid_of(&row.entry) == uid);
-    found.sort_by_key(|row| (row.entry.accepted_at, row.position));
-    Ok(found)
+    let found = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
+    Ok(uids::of_uid(found, org, uid))
 }
 
 fn stored(row: &PgRow) -> Result<Stored, StoreError> {

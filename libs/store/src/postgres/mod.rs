@@ -1,7 +1,7 @@
 //! PostgreSQL: any number of processes read and write one database.
 //!
 //! Nothing is kept in memory that another process could change, but for how far the log is applied, which only grows (see
-//! `progress.rs`), and the numbers of topics, which never change. Whoever applies a partition holds its row of `progress`
+//! `known.rs`), and the numbers of topics, which never change. Whoever applies a partition holds its row of `progress`
 //! for the transaction: whatever belongs to the partition's topics is written under that lock, in the order of the
 //! partitions and never twice at once. Each batch is one statement a table, its rows as arrays.
 
@@ -10,12 +10,14 @@ mod backlog;
 mod config;
 mod conn;
 mod history;
+mod known;
 mod lookup;
 mod progress;
 mod receipts;
 mod retained;
 mod schema;
 mod sessions;
+mod shared;
 mod threads;
 mod topics;
 mod uids;
@@ -26,16 +28,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::Position;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::StoreError;
 pub use config::PostgresConfig;
-use progress::Progress;
-use topics::TopicCache;
+use known::Known;
+use shared::Shared;
 
 /// How much longer than the database a statement is waited for.
 const GRACE: Duration = Duration::from_secs(1);
@@ -48,24 +47,6 @@ pub struct PostgresStore {
     shared: Arc<Shared>,
     /// Ends with the last clone.
     _tasks: Arc<Tasks>,
-}
-
-struct Shared {
-    pool: PgPool,
-    /// How long a statement is waited for.
-    patience: Duration,
-    known: Arc<Known>,
-    /// Who is asked to hurry, by service.
-    hurry: [Notify; 2],
-    /// Statements sent so far.
-    statements: AtomicU64,
-}
-
-/// What this process knows of the database.
-#[derive(Default)]
-struct Known {
-    topics: TopicCache,
-    progress: Progress,
 }
 
 struct Tasks(Vec<JoinHandle<()>>);
@@ -113,7 +94,9 @@ impl PostgresStore {
                 Box::pin(async move {
                     known.topics.forget();
                     let rows = sqlx::query(progress::ALL).fetch_all(conn).await?;
-                    known.progress.connected(&rows)
+                    let stored = rows.iter().map(progress::of_all).collect::<Result<_, _>>()?;
+                    known.progress.connected(stored);
+                    Ok(())
                 })
             })
             .connect_lazy_with(options);
@@ -194,18 +177,4 @@ fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
         ("tcp_keepalives_count", "3".to_owned()),
         ("tcp_user_timeout", "60000".to_owned()),
     ]))
-}
-
-/// Positions, hashes and times are stored as what PostgreSQL has.
-fn int(n: u64) -> i64 {
-    n as i64
-}
-
-fn position(n: i64) -> Position {
-    Position(n as u64)
-}
-
-/// PostgreSQL has no U+0000 in texts; nobody misses it in a nickname.
-fn text(s: &str) -> String {
-    s.replace('\0', "")
 }

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use ahash::{AHashMap, AHashSet};
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{OrgId, Position, ReceiptKind, TopicName};
+use model::{OrgId, Position, TopicName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::PostgresStore;
 use super::apply::{Commit, advance};
 use super::conn::Conn;
-use super::topics::{Topic, Topics};
-use super::{PostgresStore, Shared, int, position};
-use crate::rules::receipts::Recipients;
-use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
+use super::known::{Topic, key};
+use super::shared::{Shared, int, position};
+use crate::rules::receipts::{Furthest, Recipients};
+use crate::{ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
 
 const DOING: &str = "storing receipts";
 
@@ -45,49 +45,12 @@ impl ReceiptStore for PostgresStore {
     }
 }
 
-/// What a batch comes to, each row once.
-#[derive(Default)]
-struct Last<'a> {
-    receipts: AHashMap<(i64, u64), (Topic, &'a NewReceipt)>,
-    marks: AHashMap<(i64, &'a str), (Topic, &'a NewMark)>,
-    reads: AHashSet<(i64, &'a str, i64)>,
-}
-
-impl<'a> Last<'a> {
-    fn of(batch: &'a ReceiptBatch, topics: &Topics) -> Self {
-        let mut last = Self::default();
-        for r in &batch.receipts {
-            let Some(topic) = topics.get(&r.org, &r.topic) else {
-                continue;
-            };
-            let furthest = last.receipts.entry((topic.id, r.message.0)).or_insert((topic, r));
-            if r.state > furthest.1.state {
-                *furthest = (topic, r);
-            }
-            if r.state == ReceiptKind::Read {
-                let reads = r.read().map(|at| (topic.id, r.by.as_str(), int(at.0)));
-                last.reads.extend(reads);
-            }
-        }
-        for m in &batch.marks {
-            let Some(topic) = topics.get(&m.org, &m.topic) else {
-                continue;
-            };
-            let furthest = last.marks.entry((topic.id, m.by.as_str())).or_insert((topic, m));
-            if m.upto > furthest.1.upto {
-                *furthest = (topic, m);
-            }
-        }
-        last
-    }
-}
-
 impl Shared {
     async fn apply_receipts(&self, batch: &ReceiptBatch) -> Result<(), StoreError> {
         let named = (batch.receipts.iter().map(|r| (r.org.as_str(), r.topic.as_str())))
             .chain(batch.marks.iter().map(|m| (m.org.as_str(), m.topic.as_str())));
         let topics = self.find_topics(named).await?;
-        let last = Last::of(batch, &topics);
+        let last = Furthest::of(batch, |org, topic| topics.get(org, topic));
         // History shows a status as soon as it can be seen, and a status never goes back.
         let commit = match last.receipts.is_empty() && last.marks.is_empty() {
             true => Commit::Lazy,
@@ -99,16 +62,19 @@ impl Shared {
             return Err(error);
         }
         furthest(&mut tx, &last).await?;
-        reads(&mut tx, &last.reads).await?;
+        reads(&mut tx, &last).await?;
         tx.commit(DOING).await?;
-        let steps = batch.advances.iter().map(|step| (step.partition, step.to));
-        self.known.progress.reached(Service::Receipts, steps);
+        let steps = batch
+            .advances
+            .iter()
+            .map(|step| (key(Service::Receipts, step.partition), step.to));
+        self.known.progress.reached(steps);
         Ok(())
     }
 }
 
 /// Moves messages and marks on, and the heads of their topics with them.
-async fn furthest(tx: &mut Conn<'_>, last: &Last<'_>) -> Result<(), StoreError> {
+async fn furthest(tx: &mut Conn<'_>, last: &Furthest<'_, Topic>) -> Result<(), StoreError> {
     if last.receipts.is_empty() && last.marks.is_empty() {
         return Ok(());
     }
@@ -128,23 +94,22 @@ async fn furthest(tx: &mut Conn<'_>, last: &Last<'_>) -> Result<(), StoreError> 
                 SELECT t.topic, t.branch, t.partition, c.head FROM changed c
                   JOIN unnest($11::bigint[], $12::bigint[], $13::bigint[]) t (topic, branch, partition) ON t.topic = c.topic
                 ON CONFLICT (topic) DO UPDATE SET head = greatest(h.head, excluded.head)";
-    let receipts: Vec<_> = last.receipts.values().collect();
-    let marks: Vec<_> = last.marks.values().collect();
-    let mut topics: Vec<Topic> = receipts.iter().map(|(t, _)| *t).collect();
-    topics.extend(marks.iter().map(|(t, _)| *t));
-    topics.sort_unstable_by_key(|t| t.id);
+    let (receipts, marks) = (&last.receipts, &last.marks);
+    let mut topics: Vec<Topic> = receipts.keys().map(|(topic, _)| *topic).collect();
+    topics.extend(marks.keys().map(|(topic, _)| *topic));
+    topics.sort_unstable();
     topics.dedup();
     let put = sqlx::query(text)
-        .bind(receipts.iter().map(|(t, _)| t.id).collect::<Vec<_>>())
-        .bind(receipts.iter().map(|(_, r)| int(r.message.0)).collect::<Vec<_>>())
-        .bind(receipts.iter().map(|(_, r)| r.state as i64).collect::<Vec<_>>())
-        .bind(receipts.iter().map(|(_, r)| int(r.changed.0)).collect::<Vec<_>>())
-        .bind(receipts.iter().map(|(_, r)| &r.bytes[..]).collect::<Vec<&[u8]>>())
-        .bind(marks.iter().map(|(t, _)| t.id).collect::<Vec<_>>())
-        .bind(marks.iter().map(|(_, m)| m.by.as_str()).collect::<Vec<_>>())
-        .bind(marks.iter().map(|(_, m)| int(m.upto.0)).collect::<Vec<_>>())
-        .bind(marks.iter().map(|(_, m)| int(m.changed.0)).collect::<Vec<_>>())
-        .bind(marks.iter().map(|(_, m)| &m.bytes[..]).collect::<Vec<&[u8]>>())
+        .bind(receipts.keys().map(|(t, _)| t.id).collect::<Vec<_>>())
+        .bind(receipts.keys().map(|(_, at)| int(at.0)).collect::<Vec<_>>())
+        .bind(receipts.values().map(|r| r.state as i64).collect::<Vec<_>>())
+        .bind(receipts.values().map(|r| int(r.changed.0)).collect::<Vec<_>>())
+        .bind(receipts.values().map(|r| &r.bytes[..]).collect::<Vec<&[u8]>>())
+        .bind(marks.keys().map(|(t, _)| t.id).collect::<Vec<_>>())
+        .bind(marks.keys().map(|(_, by)| *by).collect::<Vec<_>>())
+        .bind(marks.values().map(|m| int(m.upto.0)).collect::<Vec<_>>())
+        .bind(marks.values().map(|m| int(m.changed.0)).collect::<Vec<_>>())
+        .bind(marks.values().map(|m| &m.bytes[..]).collect::<Vec<&[u8]>>())
         .bind(topics.iter().map(|t| t.id).collect::<Vec<_>>())
         .bind(topics.iter().map(|t| t.branch).collect::<Vec<_>>())
         .bind(
@@ -157,18 +122,19 @@ async fn furthest(tx: &mut Conn<'_>, last: &Last<'_>) -> Result<(), StoreError> 
 }
 
 /// Stores what was read, and raises the floors of those who read it.
-async fn reads(tx: &mut Conn<'_>, reads: &AHashSet<(i64, &str, i64)>) -> Result<(), StoreError> {
+async fn reads(tx: &mut Conn<'_>, last: &Furthest<'_, Topic>) -> Result<(), StoreError> {
+    let reads = &last.reads;
     if reads.is_empty() {
         return Ok(());
     }
     let text = "INSERT INTO reads SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[]) ON CONFLICT DO NOTHING";
     let put = sqlx::query(text)
-        .bind(reads.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
+        .bind(reads.iter().map(|(topic, ..)| topic.id).collect::<Vec<_>>())
         .bind(reads.iter().map(|(_, user, _)| *user).collect::<Vec<_>>())
-        .bind(reads.iter().map(|(.., message)| *message).collect::<Vec<_>>());
+        .bind(reads.iter().map(|(.., at)| int(at.0)).collect::<Vec<_>>());
     tx.run(DOING, put).await?;
-    let readers: AHashSet<(i64, &str)> = reads.iter().map(|(topic, user, _)| (*topic, *user)).collect();
-    super::unread::raise_floors(tx, &readers.into_iter().collect::<Vec<_>>()).await
+    let readers = last.readers().into_iter().map(|(topic, user)| (topic.id, user));
+    super::unread::raise_floors(tx, &readers.collect::<Vec<_>>()).await
 }
 
 async fn receipts_of(shared: &Shared, topic: i64, message: Position) -> Result<Vec<ReceiptRow>, StoreError> {

@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::backlog::Reach;
-use super::{Shared, int, position};
+use super::shared::{Shared, int, position};
 use crate::StoreError;
 
 const DOING: &str = "reading retained messages";

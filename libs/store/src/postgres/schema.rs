@@ -5,31 +5,28 @@ use sqlx::{Connection, Row};
 
 use super::conn::alone;
 use crate::StoreError;
+use crate::rules::schema::Versions;
 
-/// Up and down of each version, the first makes the version after [`FORMER`].
+/// Up and down of each version, the first makes the version after the former ones.
 const MIGRATIONS: &[(&str, &str)] = &[(
     include_str!("../../../../migrations/postgres/0002_store.up.sql"),
     include_str!("../../../../migrations/postgres/0002_store.down.sql"),
 )];
-/// Up to here what is stored means something else, and is not migrated.
-const FORMER: i64 = 1;
+const VERSIONS: Versions = Versions {
+    former: 1,
+    scripts: MIGRATIONS.len(),
+};
 /// One migrates at a time: the key of the lock, "longwire" in bytes.
 const LOCK: i64 = 0x6c6f_6e67_7769_7265;
 const DOING: &str = "migrating the schema";
-
-fn known() -> i64 {
-    FORMER + MIGRATIONS.len() as i64
-}
 
 /// Brings the schema up to this version; does nothing when it is there. Several may do so at once.
 pub(super) async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
     let mut conn = locked(options).await?;
     let found = version(&mut conn).await?;
-    for (number, (up, _)) in (FORMER + 1..)
-        .zip(MIGRATIONS)
-        .filter(|(number, _)| *number > found)
-    {
-        step(&mut conn, up, number).await?;
+    VERSIONS.migratable(found)?;
+    for (script, number) in VERSIONS.missing(found) {
+        step(&mut conn, MIGRATIONS[script].0, number).await?;
     }
     make_months(&mut conn).await?;
     conn.close().await.map_err(StoreError::postgres(DOING))
@@ -39,11 +36,13 @@ pub(super) async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError
 pub(super) async fn revert(options: &PgConnectOptions) -> Result<i64, StoreError> {
     let mut conn = locked(options).await?;
     let found = version(&mut conn).await?;
-    let down = usize::try_from(found - FORMER - 1)
+    VERSIONS.migratable(found)?;
+    let first = VERSIONS.former + 1;
+    let down = usize::try_from(found - first)
         .ok()
         .and_then(|i| MIGRATIONS.get(i));
     // Before the first of ours there is nothing.
-    let left = if found > FORMER + 1 { found - 1 } else { 0 };
+    let left = if found > first { found - 1 } else { 0 };
     if let Some((_, down)) = down {
         step(&mut conn, down, left).await?;
     }
@@ -84,8 +83,7 @@ async fn step(conn: &mut PgConnection, script: &'static str, number: i64) -> Res
     tx.commit().await.map_err(&doing)
 }
 
-/// 0 where nothing was ever migrated. One that a newer release made is refused, as what it means is not known here; so is
-/// one of the former kind.
+/// 0 where nothing was ever migrated.
 async fn version(conn: &mut PgConnection) -> Result<i64, StoreError> {
     let doing = StoreError::postgres("reading the schema version");
     let there = sqlx::query("SELECT to_regclass('schema_version') IS NOT NULL")
@@ -99,29 +97,14 @@ async fn version(conn: &mut PgConnection) -> Result<i64, StoreError> {
     let row = sqlx::query("SELECT version FROM schema_version")
         .fetch_optional(conn)
         .await;
-    let found = row
-        .and_then(|row| row.map_or(Ok(0), |row| row.try_get(0)))
-        .map_err(&doing)?;
-    match found {
-        1..=FORMER => Err(StoreError::Former { found }),
-        _ if found > known() => Err(StoreError::Unknown {
-            found,
-            known: known(),
-        }),
-        _ => Ok(found),
-    }
+    row.and_then(|row| row.map_or(Ok(0), |row| row.try_get(0)))
+        .map_err(&doing)
 }
 
 /// Refuses a schema that is not ours, and makes the tables of the months to come.
 pub(super) async fn check(options: &PgConnectOptions) -> Result<(), StoreError> {
     let mut conn = alone(options).await?;
-    let found = version(&mut conn).await?;
-    if found < known() {
-        return Err(StoreError::Outdated {
-            found,
-            wanted: known(),
-        });
-    }
+    VERSIONS.usable(version(&mut conn).await?)?;
     make_months(&mut conn).await?;
     conn.close()
         .await

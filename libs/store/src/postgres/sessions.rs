@@ -1,8 +1,8 @@
 //! Sessions and wills.
 //!
-//! Opening is one statement whose every decision is made where the row is locked, so that two edges that open the same
-//! session at once do so one after the other. Epochs follow the database's clock in microseconds and grow when it does
-//! not, so that none comes twice when a session is forgotten in between.
+//! Opening, closing and abandoning are one statement each, whose every decision is made where the row is locked: two edges
+//! that open the same session at once do so one after the other, and nobody asks the database twice. What is decided is
+//! said in `rules/sessions.rs`, and the suite holds the statements to it. Epochs follow the clock of the database.
 
 use ahash::AHashMap;
 use async_trait::async_trait;
@@ -11,26 +11,41 @@ use rpc::persistence::{CloseSession, MemberTopic, OpenSession, OpenedSession, Sa
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::{PostgresStore, int, position};
+use super::PostgresStore;
+use super::shared::{int, position};
+use crate::rules::sessions::began_at;
 use crate::{DueWill, SessionRow, SessionStore, StoreError};
 
-/// A will that waits is cancelled when the session goes on and is due when the session is forgotten [MQTT-3.1.3-9]; that of
-/// a connection which is only now replaced is due when it had no delay or the session is forgotten, as the server ends
-/// that connection itself.
-const OPEN: &str = "
+/// Whether the session `s` does not go on: a clean start is asked for (`$8`), or it is over at `$9`.
+macro_rules! anew {
+    () => {
+        "($8 OR CASE WHEN s.connected THEN s.expiry = 0 ELSE s.expires_at <= $9 END)"
+    };
+}
+
+/// `present`: the session goes on.
+const OPEN: &str = concat!("
   WITH clock AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros),
   opened AS (
-    INSERT INTO sessions AS s (org, usr, client, epoch, began, edge, connected, present, previous, expiry, expires_at,
+    INSERT INTO sessions AS s (org, usr, client, epoch, began, edge, connected, opened, present, previous, expiry, expires_at,
       will_delay, will, replaced_will, state)
-    SELECT $1, $2, $3, micros, micros, $4, true, false, NULL, $5, NULL, $6, $7, NULL, '' FROM clock
+    SELECT $1, $2, $3, micros, micros, $4, true, $9, false, NULL, $5, NULL, $6, $7, NULL, '' FROM clock
     ON CONFLICT (org, usr, client) DO UPDATE SET
       epoch = greatest(s.epoch + 1, excluded.epoch),
-      began = CASE WHEN $8 OR s.expires_at <= $9 THEN greatest(s.epoch + 1, excluded.epoch) ELSE s.began END,
-      present = NOT ($8 OR coalesce(s.expires_at <= $9, false)),
-      state = CASE WHEN $8 OR s.expires_at <= $9 THEN '' ELSE s.state END,
+      began = CASE WHEN ",
+    anew!(),
+    " THEN greatest(s.epoch + 1, excluded.epoch) ELSE s.began END,
+      present = NOT ",
+    anew!(),
+    ",
+      state = CASE WHEN ",
+    anew!(),
+    " THEN '' ELSE s.state END,
       previous = CASE WHEN s.connected THEN s.edge END,
-      replaced_will = CASE WHEN s.connected AND ($8 OR coalesce(s.expires_at <= $9, false) OR s.will_delay = 0) THEN s.will END,
-      edge = excluded.edge, connected = true, expiry = excluded.expiry, expires_at = NULL,
+      replaced_will = CASE WHEN s.connected AND (",
+    anew!(),
+    " OR s.will_delay = 0) THEN s.will END,
+      edge = excluded.edge, connected = true, opened = excluded.opened, expiry = excluded.expiry, expires_at = NULL,
       will_delay = excluded.will_delay, will = excluded.will
     RETURNING epoch, present, state, previous, replaced_will),
   replaced AS (
@@ -44,7 +59,7 @@ const OPEN: &str = "
     WHERE NOT opened.present AND wills.org = $1 AND wills.usr = $2 AND wills.client = $3 AND wills.due_at > $9)
   SELECT epoch, present AND octet_length(state) > 0, state, previous, topics, partitions, sinces
   FROM opened, (SELECT array_agg(t.topic) AS topics, array_agg(t.partition) AS partitions, array_agg(m.since) AS sinces
-    FROM members m JOIN topics t ON t.id = m.topic WHERE m.org = $1 AND m.member = ANY($10)) member";
+    FROM members m JOIN topics t ON t.id = m.topic WHERE m.org = $1 AND m.member = ANY($10)) member");
 
 const CLOSE: &str = "
   WITH s AS (SELECT org, usr, client, epoch, will, will_delay FROM sessions
@@ -75,13 +90,14 @@ const ABANDON: &str = "
     WHERE s.expiry > 0 AND sessions.org = s.org AND sessions.usr = s.usr AND sessions.client = s.client)
   SELECT count(*) FROM s";
 
-/// Wills whose time has come. One that waited is of no use when its session went on meanwhile: its end and the new
+/// Wills whose time has come. One that waited is of no use when its session went on before it was due: its end and the new
 /// beginning did not see each other.
 const DUE: &str = "
   WITH due AS MATERIALIZED (SELECT id, org, usr, client, epoch, waits, due_at, entry FROM wills
     WHERE due_at <= $1 ORDER BY due_at, id LIMIT $2),
   useless AS (DELETE FROM wills USING due, sessions s WHERE wills.id = due.id AND due.waits AND s.org = due.org
-    AND s.usr = due.usr AND s.client = due.client AND s.epoch > due.epoch AND s.began <= due.epoch AND s.connected RETURNING wills.id)
+    AND s.usr = due.usr AND s.client = due.client AND s.epoch > due.epoch AND s.began <= due.epoch AND s.connected AND s.opened < due.due_at
+    RETURNING wills.id)
   SELECT id, entry FROM due WHERE id NOT IN (SELECT id FROM useless) ORDER BY due_at, id";
 
 #[async_trait]
@@ -221,7 +237,7 @@ impl SessionStore for PostgresStore {
                 connected: row.try_get(4)?,
                 expires_at: row.try_get::<Option<i64>, _>(5)?.map(|at| UnixMillis(at as u64)),
                 state: row.try_get::<Vec<u8>, _>(6)?.into(),
-                began_at: crate::sessions::began_at(row.try_get(7)?),
+                began_at: began_at(row.try_get(7)?),
                 expiry: u32::try_from(row.try_get::<i64, _>(8)?).unwrap_or(u32::MAX),
             })
         };

@@ -7,14 +7,15 @@ use rpc::persistence::{MemberTopic, UserCard};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::PostgresStore;
 use super::conn::Conn;
-use super::topics::{Topic, Topics};
-use super::{PostgresStore, Shared, int, position, text};
+use super::known::{Topic, Topics};
+use super::shared::{Shared, int, position, text};
+use crate::rules::threads::{candidates, least_loaded};
 use crate::{Assign, NewThread, OpenedRow, StoreError, ThreadQuery, ThreadRow, ThreadStore};
 
-/// `part`: the topics that any of the identities `$2` of the tenant `$1` takes part in, with the position from which: as
-/// desk, visitor, assigned agent or member. An agent that was given a workgroup's thread is its member, from the position
-/// of its joining.
+/// `part`: the topics that any of the identities `$2` of the tenant `$1` takes part in (see `rules/threads.rs`), with the
+/// position from which.
 macro_rules! taking_part {
     () => {
         "part AS (SELECT p.topic, min(p.since) AS since FROM (
@@ -269,7 +270,6 @@ async fn make(
     row.map(read).transpose().map_err(StoreError::postgres(OPENING))
 }
 
-/// The agent with the fewest open threads, among those who are there if anyone is.
 async fn choose<'a>(
     tx: &mut Conn<'_>,
     org: &OrgId,
@@ -278,22 +278,18 @@ async fn choose<'a>(
     // Who counts waits for who counted before to commit: two threads opened at once go to two agents.
     let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('longwire.assign ' || $1, 0))");
     tx.run(OPENING, lock.bind(org.as_str())).await?;
-    let online = assign.iter().any(|a| a.online);
-    let who: Vec<&Assign> = assign.iter().filter(|a| a.online || !online).collect();
+    let who = candidates(assign);
     let ask = "SELECT (SELECT count(*) FROM threads h WHERE h.org = $1 AND h.agent = u.agent AND h.status <> 'CLOSED')
                FROM unnest($2::text[]) WITH ORDINALITY u (agent, ord) ORDER BY u.ord";
     let agents: Vec<&str> = who.iter().map(|a| a.agent.as_str()).collect();
     let rows = tx
         .rows(OPENING, sqlx::query(ask).bind(org.as_str()).bind(agents))
         .await?;
-    let mut best: Option<(i64, &Assign)> = None;
-    for (row, candidate) in rows.iter().zip(who) {
-        let open: i64 = row.try_get(0).map_err(StoreError::postgres(OPENING))?;
-        if best.is_none_or(|(least, _)| open < least) {
-            best = Some((open, candidate));
-        }
-    }
-    Ok(best.map(|(_, candidate)| candidate))
+    let open = rows.iter().map(|row| row.try_get::<i64, _>(0));
+    let open = open
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(StoreError::postgres(OPENING))?;
+    Ok(least_loaded(who.into_iter().zip(open)))
 }
 
 /// A thread that already has messages is seen whole by the agent that it is given to.

@@ -1,63 +1,16 @@
 //! The numbers of topics: entered once, never changed, so what is known of them stays true.
 
-use ahash::{AHashMap, AHashSet};
-use model::{OrgId, PartitionId, TopicName};
-use parking_lot::RwLock;
+use ahash::AHashSet;
+use model::PartitionId;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::Shared;
 use super::conn::Conn;
+use super::known::{Topic, Topics};
+use super::shared::Shared;
 use crate::StoreError;
 
-/// Topics known at once; more than that and all are forgotten.
-const KNOWN: usize = 100_000;
 const DOING: &str = "entering topics";
-
-/// A topic as the other tables name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Topic {
-    pub id: i64,
-    pub branch: i64,
-    pub partition: PartitionId,
-}
-
-#[derive(Default)]
-pub(super) struct TopicCache(RwLock<Topics>);
-
-/// The topics of some tenants.
-#[derive(Default, Clone)]
-pub(super) struct Topics {
-    orgs: AHashMap<OrgId, AHashMap<TopicName, Topic>>,
-    count: usize,
-}
-
-impl Topics {
-    pub fn get(&self, org: &str, topic: &str) -> Option<Topic> {
-        self.orgs.get(org)?.get(topic).copied()
-    }
-
-    fn put(&mut self, org: &str, name: &str, topic: Topic) {
-        let org = self.orgs.entry(OrgId::new(org)).or_default();
-        let before = org.insert(TopicName::trusted(name), topic);
-        self.count += usize::from(before.is_none());
-    }
-}
-
-impl TopicCache {
-    /// There is a new connection: the database may not be what it was.
-    pub fn forget(&self) {
-        *self.0.write() = Topics::default();
-    }
-
-    fn put(&self, org: &str, name: &str, topic: Topic) {
-        let mut all = self.0.write();
-        if all.count >= KNOWN {
-            *all = Topics::default();
-        }
-        all.put(org, name, topic);
-    }
-}
 
 /// Everything but the last level.
 pub(super) fn branch(topic: &str) -> &str {
@@ -70,7 +23,7 @@ impl Shared {
         &self,
         keys: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Topics, StoreError> {
-        let (mut found, missing) = self.split(keys);
+        let (mut found, missing) = self.known.topics.split(keys);
         if !missing.is_empty() {
             let mut conn = self.conn(DOING).await?;
             self.read_topics(&mut conn, missing, &mut found).await?;
@@ -84,7 +37,7 @@ impl Shared {
         conn: &mut Conn<'_>,
         keys: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Topics, StoreError> {
-        let (mut found, missing) = self.split(keys);
+        let (mut found, missing) = self.known.topics.split(keys);
         if !missing.is_empty() {
             self.read_topics(conn, missing, &mut found).await?;
         }
@@ -103,7 +56,10 @@ impl Shared {
         &self,
         keys: impl Iterator<Item = (&'a str, &'a str, PartitionId)> + Clone,
     ) -> Result<Topics, StoreError> {
-        let (mut found, missing) = self.split(keys.clone().map(|(org, topic, _)| (org, topic)));
+        let (mut found, missing) = self
+            .known
+            .topics
+            .split(keys.clone().map(|(org, topic, _)| (org, topic)));
         if missing.is_empty() {
             return Ok(found);
         }
@@ -140,27 +96,6 @@ impl Shared {
         let rows = conn.rows(DOING, entered).await?;
         self.remember(&rows, &mut found)?;
         Ok(found)
-    }
-
-    /// What is known of the topics, and which are not.
-    fn split<'a>(
-        &self,
-        keys: impl Iterator<Item = (&'a str, &'a str)>,
-    ) -> (Topics, AHashSet<(&'a str, &'a str)>) {
-        let (mut found, mut missing) = (Topics::default(), AHashSet::new());
-        let known = self.known.topics.0.read();
-        for (org, name) in keys {
-            if found.get(org, name).is_some() {
-                continue;
-            }
-            match known.get(org, name) {
-                Some(topic) => found.put(org, name, topic),
-                None => {
-                    missing.insert((org, name));
-                }
-            }
-        }
-        (found, missing)
     }
 
     async fn read_topics(

@@ -6,8 +6,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
-use super::{Shared, int, position};
-use crate::rules::uids::Bisect;
+use super::shared::{Shared, int, position};
+use crate::rules::uids::{self, Bisect};
 use crate::{Service, StoreError};
 
 const DOING: &str = "reading uids";
@@ -36,11 +36,7 @@ pub(super) async fn uids_since(
     let uids = rows.iter().map(seen).collect::<Result<Vec<_>, _>>();
     let uids = uids.map_err(StoreError::postgres(DOING))?;
     let (last, more) = (uids.last().map_or(after, |uid| uid.position), uids.len() == limit);
-    Ok(UidPage {
-        next: if more { last } else { last.max(applied) },
-        uids,
-        more,
-    })
+    Ok(uids::page(uids, last, applied, more))
 }
 
 async fn applied(conn: &mut Conn<'_>, partition: PartitionId) -> Result<Position, StoreError> {

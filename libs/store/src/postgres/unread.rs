@@ -6,8 +6,9 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
+use super::shared::Shared;
+use super::threads;
 use super::write::user_hash;
-use super::{Shared, threads};
 use crate::{StoreError, UnreadQuery};
 
 /// In each of these topics, or in those taken part in: the countable messages by others after the floor that are not read.

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use sqlx::Row;
 
 use super::conn::Conn;
-use super::int;
-use super::topics::{Topic, Topics};
+use super::known::{Topic, Topics};
+use super::shared::int;
 use crate::rules::sums::Voice;
 use crate::rules::uids::{UidKey, uid_hash};
 use crate::{Flags, NewMessage, NewRetained, Rewrite, StoreError, StreamTarget, StreamText};
@@ -24,7 +24,7 @@ struct Sum {
     /// Whether staff spoke.
     answered: bool,
     /// When the visitor first spoke since then; 0 = it did not.
-    waiting_since: i64,
+    waiting_since: u64,
 }
 
 impl Sum {
@@ -43,11 +43,9 @@ impl Sum {
     fn add(&mut self, m: &NewMessage) {
         let at = int(m.entry.accepted_at);
         (self.head, self.first_at) = (int(m.position.0), self.first_at.min(at));
-        match Voice::of(&m.entry, m.flags) {
-            Voice::Visitor if self.waiting_since == 0 => self.waiting_since = at,
-            Voice::Visitor | Voice::Nobody => {}
-            Voice::Staff => (self.answered, self.waiting_since) = (true, 0),
-        }
+        let voice = Voice::of(&m.entry, m.flags);
+        self.waiting_since = voice.waiting_since(self.waiting_since, m.entry.accepted_at);
+        self.answered |= voice == Voice::Staff;
         if m.flags.has(Flags::SHOWN) {
             (self.shown, self.last) = (self.shown + 1, Some((self.head, at)));
         }
@@ -116,7 +114,7 @@ async fn heads(tx: &mut Conn<'_>, sums: AHashMap<i64, Sum>) -> Result<AHashMap<i
         .bind(column(|s| s.last.map_or(0, |(position, _)| position)))
         .bind(column(|s| s.last.map_or(0, |(_, at)| at)))
         .bind(sums.iter().map(|s| s.answered).collect::<Vec<bool>>())
-        .bind(column(|s| s.waiting_since));
+        .bind(column(|s| int(s.waiting_since)));
     let rows = tx.rows(DOING, put).await?;
     let old = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
     old.collect::<Result<_, sqlx::Error>>()

@@ -32,11 +32,36 @@ impl Voice {
             Role::Agent | Role::Admin => Voice::Staff,
         }
     }
+
+    /// Since when the visitor waits after this voice was heard at `at`, who waited since `since`. 0 = it does not wait.
+    pub fn waiting_since(self, since: u64, at: u64) -> u64 {
+        match self {
+            Voice::Visitor if since == 0 => at,
+            Voice::Visitor | Voice::Nobody => since,
+            Voice::Staff => 0,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_visitor_waits_from_its_first_word_to_the_first_answer() {
+        let (v, s, n) = (Voice::Visitor, Voice::Staff, Voice::Nobody);
+        for (voices, since) in [
+            (&[][..], 0),
+            (&[n, v, v, n], 2),
+            (&[v, s], 0),
+            (&[v, s, n, v, v], 4),
+            (&[s, s], 0),
+        ] {
+            let heard = voices.iter().zip(1..);
+            let waits = heard.fold(0, |since, (voice, at)| voice.waiting_since(since, at));
+            assert_eq!(waits, since, "{voices:?}");
+        }
+    }
 
     #[test]
     fn only_who_says_something_waits_or_answers() {

@@ -1,9 +1,10 @@
 //! Uids: what a message is found by, and where the uids of the last days begin.
 
-use model::UnixMillis;
+use model::{Position, UnixMillis};
+use rpc::persistence::{SeenUid, UidPage};
 use wire::{Entry, Kind};
 
-use crate::Flags;
+use crate::{Flags, Stored, TargetKey, Want};
 
 /// The hash of a message's (org, uid) in the index of uids. Hits are compared with the row. Part of the storage format.
 pub fn uid_hash(org: &str, uid: &str) -> u64 {
@@ -71,6 +72,52 @@ pub fn uid_of(entry: &Entry) -> &str {
         Kind::Edit => &entry.target,
         _ => &entry.uid,
     }
+}
+
+impl TargetKey {
+    /// The hashes under which the index has what is wanted.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
+        let all = (self.want == Want::All).then(|| more_hash(&self.org, &self.uid));
+        std::iter::once(uid_hash(&self.org, &self.uid)).chain(all)
+    }
+
+    /// Whether a row found under one of the hashes is wanted.
+    pub(crate) fn means(&self, row: &Stored) -> bool {
+        let (entry, kind) = (&row.entry, row.entry.known_kind());
+        let kind = match &self.want {
+            Want::First => true,
+            Want::Stream => kind == Kind::StreamPart,
+            Want::All => kind != Kind::Recall,
+        };
+        kind && uid_of(entry) == self.uid
+            && entry.topic == self.topic.as_str()
+            && entry.org == self.org.as_str()
+    }
+}
+
+impl Want {
+    /// How many of the messages found are wanted, the earliest first.
+    pub(crate) fn most(self) -> usize {
+        match self {
+            Want::First | Want::Stream => 1,
+            Want::All => usize::MAX,
+        }
+    }
+}
+
+/// Those of the messages found under a uid's hashes that are of that uid in the tenant, the earliest first: as they were
+/// accepted, where the clocks of those who accepted them agree, and in the order of the log where it has one.
+pub(crate) fn of_uid(mut found: Vec<Stored>, org: &str, uid: &str) -> Vec<Stored> {
+    found.retain(|row| row.entry.org == org && uid_of(&row.entry) == uid);
+    found.sort_by_key(|row| (row.entry.accepted_at, row.position));
+    found
+}
+
+/// A page of a partition's uids: where it ends, given how far its rows were read and, when there are no more, how far the
+/// log was applied before they were read.
+pub(crate) fn page(uids: Vec<SeenUid>, read: Position, applied: Position, more: bool) -> UidPage {
+    let next = if more { read } else { read.max(applied) };
+    UidPage { uids, next, more }
 }
 
 /// Finds where the rows begin that were accepted at or after a time, by asking for single rows: `place` is any number
@@ -142,6 +189,43 @@ mod tests {
         assert_eq!(key(Kind::Edit, Flags::default()), Some(UidKey::More { hash }));
         assert_eq!(key(Kind::Receipt, Flags::default()), None);
         assert_eq!(UidKey::of(&entry(Kind::Chat, "", ""), Flags::SHOWN), None);
+    }
+
+    #[test]
+    fn a_uid_is_of_its_tenant_and_the_earliest_comes_first() {
+        let row = |org: &str, uid: &str, accepted_at: u64, position: u64| Stored {
+            id: crate::MessageId { topic: 1, at: 1 },
+            position: Position(position),
+            flags: Flags::SHOWN,
+            entry: Entry {
+                org: org.into(),
+                uid: uid.into(),
+                accepted_at,
+                ..Entry::default()
+            },
+            stream: None,
+            state: None,
+        };
+        let found = vec![
+            row("o", "u", 20, 1),
+            row("o", "u", 10, 8),
+            row("p", "u", 1, 2),
+            row("o", "v", 1, 3),
+            row("o", "u", 10, 7),
+        ];
+        let places = of_uid(found, "o", "u")
+            .iter()
+            .map(|row| row.position.0)
+            .collect::<Vec<_>>();
+        assert_eq!(places, [7, 8, 1]);
+    }
+
+    #[test]
+    fn a_page_without_more_goes_up_to_where_the_log_is_applied() {
+        let (read, applied) = (Position(5), Position(9));
+        assert_eq!(page(Vec::new(), read, applied, true).next, read);
+        assert_eq!(page(Vec::new(), read, applied, false).next, applied);
+        assert_eq!(page(Vec::new(), applied, read, false).next, applied);
     }
 
     #[test]

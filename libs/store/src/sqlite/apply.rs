@@ -6,19 +6,27 @@ use std::time::Duration;
 use ahash::AHashMap;
 use async_trait::async_trait;
 use model::{PartitionId, Position, UnixMillis};
-use rusqlite::params;
+use rusqlite::{Connection, Row, params};
 
 use super::SqliteStore;
 use super::job::{Change, Ctx, Mode};
 use super::mem::{Appended, Mem, Slot, Sums, TopicId};
 use super::shared::{int, sql};
+use crate::rules::identity;
 use crate::rules::uids::UidKey;
 use crate::{
-    Flags, LogBatch, LogStore, NewMessage, NewRetained, Service, StoreError, Stored, StreamTarget, TargetKey,
+    Flags, LogBatch, LogIdentity, LogStore, NewMessage, NewRetained, Service, StoreError, Stored,
+    StreamTarget, TargetKey,
 };
 
 #[async_trait]
 impl LogStore for SqliteStore {
+    async fn bind_log(&self, log: LogIdentity) -> Result<(), StoreError> {
+        let doing = "binding the store to its log";
+        let bound = move |ctx: &mut Ctx<'_>| bound(ctx.conn, log).map_err(sql(doing));
+        identity::bind(self.write(Mode::Sync, bound).await?, log)
+    }
+
     async fn progress(&self, service: Service) -> Result<Vec<(PartitionId, Position)>, StoreError> {
         Ok(progress(&self.shared.mem.read(), service))
     }
@@ -72,6 +80,17 @@ impl LogStore for SqliteStore {
         self.write(Mode::Indexed, move |ctx| prune(ctx, before, limit))
             .await
     }
+}
+
+/// The log that the store is bound to: this one, when it was bound to none.
+fn bound(conn: &Connection, log: LogIdentity) -> rusqlite::Result<LogIdentity> {
+    let text = "INSERT INTO log_identity VALUES (1, ?1, ?2) ON CONFLICT DO UPDATE SET one = 1
+                RETURNING epoch, partitions";
+    let row = |r: &Row<'_>| {
+        let (epoch, partitions) = (r.get::<_, i64>(0)? as u64, r.get(1)?);
+        Ok(LogIdentity { epoch, partitions })
+    };
+    conn.query_row(text, params![int(log.epoch), log.partitions], row)
 }
 
 fn progress(mem: &Mem, service: Service) -> Vec<(PartitionId, Position)> {

@@ -7,11 +7,12 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use model::{PartitionId, Position, UnixMillis};
 use parking_lot::RwLock;
-use rpc::persistence::{BacklogEntry, BacklogLane, BacklogPage, BacklogRequest};
+use rpc::persistence::{BacklogLane, BacklogPage, BacklogRequest};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::mem::{Mem, TailView, TopicId};
 use super::shared::{int, sql};
+use crate::rules::pages::Filling;
 use crate::rules::starts::Starts;
 use crate::{Flags, StoreError};
 
@@ -37,41 +38,13 @@ pub(super) fn backlog(
     request: &BacklogRequest,
     now: UnixMillis,
 ) -> Result<BacklogPage, StoreError> {
-    let mut page = BacklogPage::default();
-    let mut room = Room {
-        entries: request.max_entries.max(1),
-        bytes: request.max_bytes,
-        taken: false,
-    };
-    let mut news = news(mem, request, room.entries);
-    for lane in &request.lanes {
+    let mut filling = Filling::of(request);
+    let mut news = news(mem, request, filling.room());
+    for (i, lane) in request.lanes.iter().enumerate() {
         let topics = news.remove(&lane.partition).unwrap_or_default();
-        let covered = read_lane(conn, lane, topics, now, &mut room, &mut page)?;
-        page.covered.push((lane.partition, covered));
+        read_lane(conn, (i, lane), topics, now, &mut filling)?;
     }
-    Ok(page)
-}
-
-/// What the page may still take.
-struct Room {
-    entries: usize,
-    bytes: usize,
-    /// Whether it has anything: one entry is given however large it is.
-    taken: bool,
-}
-
-impl Room {
-    fn is_full(&self) -> bool {
-        self.entries == 0 || (self.bytes == 0 && self.taken)
-    }
-
-    fn take(&mut self, len: usize) {
-        (self.entries, self.bytes, self.taken) = (
-            self.entries.saturating_sub(1),
-            self.bytes.saturating_sub(len),
-            true,
-        );
-    }
+    Ok(filling.page())
 }
 
 /// The topics that have something for the request, by partition.
@@ -113,48 +86,43 @@ fn news(mem: &RwLock<Mem>, request: &BacklogRequest, limit: usize) -> AHashMap<P
     news
 }
 
-/// Reads one lane into the page; gives up to where.
+/// Reads one lane into the page, as far as that takes it.
 fn read_lane(
     conn: &Connection,
-    lane: &BacklogLane,
+    (number, lane): (usize, &BacklogLane),
     mut topics: Vec<News>,
     now: UnixMillis,
-    room: &mut Room,
-    page: &mut BacklogPage,
-) -> Result<Position, StoreError> {
-    let mut covered = lane.after;
-    while covered < lane.upto {
-        if room.is_full() {
-            return Ok(covered);
-        }
-        let limit = room.entries;
+    filling: &mut Filling<'_>,
+) -> Result<(), StoreError> {
+    let mut at = lane.after;
+    while at < lane.upto && !filling.is_full() {
+        let limit = filling.room();
         let (found, all) = positions(conn, &topics, lane.upto.0, limit)?;
         for (position, source) in found {
-            if room.is_full() {
-                return Ok(covered);
+            if filling.is_full() {
+                return Ok(());
             }
-            if let Some(entry) = entry(conn, lane.partition, position, source, now)? {
-                // A page that has something is not made larger than asked by one more.
-                if room.taken && entry.entry.len() > room.bytes {
-                    return Ok(covered);
-                }
-                room.take(entry.entry.len());
-                page.entries.push(entry);
+            at = Position(position);
+            if let Some((prev, entry)) = entry(conn, position, source, now)?
+                && !filling.put(number, at, prev, entry)
+            {
+                return Ok(());
             }
-            covered = Position(position);
+            filling.reach(number, at);
         }
         if all {
-            return Ok(lane.upto);
+            filling.reach(number, lane.upto);
+            return Ok(());
         }
         // Everything found was taken or left out, and there is more.
         topics
             .iter_mut()
-            .for_each(|news| news.after = news.after.max(covered.0));
+            .for_each(|news| news.after = news.after.max(at.0));
         if topics.iter().any(|news| news.tail.slots.len() > limit) {
-            return Ok(covered);
+            return Ok(());
         }
     }
-    Ok(lane.upto.max(covered))
+    Ok(())
 }
 
 /// The first `limit` positions of the topics up to `upto`, ascending, and whether that is all of them.
@@ -239,14 +207,14 @@ fn topic_positions(
     Ok(all)
 }
 
-/// Reads what stands at a position; `None` when it is not to be delivered.
+/// Reads what stands at a position: the position before it in its topic, and the entry. `None` when it is not to be
+/// delivered.
 fn entry(
     conn: &Connection,
-    partition: PartitionId,
     position: u64,
     source: Source,
     now: UnixMillis,
-) -> Result<Option<BacklogEntry>, StoreError> {
+) -> Result<Option<(Option<Position>, Bytes)>, StoreError> {
     let doing = sql("reading a message");
     let (prev, entry) = match source {
         Source::Message(id) => {
@@ -282,12 +250,7 @@ fn entry(
         },
     };
     let prev = (prev != 0i64).then_some(Position(prev as u64));
-    Ok(Some(BacklogEntry {
-        partition,
-        position: Position(position),
-        prev,
-        entry: Bytes::from(entry),
-    }))
+    Ok(Some((prev, entry.into())))
 }
 
 /// The entry of a receipt. It may have moved on since its position was read: then it comes at its new place.

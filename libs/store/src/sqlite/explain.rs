@@ -1,5 +1,6 @@
 //! What an operator asks: who holds which session, who has which message.
 
+use ahash::AHashMap;
 use bytes::Bytes;
 use model::{EdgeId, OrgId, Position, UnixMillis, UserId};
 use rpc::persistence::SessionKey;
@@ -8,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::mem::TopicId;
 use super::shared::{int, sql};
 use crate::rules::receipts::Recipients;
+use crate::rules::sessions::began_at;
 use crate::{ReceiptRow, SessionRow, StoreError};
 
 /// The edges of stored sessions that are connected, and `more`; each once.
@@ -26,8 +28,10 @@ pub(super) fn connected_edges(conn: &Connection, more: Vec<EdgeId>) -> Result<Ve
     Ok(edges)
 }
 
+/// Stored sessions, and those connected of which nothing is stored.
 pub(super) fn sessions_of(
     conn: &Connection,
+    transient: &AHashMap<SessionKey, (u64, EdgeId)>,
     org: &OrgId,
     users: &[UserId],
 ) -> Result<Vec<SessionRow>, StoreError> {
@@ -49,7 +53,7 @@ pub(super) fn sessions_of(
                 connected: r.get(3)?,
                 expires_at: r.get::<_, Option<i64>>(4)?.map(|at| UnixMillis(at as u64)),
                 state: r.get::<_, Vec<u8>>(5)?.into(),
-                began_at: crate::sessions::began_at(r.get(6)?),
+                began_at: began_at(r.get(6)?),
                 expiry: r.get(7)?,
             })
         };
@@ -60,6 +64,22 @@ pub(super) fn sessions_of(
             found.push(row.map_err(&doing)?);
         }
     }
+    let mine = transient
+        .iter()
+        .filter(|(key, _)| key.org == *org && users.contains(&key.user));
+    found.extend(mine.map(|(key, (epoch, edge))| SessionRow {
+        key: key.clone(),
+        epoch: *epoch,
+        edge: edge.clone(),
+        connected: true,
+        began_at: began_at(int(*epoch)),
+        expiry: 0,
+        expires_at: None,
+        state: Bytes::new(),
+    }));
+    found.sort_by(|a, b| {
+        (a.key.user.as_str(), a.key.client.as_str()).cmp(&(b.key.user.as_str(), b.key.client.as_str()))
+    });
     Ok(found)
 }
 

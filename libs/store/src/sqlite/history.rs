@@ -12,7 +12,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteStore;
 use super::mem::{Mem, TailView, TopicId};
 use super::shared::{int, sql};
-use crate::rules::receipts::reached_others;
+use crate::rules::history::Reading;
+use crate::rules::receipts::delivered;
 use crate::{Flags, MessageStore, StoreError, Stored, TargetKey};
 
 #[async_trait]
@@ -84,7 +85,11 @@ impl MessageStore for SqliteStore {
         self.read(move |conn, _| {
             let text = "SELECT max(position) FROM topic_index WHERE topic = ?1 AND position < ?2";
             conn.prepare_cached(text)
-                .and_then(|mut s| s.query_row((id, int(before.0)), |r| r.get::<_, Option<i64>>(0)))
+                .and_then(|mut s| {
+                    s.query_row((id, int(before.min(Position::END).0)), |r| {
+                        r.get::<_, Option<i64>>(0)
+                    })
+                })
                 .map(|position| position.map(|p| Position(p as u64)))
                 .map_err(sql("reading the last position"))
         })
@@ -99,30 +104,27 @@ fn history(
     topic: &str,
     range: HistoryRange,
 ) -> Result<HistoryPage, StoreError> {
+    let reading = Reading::of(range);
     let (id, total, view) = {
         let mem = mem.read();
         let Some(topic) = mem.topics.find(org, topic) else {
             return Ok(HistoryPage::default());
         };
-        let view = match range {
-            HistoryRange::After { position, .. } => {
-                mem.tail_after(topic.id, position.0, u64::MAX, usize::MAX)
+        let (id, from) = (topic.id, reading.from.0);
+        let view = match reading.backwards {
+            true => {
+                let skip = usize::try_from(reading.skip).unwrap_or(usize::MAX);
+                mem.tail_before(id, from, skip.saturating_add(reading.most()))
             }
-            HistoryRange::Before { position, limit } => {
-                mem.tail_before(topic.id, position.0, limit as usize + 1)
-            }
-            HistoryRange::Page { .. } => mem.tail_before(topic.id, u64::MAX, usize::MAX),
+            false => mem.tail_after(id, from, u64::MAX, usize::MAX),
         };
-        (topic.id, topic.sums.shown, view)
+        (id, topic.sums.shown, view)
     };
-    let (ids, more) = match range {
-        HistoryRange::After { position, limit } => after(conn, id, &view, position.0, limit as usize)?,
-        HistoryRange::Before { position, limit } => before(conn, id, &view, position.0, 0, limit as usize)?,
-        HistoryRange::Page { number, size } => {
-            let skip = number as usize * size as usize;
-            before(conn, id, &view, u64::MAX >> 1, skip, size as usize)?
-        }
+    let ids = match reading.backwards {
+        true => before(conn, id, &view, &reading)?,
+        false => after(conn, id, &view, &reading)?,
     };
+    let (ids, more) = reading.page(ids);
     let mut entries = Vec::with_capacity(ids.len());
     for message in ids {
         entries.extend(read(conn, id, message)?);
@@ -135,59 +137,47 @@ fn history(
     })
 }
 
-/// The messages after a position, ascending, and whether there are more.
+/// The messages after a position, ascending.
 fn after(
     conn: &Connection,
     topic: TopicId,
     view: &TailView,
-    position: u64,
-    limit: usize,
-) -> Result<(Vec<i64>, bool), StoreError> {
+    reading: &Reading,
+) -> Result<Vec<i64>, StoreError> {
     let text =
         "SELECT message FROM topic_index WHERE topic = ?1 AND position > ?2 AND position < ?3 AND flags & 1
                 ORDER BY position LIMIT ?4";
     let end = view.first.map_or(i64::MAX, int);
-    let mut ids = select(conn, text, params![topic, int(position), end, (limit + 1) as i64])?;
-    ids.extend(
-        view.slots
-            .iter()
-            .filter(|s| s.flags.has(Flags::SHOWN))
-            .map(|s| s.id),
-    );
-    let more = ids.len() > limit;
-    ids.truncate(limit);
-    Ok((ids, more))
+    let (from, most) = (int(reading.from.0), reading.most());
+    let mut ids = select(conn, text, params![topic, from, end, most as i64])?;
+    let tail = view.slots.iter().filter(|s| s.flags.has(Flags::SHOWN));
+    let room = most - ids.len();
+    ids.extend(tail.map(|s| s.id).take(room));
+    Ok(ids)
 }
 
-/// The messages before a position but for the newest `skip`, ascending, and whether there are older ones.
+/// The messages before a position but for the newest that are passed over, descending.
 fn before(
     conn: &Connection,
     topic: TopicId,
     view: &TailView,
-    position: u64,
-    skip: usize,
-    limit: usize,
-) -> Result<(Vec<i64>, bool), StoreError> {
-    let mut ids: Vec<i64> = view
-        .slots
-        .iter()
-        .rev()
-        .skip(skip)
-        .take(limit + 1)
-        .map(|s| s.id)
-        .collect();
-    if ids.len() <= limit {
+    reading: &Reading,
+) -> Result<Vec<i64>, StoreError> {
+    let (skip, most) = (reading.skip, reading.most());
+    let tail = view.slots.iter().rev();
+    let tail = tail.skip(usize::try_from(skip).unwrap_or(usize::MAX)).take(most);
+    let mut ids: Vec<i64> = tail.map(|s| s.id).collect();
+    if ids.len() < most {
         let text = "SELECT message FROM topic_index WHERE topic = ?1 AND position < ?2 AND flags & 1
                     ORDER BY position DESC LIMIT ?3 OFFSET ?4";
-        let end = view.first.map_or(int(position), |first| int(first.min(position)));
-        let skip = skip.saturating_sub(view.slots.len()) as i64;
-        let room = (limit + 1 - ids.len()) as i64;
-        ids.extend(select(conn, text, params![topic, end, room, skip])?);
+        let end = view
+            .first
+            .map_or(reading.from.0, |first| first.min(reading.from.0));
+        let skip = int(skip.saturating_sub(view.slots.len() as u64));
+        let room = (most - ids.len()) as i64;
+        ids.extend(select(conn, text, params![topic, int(end), room, skip])?);
     }
-    let more = ids.len() > limit;
-    ids.truncate(limit);
-    ids.reverse();
-    Ok((ids, more))
+    Ok(ids)
 }
 
 fn select(conn: &Connection, text: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Vec<i64>, StoreError> {
@@ -221,8 +211,8 @@ fn read(conn: &Connection, topic: TopicId, id: i64) -> Result<Option<HistoryEntr
     };
     let entry = Bytes::from(entry);
     let mut state = ReceiptKind::from_number(state);
-    if state.is_none() && reached(conn, topic, position, &entry)? {
-        state = Some(ReceiptKind::Delivered);
+    if state.is_none() {
+        state = delivered(&entry, &reached(conn, topic, position)?)?;
     }
     Ok(Some(HistoryEntry {
         position: Position(position as u64),
@@ -233,20 +223,11 @@ fn read(conn: &Connection, topic: TopicId, id: i64) -> Result<Option<HistoryEntr
     }))
 }
 
-/// Whether a user other than its sender has everything up to a message.
-fn reached(conn: &Connection, topic: TopicId, position: i64, entry: &Bytes) -> Result<bool, StoreError> {
-    let mut select = conn
-        .prepare_cached("SELECT user FROM marks WHERE topic = ?1 AND upto >= ?2")
-        .map_err(sql("reading deliveries"))?;
-    let users = select
-        .query_map((topic, position), |r| r.get::<_, String>(0))
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(sql("reading deliveries"))?;
-    if users.is_empty() {
-        return Ok(false);
-    }
-    let entry = super::load::decode(entry)?;
-    Ok(reached_others(&entry, users.iter().map(String::as_str)))
+/// The users who have everything up to a message.
+fn reached(conn: &Connection, topic: TopicId, position: i64) -> Result<Vec<String>, StoreError> {
+    conn.prepare_cached("SELECT user FROM marks WHERE topic = ?1 AND upto >= ?2")
+        .and_then(|mut select| select.query_map((topic, position), |r| r.get(0))?.collect())
+        .map_err(sql("reading deliveries"))
 }
 
 fn retained(

@@ -55,14 +55,15 @@ impl Ctx<'_> {
         changed.unwrap_or_else(|| self.shared.transient.lock().get(key).cloned())
     }
 
-    /// Those of an edge.
-    pub fn transient_of(&self, edge: &EdgeId) -> Vec<SessionKey> {
+    /// Those of an edge, or all.
+    pub fn transient_of(&self, edge: Option<&EdgeId>) -> Vec<SessionKey> {
         let mut held: AHashSet<SessionKey> = self.shared.transient.lock().keys().cloned().collect();
         held.extend(self.pending.iter().filter_map(|change| match change {
             Change::Transient(key, Some(_)) => Some(key.clone()),
             _ => None,
         }));
-        held.retain(|key| self.transient(key).is_some_and(|(_, by)| by == *edge));
+        let of = |by: EdgeId| edge.is_none_or(|edge| by == *edge);
+        held.retain(|key| self.transient(key).is_some_and(|(_, by)| of(by)));
         held.into_iter().collect()
     }
 

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::load::decode;
 use super::mem::{Mem, TopicId};
 use super::shared::{int, sql};
-use crate::rules::uids::{more_hash, uid_hash, uid_of};
-use crate::{Flags, MessageId, StoreError, Stored, TargetKey, Want};
+use crate::rules::uids::{self, more_hash, uid_hash};
+use crate::{Flags, MessageId, StoreError, Stored, TargetKey};
 use model::{Position, ReceiptKind};
 
 pub(super) fn lookup(
@@ -27,15 +27,15 @@ pub(super) fn lookup(
         ids.sort_unstable();
         let mut hits: Vec<Stored> = Vec::new();
         for id in ids {
+            if hits.len() == key.want.most() {
+                break;
+            }
             let Some((_, mut row)) = message(conn, id)? else {
                 continue;
             };
             if key.means(&row) {
                 row.stream = stream(conn, id)?;
                 hits.push(row);
-                if key.want != Want::All {
-                    break;
-                }
             }
         }
         found.push(hits);
@@ -71,14 +71,12 @@ pub(super) fn of_uid(
     uid: &str,
 ) -> Result<Vec<Stored>, StoreError> {
     let keys = [uid_hash(org, uid), more_hash(org, uid)];
-    let mut ids: Vec<i64> = candidates(conn, mem, &keys)?.into_iter().flatten().collect();
-    ids.sort_unstable();
+    let ids: Vec<i64> = candidates(conn, mem, &keys)?.into_iter().flatten().collect();
     let mut found = Vec::new();
     for id in ids {
-        let row = message(conn, id)?.map(|(_, row)| row);
-        found.extend(row.filter(|row| row.entry.org == org && uid_of(&row.entry) == uid));
+        found.extend(message(conn, id)?.map(|(_, row)| row));
     }
-    Ok(found)
+    Ok(uids::of_uid(found, org, uid))
 }
 
 /// For each hash the messages it may mean, oldest first.

@@ -41,11 +41,7 @@ impl Sums {
     /// Takes one more message into account.
     pub fn add(&mut self, id: i64, position: u64, flags: Flags, entry: &Entry) {
         self.head = self.head.max(position);
-        match Voice::of(entry, flags) {
-            Voice::Visitor if self.waiting_since == 0 => self.waiting_since = entry.accepted_at,
-            Voice::Visitor | Voice::Nobody => {}
-            Voice::Staff => self.waiting_since = 0,
-        }
+        self.waiting_since = Voice::of(entry, flags).waiting_since(self.waiting_since, entry.accepted_at);
         if flags.has(Flags::SHOWN) {
             (self.shown, self.last, self.updated_at) = (self.shown + 1, id, entry.accepted_at);
         }

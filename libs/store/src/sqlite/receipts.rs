@@ -1,16 +1,17 @@
 //! Applies receipts. Forward only: what says less than is stored changes nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ahash::AHashSet;
 use async_trait::async_trait;
-use model::{OrgId, Position, ReceiptKind, TopicName};
+use model::{OrgId, Position, TopicName};
 use rusqlite::params;
 
 use super::SqliteStore;
 use super::job::{Change, Ctx, Mode};
 use super::mem::TopicId;
 use super::shared::{int, sql};
+use crate::rules::receipts::Furthest;
 use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
 
 #[async_trait]
@@ -47,54 +48,41 @@ fn apply(ctx: &mut Ctx<'_>, batch: &ReceiptBatch) -> Result<(), StoreError> {
     for step in &batch.advances {
         ctx.advance(Service::Receipts, *step)?;
     }
-    let mut heads: Vec<(TopicId, u64)> = Vec::new();
-    let mut readers: AHashSet<(TopicId, &str)> = AHashSet::new();
-    for receipt in &batch.receipts {
-        let Some(topic) = known(ctx, &receipt.org, &receipt.topic) else {
-            continue;
-        };
-        if move_on(ctx, topic, receipt)? {
-            heads.push((topic, receipt.changed.0));
-        }
-        if receipt.state == ReceiptKind::Read {
-            readers.insert((topic, receipt.by.as_str()));
+    let last = Furthest::of(batch, |org, topic| ctx.shared.mem.read().topics.id(org, topic));
+    let mut heads: BTreeMap<TopicId, u64> = BTreeMap::new();
+    let mut moved = |topic: TopicId, changed: Position| {
+        let head = heads.entry(topic).or_default();
+        *head = changed.0.max(*head);
+    };
+    for ((topic, _), receipt) in &last.receipts {
+        if move_on(ctx, *topic, receipt)? {
+            moved(*topic, receipt.changed);
         }
     }
-    for mark in &batch.marks {
-        let Some(topic) = known(ctx, &mark.org, &mark.topic) else {
-            continue;
-        };
-        if mark_upto(ctx, topic, mark)? {
-            heads.push((topic, mark.changed.0));
+    for ((topic, _), mark) in &last.marks {
+        if mark_upto(ctx, *topic, mark)? {
+            moved(*topic, mark.changed);
         }
     }
+    let doing = sql("storing receipts");
     let text = "UPDATE topics SET receipt_head = max(receipt_head, ?2) WHERE id = ?1";
-    let mut update = ctx.conn.prepare_cached(text).map_err(sql("storing receipts"))?;
-    for (topic, at) in last_of_each(heads) {
-        update
-            .execute(params![topic, int(at)])
-            .map_err(sql("storing receipts"))?;
+    let mut update = ctx.conn.prepare_cached(text).map_err(&doing)?;
+    for (topic, at) in heads {
+        update.execute(params![topic, int(at)]).map_err(&doing)?;
         ctx.changes.push(Change::ReceiptHead(topic, at));
     }
+    let text = "INSERT OR IGNORE INTO reads VALUES (?1, ?2, ?3)";
+    let mut insert = ctx.conn.prepare_cached(text).map_err(&doing)?;
+    for (topic, by, at) in &last.reads {
+        insert.execute(params![topic, by, int(at.0)]).map_err(&doing)?;
+    }
     let mem = ctx.shared.mem.read();
-    readers
-        .into_iter()
+    (last.readers().into_iter())
         .try_for_each(|(topic, user)| super::unread::raise_floor(ctx.conn, &mem, topic, user))
-}
-
-fn known(ctx: &Ctx<'_>, org: &str, topic: &str) -> Option<TopicId> {
-    ctx.shared.mem.read().topics.id(org, topic)
-}
-
-fn last_of_each(mut heads: Vec<(TopicId, u64)>) -> Vec<(TopicId, u64)> {
-    heads.sort_unstable_by(|a, b| b.cmp(a));
-    heads.dedup_by_key(|(topic, _)| *topic);
-    heads
 }
 
 /// Whether the message has come further.
 fn move_on(ctx: &Ctx<'_>, topic: TopicId, receipt: &NewReceipt) -> Result<bool, StoreError> {
-    let doing = sql("storing receipts");
     let text = "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (topic, message) DO UPDATE
                 SET state = excluded.state, changed = excluded.changed, entry = excluded.entry
                 WHERE excluded.state > state";
@@ -106,24 +94,8 @@ fn move_on(ctx: &Ctx<'_>, topic: TopicId, receipt: &NewReceipt) -> Result<bool, 
         int(receipt.changed.0),
         &receipt.bytes[..]
     ];
-    let moved = ctx
-        .conn
-        .prepare_cached(text)
-        .and_then(|mut s| s.execute(row))
-        .map_err(&doing)?
-        == 1;
-    if receipt.state == ReceiptKind::Read {
-        let mut insert = ctx
-            .conn
-            .prepare_cached("INSERT OR IGNORE INTO reads VALUES (?1, ?2, ?3)")
-            .map_err(&doing)?;
-        for read in receipt.read() {
-            insert
-                .execute(params![topic, receipt.by.as_str(), int(read.0)])
-                .map_err(&doing)?;
-        }
-    }
-    Ok(moved)
+    let changed = ctx.conn.prepare_cached(text).and_then(|mut s| s.execute(row));
+    changed.map(|n| n == 1).map_err(sql("storing receipts"))
 }
 
 /// Whether the mark has moved.

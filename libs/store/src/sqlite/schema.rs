@@ -6,15 +6,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::shared::Options;
 use crate::StoreError;
+use crate::rules::schema::Versions;
 
-/// One script a version, the first makes the version after [`FORMER`].
+/// One script a version, the first makes the version after the former ones.
 const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0003_store.sql")];
-/// Up to here what is stored means something else, and is not migrated.
-const FORMER: i64 = 2;
-
-fn known() -> i64 {
-    FORMER + MIGRATIONS.len() as i64
-}
+const VERSIONS: Versions = Versions {
+    former: 2,
+    scripts: MIGRATIONS.len(),
+};
 
 /// Brings the schema up. Each version is one transaction.
 pub(super) fn migrate(path: &Path) -> Result<(), StoreError> {
@@ -23,30 +22,16 @@ pub(super) fn migrate(path: &Path) -> Result<(), StoreError> {
     set(&conn, "journal_mode", "wal")?;
     set(&conn, "synchronous", "full")?;
     let found = version(&conn)?;
-    refuse(found)?;
-    for (number, script) in (FORMER + 1..)
-        .zip(MIGRATIONS)
-        .filter(|(number, _)| *number > found)
-    {
+    VERSIONS.migratable(found)?;
+    for (script, number) in VERSIONS.missing(found) {
         let tx = conn.transaction().map_err(sqlite("migrating the schema"))?;
-        tx.execute_batch(script).map_err(sqlite("migrating the schema"))?;
+        tx.execute_batch(MIGRATIONS[script])
+            .map_err(sqlite("migrating the schema"))?;
         tx.pragma_update(None, "user_version", number)
             .map_err(sqlite("migrating the schema"))?;
         tx.commit().map_err(sqlite("migrating the schema"))?;
     }
     Ok(())
-}
-
-/// Refuses a schema that no script of ours can bring up.
-fn refuse(found: i64) -> Result<(), StoreError> {
-    match found {
-        1..=FORMER => Err(StoreError::Former { found }),
-        found if found > known() => Err(StoreError::Unknown {
-            found,
-            known: known(),
-        }),
-        _ => Ok(()),
-    }
 }
 
 fn version(conn: &Connection) -> Result<i64, StoreError> {
@@ -56,15 +41,7 @@ fn version(conn: &Connection) -> Result<i64, StoreError> {
 
 /// Refuses a schema that is not ours.
 pub(super) fn check(conn: &Connection) -> Result<(), StoreError> {
-    let found = version(conn)?;
-    refuse(found)?;
-    match found {
-        found if found < known() => Err(StoreError::Outdated {
-            found,
-            wanted: known(),
-        }),
-        _ => Ok(()),
-    }
+    VERSIONS.usable(version(conn)?)
 }
 
 fn set(conn: &Connection, name: &str, value: impl rusqlite::ToSql) -> Result<(), StoreError> {

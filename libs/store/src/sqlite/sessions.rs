@@ -9,15 +9,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteStore;
 use super::job::{Change, Ctx, Mode};
 use super::shared::{int, sql};
+use crate::rules::sessions::{self, Before};
 use crate::{DueWill, SessionRow, SessionStore, StoreError, ThreadStore};
 
 /// A session's row.
 struct Stored {
     epoch: u64,
     edge: EdgeId,
-    connected: bool,
-    expires_at: Option<i64>,
-    will: Option<(Vec<u8>, u32)>,
+    before: Before,
+    will: Option<Vec<u8>>,
     state: Vec<u8>,
 }
 
@@ -48,9 +48,12 @@ impl SessionStore for SqliteStore {
                     &s.state[..]
                 ])
             };
+            // Of one that is forgotten with its connection there is nothing to store.
+            let forgotten =
+                |s: &SaveSession| ctx.transient(&s.key).is_some_and(|(epoch, _)| epoch == s.epoch);
             saves
                 .iter()
-                .map(|s| save(s).map(|n| n == 1))
+                .map(|s| Ok(save(s)? == 1 || forgotten(s)))
                 .collect::<Result<_, _>>()
                 .map_err(sql("saving sessions"))
         })
@@ -74,11 +77,9 @@ impl SessionStore for SqliteStore {
     }
 
     async fn abandon_sessions(&self, now: UnixMillis) -> Result<usize, StoreError> {
-        self.write(Mode::Sync, move |ctx| {
-            let epoch = ctx.shared.next_epoch(now);
-            abandon(ctx.conn, None, epoch, now).map_err(sql("ending sessions of a dead process"))
-        })
-        .await
+        let doing = "ending sessions of a dead process";
+        self.write(Mode::Sync, move |ctx| abandon(ctx, doing, None, now))
+            .await
     }
 
     async fn connected_edges(&self) -> Result<Vec<EdgeId>, StoreError> {
@@ -94,23 +95,15 @@ impl SessionStore for SqliteStore {
     }
 
     async fn abandon_edge(&self, edge: &EdgeId, now: UnixMillis) -> Result<usize, StoreError> {
-        let edge = edge.clone();
-        self.write(Mode::Sync, move |ctx| {
-            let epoch = ctx.shared.next_epoch(now);
-            let stored =
-                abandon(ctx.conn, Some(&edge), epoch, now).map_err(sql("ending sessions of a dead edge"))?;
-            let ended = ctx.transient_of(&edge);
-            let count = stored + ended.len();
-            let ended = ended.into_iter().map(|key| Change::Transient(key, None));
-            ctx.changes.extend(ended);
-            Ok(count)
-        })
-        .await
+        let (edge, doing) = (edge.clone(), "ending sessions of a dead edge");
+        self.write(Mode::Sync, move |ctx| abandon(ctx, doing, Some(&edge), now))
+            .await
     }
 
     async fn sessions_of(&self, org: &OrgId, users: Vec<UserId>) -> Result<Vec<SessionRow>, StoreError> {
         let org = org.clone();
-        self.read(move |conn, _| super::explain::sessions_of(conn, &org, &users))
+        let shared = self.shared.clone();
+        self.read(move |conn, _| super::explain::sessions_of(conn, &shared.transient.lock(), &org, &users))
             .await
     }
 
@@ -160,62 +153,55 @@ fn opened(ctx: &mut Ctx<'_>, open: &OpenSession, now: UnixMillis) -> Result<Open
     let transient = ctx.transient(&open.key);
     let epoch = ctx.shared.next_epoch(now);
     let stored = stored(ctx.conn, &open.key).map_err(&doing)?;
-    let expired = stored
-        .as_ref()
-        .is_some_and(|s| s.expires_at.is_some_and(|at| at <= int(now.0)));
-    let goes_on = stored.is_some() && !expired && !open.clean_start;
-    let previous = match (&stored, transient) {
+    let opening = sessions::open(stored.as_ref().map(|s| s.before), open.clean_start, now);
+    let previous_edge = match (&stored, transient) {
         (_, Some((_, edge))) => Some(edge),
-        (Some(s), None) if s.connected => Some(s.edge.clone()),
+        (Some(s), None) if s.before.connected => Some(s.edge.clone()),
         _ => None,
     };
-    if let Some(stored) = &stored {
-        settle_wills(ctx.conn, &open.key, stored, goes_on, now).map_err(&doing)?;
-    } else {
-        release_wills(ctx.conn, &open.key, now).map_err(&doing)?;
+    if let (true, Some(will)) = (
+        opening.leaves_will,
+        stored.as_ref().and_then(|s| s.will.as_deref()),
+    ) {
+        add_will(ctx.conn, &open.key, now, will).map_err(&doing)?;
     }
-    let is_transient = open.expiry == 0 && open.will.is_none() && !goes_on;
-    if is_transient {
-        if stored.is_some() {
-            delete(ctx.conn, &open.key).map_err(&doing)?;
-        }
-        let session = Some((epoch, open.edge.clone()));
-        ctx.changes.push(Change::Transient(open.key.clone(), session));
-    } else {
-        ctx.changes.push(Change::Transient(open.key.clone(), None));
-        let state = stored.filter(|_| goes_on).map(|s| s.state).unwrap_or_default();
-        insert(ctx.conn, open, epoch, goes_on, &state).map_err(&doing)?;
-        return Ok(OpenedSession {
-            epoch,
-            present: goes_on && !state.is_empty(),
-            state: state.into(),
-            previous_edge: previous,
-            threads: Vec::new(),
-        });
+    settle_wills(ctx.conn, &open.key, opening.goes_on, now).map_err(&doing)?;
+    let state = match &stored {
+        Some(stored) if opening.goes_on => stored.state.as_slice(),
+        _ => &[],
+    };
+    // Of a session that is forgotten with its connection nothing is stored.
+    let is_transient = open.expiry == 0 && open.will.is_none() && !opening.goes_on;
+    if !is_transient {
+        insert(ctx.conn, open, epoch, opening.goes_on, state).map_err(&doing)?;
+    } else if stored.is_some() {
+        delete(ctx.conn, &open.key).map_err(&doing)?;
     }
+    let transient = is_transient.then(|| (epoch, open.edge.clone()));
+    ctx.changes.push(Change::Transient(open.key.clone(), transient));
     Ok(OpenedSession {
         epoch,
-        present: false,
-        state: Bytes::new(),
-        previous_edge: previous,
+        present: !state.is_empty(),
+        state: Bytes::copy_from_slice(state),
+        previous_edge,
         threads: Vec::new(),
     })
 }
 
 fn stored(conn: &Connection, key: &SessionKey) -> rusqlite::Result<Option<Stored>> {
-    let text = "SELECT epoch, edge, connected, expires_at, will_delay, will, state FROM sessions
+    let text = "SELECT epoch, edge, connected, expires_at, will_delay, will, state, expiry FROM sessions
                 WHERE org = ?1 AND user = ?2 AND client = ?3";
     let row = |r: &Row<'_>| {
-        let will = match (r.get::<_, Option<u32>>(4)?, r.get::<_, Option<Vec<u8>>>(5)?) {
-            (Some(delay), Some(will)) => Some((will, delay)),
-            _ => None,
-        };
         Ok(Stored {
             epoch: r.get::<_, i64>(0)? as u64,
             edge: EdgeId::from(r.get::<_, String>(1)?),
-            connected: r.get(2)?,
-            expires_at: r.get(3)?,
-            will,
+            before: Before {
+                connected: r.get(2)?,
+                expires_at: r.get::<_, Option<i64>>(3)?.map(|at| UnixMillis(at as u64)),
+                will_delay: r.get(4)?,
+                expiry: r.get(7)?,
+            },
+            will: r.get(5)?,
             state: r.get(6)?,
         })
     };
@@ -227,54 +213,28 @@ fn stored(conn: &Connection, key: &SessionKey) -> rusqlite::Result<Option<Stored
         .optional()
 }
 
-/// What becomes of the wills of a session that is opened again. One that waits is cancelled when the session goes on and
-/// is due when the session is forgotten [MQTT-3.1.3-9]; that of a connection which is only now replaced is due when it had
-/// no delay or the session is forgotten, as the server ends that connection itself.
-fn settle_wills(
-    conn: &Connection,
-    key: &SessionKey,
-    stored: &Stored,
-    goes_on: bool,
-    now: UnixMillis,
-) -> rusqlite::Result<()> {
-    if let (true, Some((entry, delay))) = (stored.connected, &stored.will)
-        && (!goes_on || *delay == 0)
-    {
-        add_will(conn, key, int(now.0), entry)?;
-    }
-    if goes_on {
-        let text = "DELETE FROM wills WHERE org = ?1 AND user = ?2 AND client = ?3 AND due_at > ?4";
-        conn.prepare_cached(text)?.execute(params![
-            key.org.as_str(),
-            key.user.as_str(),
-            key.client.as_str(),
-            int(now.0)
-        ])?;
-        return Ok(());
-    }
-    release_wills(conn, key, now)
-}
-
-/// Wills that wait are due: their session is no more.
-fn release_wills(conn: &Connection, key: &SessionKey, now: UnixMillis) -> rusqlite::Result<()> {
-    let text = "UPDATE wills SET due_at = ?4 WHERE org = ?1 AND user = ?2 AND client = ?3 AND due_at > ?4";
+/// Wills that wait are cancelled when their session goes on, and due when it is no more.
+fn settle_wills(conn: &Connection, key: &SessionKey, goes_on: bool, now: UnixMillis) -> rusqlite::Result<()> {
+    let text = match goes_on {
+        true => "DELETE FROM wills WHERE org = ?1 AND user = ?2 AND client = ?3 AND due_at > ?4",
+        false => "UPDATE wills SET due_at = ?4 WHERE org = ?1 AND user = ?2 AND client = ?3 AND due_at > ?4",
+    };
     let key = params![
         key.org.as_str(),
         key.user.as_str(),
         key.client.as_str(),
         int(now.0)
     ];
-    conn.prepare_cached(text)?.execute(key)?;
-    Ok(())
+    conn.prepare_cached(text)?.execute(key).map(|_| ())
 }
 
-fn add_will(conn: &Connection, key: &SessionKey, due_at: i64, entry: &[u8]) -> rusqlite::Result<()> {
+fn add_will(conn: &Connection, key: &SessionKey, due_at: UnixMillis, entry: &[u8]) -> rusqlite::Result<()> {
     let text = "INSERT INTO wills (org, user, client, due_at, entry) VALUES (?1, ?2, ?3, ?4, ?5)";
     let row = params![
         key.org.as_str(),
         key.user.as_str(),
         key.client.as_str(),
-        due_at,
+        int(due_at.0),
         entry
     ];
     conn.prepare_cached(text)?.execute(row).map(|_| ())
@@ -320,17 +280,17 @@ fn closed(conn: &Connection, close: &CloseSession) -> Result<(), StoreError> {
     let doing = sql("closing a session");
     let key = &close.key;
     let stored = match stored(conn, key).map_err(&doing)? {
-        Some(stored) if stored.epoch == close.epoch && stored.connected => stored,
+        Some(stored) if stored.epoch == close.epoch && stored.before.connected => stored,
         _ => return Ok(()),
     };
-    if let (true, Some((entry, delay))) = (close.publish_will, &stored.will) {
-        let wait = u64::from((*delay).min(close.expiry)) * 1000;
-        add_will(conn, key, int(close.at.0.saturating_add(wait)), entry).map_err(&doing)?;
+    let will_delay = stored.before.will_delay.filter(|_| close.publish_will);
+    let ending = sessions::end(close.at, close.expiry, will_delay);
+    if let (Some(due_at), Some(will)) = (ending.will_due_at, &stored.will) {
+        add_will(conn, key, due_at, will).map_err(&doing)?;
     }
-    if close.expiry == 0 {
+    let Some(expires_at) = ending.expires_at else {
         return delete(conn, key).map_err(&doing);
-    }
-    let expires = int(close.at.0.saturating_add(u64::from(close.expiry) * 1000));
+    };
     let text = "UPDATE sessions SET connected = 0, expiry = ?4, expires_at = ?5, will = NULL, will_delay = NULL, state = ?6
                 WHERE org = ?1 AND user = ?2 AND client = ?3";
     let row = params![
@@ -338,7 +298,7 @@ fn closed(conn: &Connection, close: &CloseSession) -> Result<(), StoreError> {
         key.user.as_str(),
         key.client.as_str(),
         close.expiry,
-        expires,
+        int(expires_at.0),
         &close.state[..]
     ];
     conn.prepare_cached(text)
@@ -348,7 +308,27 @@ fn closed(conn: &Connection, close: &CloseSession) -> Result<(), StoreError> {
 }
 
 /// Ends the connections that an edge holds, or everyone.
-fn abandon(conn: &Connection, edge: Option<&EdgeId>, epoch: u64, now: UnixMillis) -> rusqlite::Result<usize> {
+fn abandon(
+    ctx: &mut Ctx<'_>,
+    doing: &'static str,
+    edge: Option<&EdgeId>,
+    now: UnixMillis,
+) -> Result<usize, StoreError> {
+    let epoch = ctx.shared.next_epoch(now);
+    let stored = abandon_stored(ctx.conn, edge, epoch, now).map_err(sql(doing))?;
+    let ended = ctx.transient_of(edge);
+    let count = stored + ended.len();
+    ctx.changes
+        .extend(ended.into_iter().map(|key| Change::Transient(key, None)));
+    Ok(count)
+}
+
+fn abandon_stored(
+    conn: &Connection,
+    edge: Option<&EdgeId>,
+    epoch: u64,
+    now: UnixMillis,
+) -> rusqlite::Result<usize> {
     let edge = edge.map(EdgeId::as_str);
     conn.execute(
         "INSERT INTO wills (org, user, client, due_at, entry)

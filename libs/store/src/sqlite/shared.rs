@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::mem::Mem;
 use crate::StoreError;
+use crate::rules::sessions::next_epoch;
 
 /// How the store uses the machine.
 #[derive(Debug, Clone)]
@@ -74,12 +75,11 @@ pub(super) struct Ended {
 }
 
 impl Shared {
-    /// An epoch that no session ever had: it follows the clock, and grows when the clock does not.
+    /// An epoch that no session ever had.
     pub fn next_epoch(&self, now: UnixMillis) -> u64 {
-        let floor = now.0.saturating_mul(1000);
-        let next = |last: u64| Some(last.saturating_add(1).max(floor));
+        let next = |last| Some(next_epoch(last, now));
         let last = self.epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        last.map_or(floor, |last| last.saturating_add(1).max(floor))
+        next_epoch(last.unwrap_or_default(), now)
     }
 }
 

@@ -9,6 +9,7 @@ use super::SqliteStore;
 use super::job::{Change, Ctx, Mode};
 use super::mem::{Sums, TopicId};
 use super::shared::{int, sql};
+use crate::rules::threads::{candidates, least_loaded};
 use crate::{Assign, NewThread, OpenedRow, StoreError, ThreadQuery, ThreadRow, ThreadStore};
 
 #[async_trait]
@@ -106,26 +107,23 @@ impl ThreadStore for SqliteStore {
     }
 }
 
-/// The threads that any of the identities takes part in, with the position from which: as desk, visitor, assigned agent
-/// or member. Each once.
+/// The threads that any of the identities takes part in (see `rules/threads.rs`), with the position from which. Each once.
 pub(super) fn taking_part(
     conn: &Connection,
     org: &str,
     identities: &[UserId],
 ) -> rusqlite::Result<Vec<(TopicId, u64)>> {
+    let ways = [
+        ("desk", "kind <> 'WORKGROUP'"),
+        ("party", "true"),
+        ("agent", "kind = 'AGENT'"),
+    ];
     let mut found: ahash::AHashMap<TopicId, u64> = ahash::AHashMap::new();
     for who in identities {
-        for column in ["desk", "party", "agent"] {
-            // An agent that was given a workgroup's thread is its member, from the position of its joining.
-            let only = if column == "agent" {
-                "AND kind = 'AGENT'"
-            } else {
-                "AND (?3 <> 'desk' OR kind <> 'WORKGROUP')"
-            };
-            let text =
-                format!("SELECT topic FROM threads WHERE org = ?1 AND {column} = ?2 AND ?3 = ?3 {only}");
+        for (column, only) in ways {
+            let text = format!("SELECT topic FROM threads WHERE org = ?1 AND {column} = ?2 AND {only}");
             let mut select = conn.prepare_cached(&text)?;
-            for id in select.query_map((org, who.as_str(), column), |r| r.get(0))? {
+            for id in select.query_map((org, who.as_str()), |r| r.get(0))? {
                 found.insert(id?, 0);
             }
         }
@@ -248,19 +246,15 @@ fn open(ctx: &mut Ctx<'_>, thread: &NewThread, assign: &[Assign]) -> Result<Open
     })
 }
 
-/// The agent with the fewest open threads, among those who are there if anyone is.
 fn choose<'a>(conn: &Connection, org: &str, assign: &'a [Assign]) -> rusqlite::Result<Option<&'a Assign>> {
-    let online = assign.iter().any(|a| a.online);
     let text = "SELECT count(*) FROM threads WHERE org = ?1 AND agent = ?2 AND status <> 'CLOSED'";
     let mut count = conn.prepare_cached(text)?;
-    let mut best: Option<(i64, &Assign)> = None;
-    for candidate in assign.iter().filter(|a| a.online || !online) {
-        let open: i64 = count.query_row((org, candidate.agent.as_str()), |r| r.get(0))?;
-        if best.is_none_or(|(least, _)| open < least) {
-            best = Some((open, candidate));
-        }
+    let mut open = Vec::new();
+    for candidate in candidates(assign) {
+        let threads: i64 = count.query_row((org, candidate.agent.as_str()), |r| r.get(0))?;
+        open.push((candidate, threads));
     }
-    Ok(best.map(|(_, candidate)| candidate))
+    Ok(least_loaded(open))
 }
 
 fn give(conn: &Connection, topic: TopicId, org: &str, to: &Assign, since: u64) -> rusqlite::Result<()> {

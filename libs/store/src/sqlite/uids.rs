@@ -10,7 +10,7 @@ use super::SqliteStore;
 use super::load::decode;
 use super::mem::Mem;
 use super::shared::{Ended, sql};
-use crate::rules::uids::{Bisect, UidKey};
+use crate::rules::uids::{self, Bisect, UidKey};
 use crate::{Flags, Service, StoreError};
 
 /// Rows that are read at a time: how long a reading connection is kept, and the writer from beginning its log again.
@@ -55,15 +55,14 @@ pub(super) async fn uids_since(
             .read(move |conn, mem| slice(conn, mem, partition, page))
             .await?;
     }
-    if !more {
-        page.at.position = page.at.position.max(applied);
-    }
-    store.shared.uid_pages.lock().insert(partition, page.at);
-    Ok(UidPage {
-        uids: page.uids,
-        next: page.at.position,
-        more,
-    })
+    let (ended, page) = (page.at, uids::page(page.uids, page.at.position, applied, more));
+    let position = page.next;
+    store
+        .shared
+        .uid_pages
+        .lock()
+        .insert(partition, Ended { position, ..ended });
+    Ok(page)
 }
 
 /// The id after which nothing is older than asked.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::key::Key;
 use crate::record::{Delivery, Observer, Record};
 use crate::verdict::Figures;
 
@@ -33,14 +34,17 @@ pub(crate) fn figures(record: &Record) -> Figures {
 
 fn writers(record: &Record, figures: &mut Figures) {
     let (mut latency, mut spans) = (Vec::new(), Vec::new());
-    for writer in &record.writers {
+    for (number, writer) in record.writers.iter().enumerate() {
         figures.sent += writer.texts.len() as u64;
-        for sent in writer
-            .texts
-            .iter()
-            .chain(writer.reads.iter().map(|(sent, _)| sent))
-        {
-            figures.resends += u64::from(sent.tries.saturating_sub(1));
+        let texts = writer.texts.iter().enumerate();
+        let texts = texts.map(|(seq, sent)| (Key::text(number, seq), sent));
+        let reads = writer.reads.iter().enumerate();
+        let reads = reads.map(|(seq, (sent, _))| (Key::read(number, seq), sent));
+        for (key, sent) in texts.chain(reads) {
+            let resends = u64::from(sent.tries.saturating_sub(1));
+            figures.resends += resends;
+            figures.undated_resends += if key.is_dated() { 0 } else { resends };
+            figures.repeats += u64::from(sent.repeats);
         }
         for sent in &writer.texts {
             match (sent.acked, &sent.refused) {

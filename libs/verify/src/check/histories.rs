@@ -57,6 +57,7 @@ fn one_message(index: &Index<'_>, found: &mut Findings, topic: usize, key: Key, 
         }
         _ => {}
     }
+    again(index, found, topic, key, sent);
     if let (None, Some(why)) = (stored, &sent.refused)
         && sent.tries > 1
         && why.contains("conflict")
@@ -65,6 +66,23 @@ fn one_message(index: &Index<'_>, found: &mut Findings, topic: usize, key: Key, 
         found.add(
             I7,
             format!("sent again unchanged, refused ({why}) and not stored"),
+            evidence,
+        );
+    }
+}
+
+/// A message that was sent again after it had been acknowledged: it is told where the first is, and nothing else.
+fn again(index: &Index<'_>, found: &mut Findings, topic: usize, key: Key, sent: &Sent) {
+    let Some(acked) = sent.acked else { return };
+    if let Some(elsewhere) = sent.elsewhere {
+        let evidence = index.evidence(topic, key, &[acked.position, elsewhere]);
+        found.add(I2, "sent again, and acknowledged at two positions", evidence);
+    }
+    if let Some(why) = &sent.refused {
+        let evidence = index.evidence(topic, key, &[acked.position]);
+        found.add(
+            I7,
+            format!("sent again after it was acknowledged, and refused ({why})"),
             evidence,
         );
     }

@@ -22,7 +22,7 @@ fn acked(at: u32, position: u64) -> Sent {
             position,
             by: AckKind::PubAck,
         }),
-        refused: None,
+        ..Sent::default()
     }
 }
 
@@ -375,6 +375,34 @@ fn an_acknowledgement_with_another_position_is_found() {
 }
 
 #[test]
+fn a_message_that_was_sent_again_and_stored_at_another_position_is_found() {
+    breaks(&[(I2, "acknowledged at two positions")], |record| {
+        record.writers[1].texts[3].elsewhere = Some(900);
+    });
+}
+
+#[test]
+fn a_message_that_is_refused_when_it_is_sent_again_is_found() {
+    breaks(&[(I7, "sent again after it was acknowledged")], |record| {
+        record.writers[1].texts[3].refused = Some("conflict".to_owned());
+    });
+}
+
+#[test]
+fn what_was_sent_again_is_counted_with_and_without_a_date() {
+    let mut record = sound();
+    for (seq, tries) in [(2, 2), (3, 4)] {
+        record.writers[1].texts[seq].tries = tries;
+    }
+    record.writers[1].texts[3].repeats = 1;
+    let figures = check(&record).figures;
+    assert_eq!(
+        (figures.resends, figures.undated_resends, figures.repeats),
+        (1 + 3, 3, 1)
+    );
+}
+
+#[test]
 fn a_history_out_of_order_is_found() {
     breaks(&[(I3, "not in the order"), (I3, "its prev is")], |record| {
         both(record, |messages| messages.swap(4, 5))
@@ -514,8 +542,8 @@ fn a_retry_that_is_refused_is_found() {
         record.writers[1].texts.push(Sent {
             at: 70,
             tries: 2,
-            acked: None,
             refused,
+            ..Sent::default()
         });
     });
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mqtt_codec::QoS;
 use rand::Rng;
+use rand::seq::IteratorRandom as _;
 use tokio::time::Instant;
 
 use super::{Ledger, Shared};
@@ -13,6 +14,9 @@ use crate::record::Sent;
 
 /// How much a client has open at most; it writes no more until something is acknowledged.
 const WINDOW: usize = 32;
+/// Who is back sends again within this time what was acknowledged. Not at once: then the server has just let it in, and so
+/// has everything that it needs for that.
+const SOON: Duration = Duration::from_secs(2);
 
 /// A message that is owed.
 #[derive(Debug, Clone)]
@@ -147,6 +151,23 @@ impl Outbox {
         ));
         self.push(Item::new(key, topic, Some(of), at, QoS::AtLeastOnce));
         ledger.owed = self.owed.len();
+    }
+
+    /// Sends something again that was acknowledged, at some moment soon: to a client that is gone without a word an
+    /// acknowledgement may never have come.
+    pub(super) fn repeat(&mut self, ledger: &mut Ledger, rng: &mut impl Rng) {
+        let acked = ledger.writers.iter().flat_map(|(writer, w)| {
+            let texts = w.texts.iter().enumerate();
+            let acked = texts.filter(|(_, sent)| sent.acked.is_some());
+            acked.map(|(seq, sent)| (Key::text(*writer, seq), w.topic, sent.at))
+        });
+        let settled = acked.filter(|(key, ..)| self.owed.iter().all(|item| item.key != *key));
+        if let Some((key, topic, at)) = settled.choose(rng) {
+            let mut item = Item::new(key, topic, None, at, QoS::AtLeastOnce);
+            item.not_before = Some(Instant::now() + SOON.mul_f64(rng.random_range(0.0..1.0)));
+            self.push(item);
+            ledger.owed = self.owed.len();
+        }
     }
 
     fn push(&mut self, item: Item) {

@@ -1,4 +1,13 @@
 //! The whole of `make cluster`: every role as processes on three nats-servers, Redis and PostgreSQL, behind HAProxy.
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a failing step fails the test, and what a test measured belongs on its output"
+)]
+
+mod owners;
+mod store_away;
 
 use e2e::{agent_options, agent_token, field, history, thread_of, visitor, visitor_token};
 use testkit::chat::{DESK, from_publish, text};
