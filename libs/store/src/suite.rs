@@ -5,6 +5,8 @@ mod backlog;
 mod explain;
 mod log;
 mod rest;
+mod sessions;
+mod threads;
 mod uids;
 
 use std::sync::Arc;
@@ -18,6 +20,8 @@ pub use backlog::*;
 pub use explain::*;
 pub use log::*;
 pub use rest::*;
+pub use sessions::*;
+pub use threads::*;
 pub use uids::*;
 
 use crate::{Advance, Flags, LogBatch, NewMessage, Service, Store};
@@ -34,6 +38,8 @@ pub trait Fixture: Send + Sync {
 macro_rules! store_suite {
     ($make:expr) => {
         $crate::store_suite!(@each $make,
+            a_store_is_of_one_log
+            an_empty_store_is_bound_once
             progress_and_rows_go_together
             a_batch_that_begins_elsewhere_is_refused
             messages_are_found_in_their_topic
@@ -44,10 +50,14 @@ macro_rules! store_suite {
             old_publishes_are_removed_and_nothing_else
             a_backlog_has_what_a_naive_walk_finds
             a_hot_topic_is_read_a_page_at_a_time
+            a_busy_topic_among_many_is_read_whole
             a_page_has_one_entry_however_large
             history_has_what_a_naive_walk_finds
             epochs_grow_whatever_becomes_of_the_session
             a_stale_epoch_changes_nothing
+            sessions_become_what_the_rules_say
+            a_thread_is_given_to_who_has_the_fewest
+            who_takes_part_in_a_thread
             wills_are_due_once
             a_retained_message_is_replaced_cleared_and_expires
             receipts_move_forward_only

@@ -1,5 +1,7 @@
 //! Tests about the repository itself. What they share.
 
+pub mod modules;
+
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 

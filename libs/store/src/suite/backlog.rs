@@ -208,6 +208,22 @@ pub async fn a_hot_topic_is_read_a_page_at_a_time(fixture: &impl Fixture) {
     assert!((20..=22).contains(&pages), "{pages} pages");
 }
 
+/// Of many topics few messages each are read at a time; what comes after them waits for those that were not read.
+pub async fn a_busy_topic_among_many_is_read_whole(fixture: &impl Fixture) {
+    let mut feed = Feed::new(fixture.open().await).await;
+    for n in 0..60 {
+        feed.push(chat("t/busy", &format!("{n}"), "u"), TEXT);
+    }
+    for n in 0..40 {
+        feed.push(chat(&format!("t/{n}"), &format!("quiet {n}"), "u"), TEXT);
+    }
+    feed.apply().await;
+    for size in [20, 50, 200] {
+        let (all, _) = drain(&*feed.store, "t/+", size, Vec::new()).await;
+        assert_eq!(all.len(), 100, "pages of {size}");
+    }
+}
+
 /// The limits never stop a backlog.
 pub async fn a_page_has_one_entry_however_large(fixture: &impl Fixture) {
     let mut feed = Feed::new(fixture.open().await).await;
@@ -232,8 +248,12 @@ pub async fn history_has_what_a_naive_walk_finds(fixture: &impl Fixture) {
         let of = rows.iter().filter(|r| r.topic == name);
         let shown: Vec<_> = of.clone().filter(|r| r.shown).map(|r| r.position).collect();
         for _ in 0..20 {
-            let at = Position::new(FrameSeq(random.below(120)), random.below(2) as u16);
-            let (limit, number) = (random.below(20) as u32 + 1, random.below(4) as u32);
+            let at = match random.below(10) {
+                0 => Position(u64::MAX),
+                _ => Position::new(FrameSeq(random.below(120)), random.below(2) as u16),
+            };
+            let limit = random.below(20) as u32 + 1;
+            let number = [0, 1, 2, 3, u32::MAX][random.below(5) as usize];
             let range = match random.below(3) {
                 0 => HistoryRange::After { position: at, limit },
                 1 => HistoryRange::Before { position: at, limit },
@@ -284,7 +304,7 @@ fn naive_page(shown: &[Position], range: HistoryRange) -> (Vec<Position>, bool) 
             last(&before, limit as usize)
         }
         HistoryRange::Page { number, size } => {
-            let skip = shown.len().saturating_sub((number * size) as usize);
+            let skip = shown.len().saturating_sub(number as usize * size as usize);
             last(&shown[..skip], size as usize)
         }
     }

@@ -145,6 +145,12 @@ pub async fn a_uid_is_found_wherever_it_stands(fixture: &impl Fixture) {
     };
     let second = feed.push(later, TEXT);
     feed.apply().await;
+    let earlier = Entry {
+        accepted_at: 500,
+        ..chat("t/c", "m", "w")
+    };
+    let third = feed.push(earlier, TEXT);
+    feed.apply().await;
     let found = feed.store.find_uid(&org(), "m").await.unwrap();
     let found: Vec<_> = (found.iter())
         .map(|s| {
@@ -156,7 +162,12 @@ pub async fn a_uid_is_found_wherever_it_stands(fixture: &impl Fixture) {
             )
         })
         .collect();
-    assert_eq!(found, [("t/a", first, "u", TEXT), ("t/b", second, "v", TEXT)]);
+    let wanted = [
+        ("t/c", third, "w", TEXT),
+        ("t/a", first, "u", TEXT),
+        ("t/b", second, "v", TEXT),
+    ];
+    assert_eq!(found, wanted, "the earliest first");
     let elsewhere = feed.store.find_uid(&OrgId::new("other"), "m").await.unwrap();
     assert_eq!(elsewhere.len(), 0);
 }

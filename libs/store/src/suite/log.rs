@@ -3,11 +3,57 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Position, UnixMillis};
+use model::{FrameSeq, Position, UnixMillis};
 use rpc::persistence::HistoryRange;
 
 use super::*;
-use crate::StoreError;
+use crate::{LogIdentity, StoreError};
+
+/// A store stays with the log that it was filled from: whatever is restored beside it, another log is refused, and so is
+/// that log when it has lost what was applied of it.
+pub async fn a_store_is_of_one_log(fixture: &impl Fixture) {
+    let log = |epoch, partitions| LogIdentity { epoch, partitions };
+    // Above what a signed number holds.
+    let (own, new, other) = (log(u64::MAX - 1, 3), log(7, 3), log(u64::MAX - 1, 4));
+    let store = fixture.open().await;
+    let (a, b) = tokio::join!(store.bind_log(own), store.bind_log(own));
+    a.and(b).unwrap();
+    let (p, mut feed) = (partition("t/a"), Feed::new(store).await);
+    for applied in [0, 2] {
+        for n in 0..applied {
+            feed.push(chat("t/a", &format!("{n}"), "u"), TEXT);
+        }
+        feed.apply().await;
+        drop(feed);
+        let store = fixture.open().await;
+        store.bind_log(own).await.unwrap();
+        for opened in [new, other] {
+            let error = store.bind_log(opened).await.unwrap_err();
+            let of_both = |stored, refused| (stored, refused) == (own, opened);
+            assert!(
+                matches!(error, StoreError::OtherLog { stored, opened } if of_both(stored, opened)),
+                "{error}"
+            );
+        }
+        store.bind_log(own).await.unwrap();
+        let progress = store.progress(Service::Persistence).await.unwrap();
+        for head in 0..=applied + 1 {
+            let heads = [(p, FrameSeq(head))];
+            let within = crate::within_log(Service::Persistence, &progress, &heads);
+            assert_eq!(within.is_ok(), head >= applied, "applied {applied}, head {head}");
+        }
+        feed = Feed::new(store).await;
+    }
+}
+
+/// Of two who bind an empty store to different logs one is refused.
+pub async fn an_empty_store_is_bound_once(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let log = |epoch| LogIdentity { epoch, partitions: 3 };
+    let (a, b) = tokio::join!(store.bind_log(log(1)), store.bind_log(log(2)));
+    assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+    assert_eq!(store.bind_log(log(1)).await.is_ok(), a.is_ok());
+}
 
 /// The progress that was stored is where the rows are, also after a restart.
 pub async fn progress_and_rows_go_together(fixture: &impl Fixture) {
