@@ -5,7 +5,10 @@
 //! store takes a batch only if its partitions stand where the batch begins; when they do not, everything is read again.
 
 mod batches;
+mod log;
 mod owner;
+
+pub use log::{LogError, check_log};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -187,8 +190,13 @@ impl Consumer {
     /// given back.
     ///
     /// # Errors
-    /// When the store fails for good.
+    /// When the store fails for good, or was filled from another log: see [`check_log`].
     pub async fn run(&self, apply: impl Apply, stop: Stop) -> Result<(), StoreError> {
+        tokio::select! {
+            biased;
+            () = stop.soft().cancelled() => return Ok(()),
+            checked = self.0.is_of_log() => checked?,
+        }
         // Each message may be large: a reader waits until what it read before is taken.
         let (frames, arrivals) = mpsc::channel(8);
         let inner = &self.0;

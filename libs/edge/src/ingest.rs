@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use model::{
-    ChatTopic, ClientTime, MessageKind, Origin, Principal, ThreadKind, TopicName, UnixMillis,
-    format_created_at,
+    ChatTopic, MessageKind, Origin, Principal, ThreadKind, TopicName, UnixMillis, format_created_at,
 };
 use rpc::ErrorKind;
 use wire::envelope::{self, SERVER_UID, digest, is_prompt};
@@ -99,7 +98,6 @@ impl Ingest {
         now: UnixMillis,
     ) -> Chat {
         let kind = MessageKind::of(&message.r#type);
-        let client_time = ClientTime::parse(&message.created_at, &self.zone).map_or(0, |t| t.0.0);
         let mut message = envelope::normalise(message);
         message.created_at = self.created_at(now);
         message.status = "SUCCESS".into();
@@ -133,7 +131,6 @@ impl Ingest {
             uid: message.uid.clone(),
             r#type: message.r#type.clone(),
             accepted_at: now.0,
-            client_time,
             // What answers a prompt says everything in `extra`.
             digest: match edits {
                 true => digest(&message.r#type, &message.extra, &canonical),
@@ -217,7 +214,6 @@ impl Ingest {
             .entry(who, author, topic, topic.clone(), kind, message, now)
             .entry;
         entry.upto = upto.0;
-        entry.client_time = now.0;
         entry
     }
 }
@@ -299,7 +295,7 @@ pub fn refusal(outcome: &crate::Outcome) -> Option<Refusal> {
         }
         O::Rejected => Refusal::new(
             ErrorKind::InvalidPayload,
-            "the message to recall does not exist in this thread, or is older than the recall window",
+            "the message that it recalls or answers does not exist in this thread, or is too old for that",
         ),
         O::TooLarge => Refusal::new(
             ErrorKind::PayloadTooLarge,

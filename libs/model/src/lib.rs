@@ -17,7 +17,7 @@ mod topic;
 
 pub use access::{Access, Membership, Visibility, is_visible_to_role};
 pub use chat_topic::{ChatTopic, ThreadKind};
-pub use clock::{ClientTime, UnixMillis, format_created_at};
+pub use clock::{UnixMillis, format_created_at};
 pub use filter_map::FilterMap;
 pub use home::Home;
 pub use ids::{ClientId, EdgeId, IdError, MessageUid, OrgId, UserId};

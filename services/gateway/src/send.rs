@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use bytes::Bytes;
@@ -153,6 +154,9 @@ fn spell(chat: &Chat, position: Position) -> String {
     )
 }
 
+/// How long the message of which one is a resend is looked for.
+const FIRST_ONE: Duration = Duration::from_millis(500);
+
 /// The message of which this one is a resend. Receipts are not in history, and history may be away: then the resend
 /// itself is shown, at the first one's position, for stored it is.
 async fn first_one(app: &App, who: &Principal, chat: &Chat, position: Position) -> Option<String> {
@@ -166,7 +170,9 @@ async fn first_one(app: &App, who: &Principal, chat: &Chat, position: Position) 
         topic,
         range,
     };
-    let page = app.core.persistence.history(request).await.ok()?;
+    // It is stored: a store that does not answer does not keep its sender waiting.
+    let asked = app.core.persistence.history(request);
+    let page = tokio::time::timeout(FIRST_ONE, asked).await.ok()?.ok()?;
     let entry = page.entries.into_iter().find(|e| e.position == position)?;
     history::shown(app, who, entry).map(|message| message.to_string())
 }

@@ -100,6 +100,12 @@ async fn serve(
     };
     let identity = Identity::start(&process)?;
     let owners = routing::Owners::new(parts.partitioning);
+    // Before anything is accepted: both services look again, as in a cluster, but edges are there by then.
+    for service in [store::Service::Persistence, store::Service::Receipts] {
+        consumer::check_log(&*store, &*parts.seams.journal, parts.partitioning, service)
+            .await
+            .with_context(|| format!("the data folder {}", process.config.data.display()))?;
+    }
     let persistence = parts
         .start_persistence(store.clone(), owners.clone(), true)
         .await?;

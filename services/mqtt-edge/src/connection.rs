@@ -40,6 +40,9 @@ const STORED: Duration = Duration::from_secs(2);
 const TIDY: Duration = Duration::from_secs(30);
 /// How long an ending connection waits to hear what became of QoS 2 messages, so that its session can tell a resend.
 const LAST_OUTCOMES: Duration = Duration::from_millis(500);
+/// How long the last word to a client waits for the end of its session to be stored. A client that is told first may come back
+/// before that, and its session begins where it was last stored.
+const END_STORED: Duration = Duration::from_millis(500);
 /// How long a closing client has to take its last packets.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -630,15 +633,14 @@ impl Connection {
         }
         self.consumer.upto(&given_out);
         self.consumer.leave();
-        self.store_end(&end).await;
         self.edge.users.leave(&self.who, self.user_rate.take());
-        self.edge.core.registry.remove(&self.key, self.number);
-        self.mailbox.close();
-        for next in std::mem::take(&mut self.handover) {
-            let _gone = next.send(());
+        let mut ended = Box::pin(self.ended(&end));
+        // Whoever is sent away is told in time, though the store may not answer.
+        if tokio::time::timeout(END_STORED, &mut ended).await.is_ok() {
+            (*self).say_goodbye(end).await;
+        } else {
+            tokio::join!((*self).say_goodbye(end), ended);
         }
-        drop(self.present.take());
-        (*self).say_goodbye(end).await;
     }
 
     /// A QoS 2 message that is on its way into the log is a resend when it comes again, one that did not get there is not.
@@ -663,10 +665,12 @@ impl Connection {
         }
     }
 
-    /// Even a session that ends with its connection is closed: persistence remembers that it is open.
-    async fn store_end(&mut self, end: &End) {
-        let core = self.edge.core.clone();
-        core.saver.forget(&self.key, self.epoch).await;
+    /// Stores the end of the session, then lets go of it and tells whoever waits for it. Even a session that ends with its
+    /// connection is closed: persistence remembers that it is open.
+    fn ended(&mut self, end: &End) -> impl Future<Output = ()> + use<> {
+        let (core, number, client) = (self.edge.core.clone(), self.number, self.client.clone());
+        let (mailbox, present) = (self.mailbox.clone(), self.present.take());
+        let handover = std::mem::take(&mut self.handover);
         let close = CloseSession {
             key: self.key.clone(),
             epoch: self.epoch,
@@ -675,8 +679,18 @@ impl Connection {
             at: core.now(),
             publish_will: !matches!(end, End::Goodbye),
         };
-        if let Err(error) = core.persistence.close_session(close).await {
-            debug!(%error, client = %self.client, "the end of a session is not stored");
+        async move {
+            let key = close.key.clone();
+            core.saver.forget(&key, close.epoch).await;
+            if let Err(error) = core.persistence.close_session(close).await {
+                debug!(%error, %client, "the end of a session is not stored");
+            }
+            core.registry.remove(&key, number);
+            mailbox.close();
+            for next in handover {
+                let _gone = next.send(());
+            }
+            drop(present);
         }
     }
 

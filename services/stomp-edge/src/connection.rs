@@ -30,6 +30,9 @@ use crate::subscription::{self, Sub};
 const READ_AHEAD: usize = 64 * 1024;
 /// A client that leaves more than this unread is not decoded further.
 const WRITE_AHEAD: usize = 256 * 1024;
+/// How long the last word to a client waits until what is kept of it is stored. A client that is told first may come back before
+/// that, and a little of what it acknowledged comes again.
+const END_STORED: Duration = Duration::from_millis(500);
 
 /// A connection that has said who it is.
 pub(crate) struct Connection {
@@ -133,8 +136,17 @@ impl Connection {
     pub async fn run(mut self, stop: &Stop) {
         let bye = self.until_bye(stop).await;
         self.edge.metrics.close(bye.code());
-        self.end().await;
-        say_last(self.socket, &bye, Some(self.version)).await;
+        if self.socket.write_now().await.is_ok() {
+            self.written();
+        }
+        let mut ended = Box::pin(self.ended());
+        let said = say_last(self.socket, &bye, Some(self.version));
+        // Whoever is sent away is told in time, though the store may not answer.
+        if tokio::time::timeout(END_STORED, &mut ended).await.is_ok() {
+            said.await;
+        } else {
+            tokio::join!(said, ended);
+        }
     }
 
     async fn until_bye(&mut self, stop: &Stop) -> Bye {
@@ -401,18 +413,19 @@ impl Connection {
     }
 
     /// Stores what outlives the connection and takes the rest away.
-    async fn end(&mut self) {
-        if self.socket.write_now().await.is_ok() {
-            self.written();
-        }
+    /// Ends its subscriptions, and stores what is kept of them.
+    fn ended(&mut self) -> impl Future<Output = ()> + use<> {
         let edge = self.edge.clone();
         let (org, subs) = (self.identity.who.org.clone(), std::mem::take(&mut self.subs));
         let filters: Vec<_> = subs.iter().map(|s| s.filter.clone()).collect();
         edge.core.attachments.leave(&self.mailbox, &org, &filters);
-        for mut sub in subs {
-            sub.end(&edge).await;
-        }
         edge.users.leave(&self.identity.who, self.user_bucket.take());
-        drop(self.present.take());
+        let present = self.present.take();
+        async move {
+            for mut sub in subs {
+                sub.end(&edge).await;
+            }
+            drop(present);
+        }
     }
 }

@@ -2,13 +2,14 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
 
 use std::process::Output;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use e2e::{agent, agent_token, agent_v5, history, thread_of, visitor};
 use testkit::chat::{self, DESK};
 use testkit::mqtt::{Mqtt, Options, Packet, QoS, ReasonCode};
 use testkit::process::Signal;
-use testkit::{Builder, DEADLINE, Longwire, TokenSpec, cli, http, only_in_one_process, run};
+use testkit::{Builder, DEADLINE, DataDir, Longwire, TokenSpec, cli, http, only_in_one_process, run};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -215,10 +216,11 @@ async fn token_prints_one_that_the_server_takes() {
         client.say(&chat::text(&topic, alias, "x")).await;
     }
     // Of a folder that no server has used: nobody would take it.
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = DataDir::new();
     let mut command = cli();
     command.args(["token", "--uid", "u1", "--role", "agent", "--data"]);
-    let refused = run(command.arg(folder.path())).await;
+    command.arg(folder.path());
+    let refused = run(command).await;
     assert!(
         !refused.status.success() && stderr(&refused).contains("auth.secret"),
         "{}",
@@ -433,4 +435,64 @@ async fn a_port_in_use_is_named() {
         .await;
     assert!(!output.status.success());
     assert!(stderr(&output).contains(&taken), "{}", stderr(&output));
+}
+
+/// A store that has applied what the log does not have would take new messages for known: acknowledged, and in no history.
+#[tokio::test]
+async fn a_log_that_is_not_the_stores_or_ends_before_it_is_refused() {
+    if only_in_one_process("the log of a cluster is in NATS") {
+        return;
+    }
+    let (data, copy) = (Arc::new(DataDir::new()), DataDir::new());
+    let mut server = Longwire::builder().data(data.clone()).start().await;
+    let journal = data.path().join("journal");
+    let topic = thread_of("v1");
+    let mut page = visitor(&server, "v1").await;
+    page.say(&chat::text(&topic, "v1", "before the copy")).await;
+    stopped(&mut server).await;
+    copy_folder(&journal, &copy.path().join("older"));
+    server.restart().await;
+    let mut page = visitor(&server, "v1").await;
+    page.say(&chat::text(&topic, "v1", "behind the copy")).await;
+    stopped(&mut server).await;
+
+    std::fs::rename(&journal, copy.path().join("whole")).expect("it moves");
+    let refused = Longwire::builder().data(data.clone()).start_and_fail().await;
+    assert!(
+        stderr(&refused).contains("restore the log that the store was filled from"),
+        "{}",
+        stderr(&refused)
+    );
+    std::fs::remove_dir_all(&journal).expect("the new one goes");
+    copy_folder(&copy.path().join("older"), &journal);
+    let refused = Longwire::builder().data(data.clone()).start_and_fail().await;
+    assert!(
+        stderr(&refused).contains("restore a log that reaches that far"),
+        "{}",
+        stderr(&refused)
+    );
+
+    std::fs::remove_dir_all(&journal).expect("the older one goes");
+    copy_folder(&copy.path().join("whole"), &journal);
+    server.restart().await;
+    let token = agent_token(&server).await;
+    let log = history(&server, &token, &topic).await;
+    assert_eq!(log.len(), 2, "what belongs together works again");
+}
+
+async fn stopped(server: &mut Longwire) {
+    server.signal(Signal::TERM);
+    assert!(server.ended(DEADLINE).await.success());
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in from.read_dir().expect("it is there") {
+        let entry = entry.expect("a name");
+        let (kind, to) = (entry.file_type().expect("a kind"), to.join(entry.file_name()));
+        match kind.is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).expect("it is copied")),
+        }
+    }
 }

@@ -226,14 +226,19 @@ impl KvLeases {
                 done => return done.map(Some),
             }
         }
-        let found = self.find(&lease.name).await?;
-        if found.lease.as_ref() != Some(lease) {
-            return Ok(None);
+        for attempt in 0..ATTEMPTS {
+            // While it stands there, what came between is ours too: a renewal that nobody waited for, still on its way to the disk.
+            sleep(backoff(attempt, Duration::from_millis(50))).await;
+            let found = self.find(&lease.name).await?;
+            if found.lease.as_ref() != Some(lease) {
+                return Ok(None);
+            }
+            match self.put(&lease.name, value, found.revision, ttl).await {
+                Err(error) if error.is_conflict() => {}
+                done => return done.map(Some),
+            }
         }
-        match self.put(&lease.name, value, found.revision, ttl).await {
-            Err(error) if error.is_conflict() => Ok(None),
-            done => done.map(Some),
-        }
+        Err(ApiError::Unknown(format!("{} changes all the time", lease.name)))
     }
 
     /// One try to keep it; whether it is kept.

@@ -45,6 +45,8 @@ struct Inner {
     changed: Notify,
     /// A part may be free.
     vacant: Notify,
+    /// A replica may have left.
+    recount: Notify,
     /// The last epoch under which each part was held here.
     epochs: Mutex<BTreeMap<u16, u64>>,
 }
@@ -83,6 +85,7 @@ impl Shares {
             state: Mutex::default(),
             changed: Notify::new(),
             vacant: Notify::new(),
+            recount: Notify::new(),
             epochs: Mutex::default(),
         }))
     }
@@ -102,7 +105,10 @@ impl Shares {
                 if let Err(error) = self.0.count(&mut seat).await {
                     warn!(group = self.0.group, %error, "the replicas of a service cannot be counted");
                 }
-                sleep(self.0.ttl / 10).await;
+                tokio::select! {
+                    () = self.0.recount.notified() => {}
+                    () = sleep(self.0.ttl / 10) => {}
+                }
             };
             tokio::select! {
                 biased;
@@ -147,8 +153,9 @@ impl Shares {
         }
     }
 
-    /// Somebody has given a part back: whoever waits for one asks at once.
+    /// Somebody has given a part back, and may be leaving: the replicas are counted at once, and whoever waits for a part asks.
     pub fn look_again(&self) {
+        self.0.recount.notify_one();
         self.0.vacant.notify_waiters();
     }
 }

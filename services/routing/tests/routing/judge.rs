@@ -26,7 +26,6 @@ fn text(uid: &str, sender: &str, digest: u64, at: u64) -> Entry {
         uid: uid.into(),
         r#type: "TEXT".into(),
         accepted_at: at,
-        client_time: at,
         digest,
         ..Entry::default()
     }

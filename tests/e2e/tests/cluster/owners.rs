@@ -24,6 +24,9 @@ const LONGEST: Duration = Duration::from_secs(3);
 /// than that for themselves.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
+/// How long a partition stays with an owner that is silent.
+const LEASE: Duration = Duration::from_secs(2);
+
 /// When a writer was acknowledged and shown each of its messages.
 type Shown = Arc<Mutex<Vec<Instant>>>;
 
@@ -64,15 +67,20 @@ impl Writers {
         .await;
     }
 
-    /// The longest time in which nothing of a partition was acknowledged and shown; `since` begins one.
-    fn longest_pause(&self, since: Instant) -> Duration {
+    /// Of each partition the longest time in which nothing was acknowledged and shown; `since` begins one.
+    fn pauses(&self, since: Instant) -> Vec<Duration> {
         let longest = |shown: &Shown| {
             let shown = shown.lock();
             let after = shown.iter().copied().filter(|at| *at > since);
             let times: Vec<_> = std::iter::once(since).chain(after).collect();
-            times.windows(2).map(|two| two[1] - two[0]).max()
+            let pauses = times.windows(2).map(|two| two[1] - two[0]);
+            pauses.max().expect("it wrote since")
         };
-        let pauses = self.shown.iter().filter_map(longest);
+        self.shown.iter().map(longest).collect()
+    }
+
+    fn longest_pause(&self, since: Instant) -> Duration {
+        let pauses = self.pauses(since).into_iter();
         pauses.max().expect("there are writers")
     }
 }
@@ -184,4 +192,48 @@ async fn acceptance_is_back_soon_after_an_owner_is_killed_and_at_once_after_it_l
     for pauses in [killed, left, came] {
         pauses.judge();
     }
+}
+
+/// An owner is silent: what is sent to its partitions waits until another has taken over. Nobody else notices: not who writes
+/// elsewhere, and not who logs in, though an agent receives from every partition.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_is_silent_delays_its_own_topics_only() {
+    let server = Longwire::from(Cluster::builder().partitions(PARTITIONS).start().await);
+    let routing = server.cluster().role("routing");
+    is_shared(routing).await;
+    let writers = Writers::start(&server).await;
+    let mut tokens = Vec::new();
+    for n in 0..5 {
+        let user = format!("late{n}");
+        let token = server.token(&TokenSpec::agent(&user, &[&user])).await;
+        tokens.push((user, token));
+    }
+    writers.go_on(20).await;
+    let began = Instant::now();
+    process::signal(routing[0].pid(), Signal::STOP);
+    let mut logins = Vec::new();
+    for (user, token) in &tokens {
+        let before = Instant::now();
+        let options = Options::v5(&format!("{user}/test/late")).token(token);
+        let client = Mqtt::connect(&server, options).await;
+        logins.push(before.elapsed());
+        drop(client);
+    }
+    let all_in = began.elapsed();
+    owns(&routing[1], PARTITIONS).await;
+    writers.go_on(20).await;
+    let mut pauses = writers.pauses(began);
+    process::signal(routing[0].pid(), Signal::CONT);
+    pauses.sort_unstable();
+    println!("  pauses {pauses:?}, logins {logins:?}");
+    assert!(
+        all_in < LEASE,
+        "there was no owner while they logged in: {all_in:?}"
+    );
+    assert!(logins.iter().all(|login| *login < AT_ONCE), "{logins:?}");
+    let (others, its) = pauses.split_at(usize::from(PARTITIONS / 2));
+    assert!(others.iter().all(|pause| *pause < AT_ONCE), "{others:?}");
+    assert!(its.iter().all(|pause| *pause > LEASE / 2), "{its:?}");
+    is_shared(routing).await;
+    writers.go_on(20).await;
 }

@@ -284,3 +284,36 @@ async fn holds(owner: &Replica, count: u32) {
     })
     .await;
 }
+
+/// Over MQTT and STOMP the word is the end of the connection, and comes as soon as by HTTP.
+#[tokio::test]
+async fn whoever_is_held_too_long_is_told_so_in_time_over_mqtt_and_stomp() {
+    let server = start().await;
+    let cluster = server.cluster();
+    let token = agent_token(&server).await;
+    let mut talk = Talk::begin(&server, &token).await;
+    let mut repeats = Mqtt::connect(&server, agent_options_v5(&token, "repeats")).await;
+    let (of_agent, _) = talk.agent_says("old").await;
+    let of_visitor = talk.visitor_says("old as well").await;
+    talk.talk_much().await;
+    cluster.postgres().stop();
+    let began = Instant::now();
+    let payload = testkit::chat::encode(&of_agent);
+    repeats
+        .start_publish(&talk.topic, payload, testkit::mqtt::QoS::AtLeastOnce)
+        .await;
+    talk.page.start_say(&of_visitor).await;
+    let mqtt = async {
+        let reason = repeats.closed_by_server(3 * DEADLINE).await;
+        (reason, began.elapsed())
+    };
+    let stomp = async {
+        let last = talk.page.last_words(3 * DEADLINE).await;
+        (last, began.elapsed())
+    };
+    let ((reason, by_mqtt), (last, by_stomp)) = tokio::join!(mqtt, stomp);
+    println!("  told over MQTT after {by_mqtt:.1?} ({reason:?}), over STOMP after {by_stomp:.1?}");
+    assert_eq!(reason, Some(testkit::mqtt::ReasonCode::ServerBusy));
+    assert_eq!(last.unwrap().command, testkit::stomp::Command::Error);
+    assert!(by_mqtt < HOLD + SLACK && by_stomp < HOLD + SLACK);
+}

@@ -36,7 +36,6 @@ impl World {
             },
             r#type: "TEXT".into(),
             digest: number as u64,
-            client_time: self.now(),
             qos: 1,
             ..Entry::default()
         };
@@ -46,10 +45,6 @@ impl World {
             under_way: Arc::default(),
         });
         self.attempt(number, edge % EDGES);
-    }
-
-    fn now(&self) -> u64 {
-        EPOCH_MILLIS + u64::try_from(self.began.elapsed().as_millis()).unwrap_or(0)
     }
 
     pub(super) fn publish_again(&mut self, edge: usize, which: usize) {
