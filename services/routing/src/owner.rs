@@ -157,6 +157,7 @@ impl Owner {
         let mut leaving = false;
         loop {
             self.take(inbox.try_take());
+            self.forget_ended();
             if in_flight.is_none() && !leaving && (self.waits_for_more().is_none() || self.wants_proof()) {
                 in_flight = self.next_frame().map(|frame| {
                     let appending = Box::pin(self.appending(&frame));
@@ -204,6 +205,15 @@ impl Owner {
                 Item::Answered(answered) => self.answered(answered),
                 Item::Done(done) => self.done(done),
             }
+        }
+    }
+
+    /// What came on a line that has ended is dropped at once: an append may be in doubt for as long as its edges open other
+    /// lines and send everything again.
+    fn forget_ended(&mut self) {
+        let ended = self.lines.take_ended();
+        if !ended.is_empty() {
+            self.queue.forget(&ended);
         }
     }
 

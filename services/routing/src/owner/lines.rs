@@ -59,6 +59,8 @@ pub(crate) struct Lines {
     by_org: HashMap<OrgId, FilterMap<LineId>>,
     /// Lines on which there is something to say.
     ready: BTreeSet<LineId>,
+    /// What has ended since somebody asked.
+    ended: HashSet<LineId>,
     mark: u64,
     /// How often something was said.
     pub said: u64,
@@ -73,6 +75,7 @@ impl Lines {
             by_edge: HashMap::new(),
             by_org: HashMap::new(),
             ready: BTreeSet::new(),
+            ended: HashSet::new(),
             mark: 0,
             said: 0,
         }
@@ -141,18 +144,24 @@ impl Lines {
         }
     }
 
-    /// A line has ended: whatever waits for its edge is dropped by whoever has it.
+    /// A line has ended: whatever waits for its edge is dropped by whoever has it, see [`Self::take_ended`].
     pub fn close(&mut self, line: LineId) {
         let Some(closed) = self.lines.remove(&line) else {
             return;
         };
         self.ready.remove(&line);
+        self.ended.insert(line);
         for (org, filter) in closed.filters {
             remove(&mut self.by_org, &org, &filter, line);
         }
         if self.by_edge.get(&closed.edge) == Some(&line) {
             self.by_edge.remove(&closed.edge);
         }
+    }
+
+    /// The lines that have ended since this was asked, however they did.
+    pub fn take_ended(&mut self) -> HashSet<LineId> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Breaks a line off: the edge is told, and opens another.

@@ -4,7 +4,7 @@
 //! everything that its sender sends to the same topic after it; nobody else's. After a while all of these are refused, to be
 //! sent again. Bounded in bytes and in time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use model::EdgeId;
@@ -109,6 +109,34 @@ impl Queue {
         }
     }
 
+    /// Drops what came on lines that have ended: their edges send it again on others, or are gone. What it held back is
+    /// let go.
+    pub fn forget(&mut self, ended: &HashSet<LineId>) {
+        let stays = |queued: &Queued| !ended.contains(&queued.line);
+        self.ready.retain(stays);
+        let mut free = Vec::new();
+        for (key, held) in &mut self.held {
+            let before = held.len();
+            held.retain(|queued| {
+                let stays = stays(queued);
+                if !stays {
+                    self.held_bytes -= queued.submission.entry.size();
+                }
+                stays
+            });
+            if held.len() < before {
+                free.push(*key);
+            }
+        }
+        for key in free {
+            let mut held = self.held.remove(&key).unwrap_or_default();
+            while let Some(queued) = held.pop_back() {
+                self.held_bytes -= queued.submission.entry.size();
+                self.ready.push_front(queued);
+            }
+        }
+    }
+
     /// Takes everything of those senders whose first has been held for so long.
     pub fn overdue(&mut self, limit: Duration) -> Vec<Queued> {
         let late = |q: &Queued| q.held.is_some_and(|since| since.elapsed() >= limit);
@@ -196,6 +224,34 @@ mod tests {
         let overdue: Vec<_> = queue.overdue(limit).iter().map(|q| q.submission.number).collect();
         assert_eq!(overdue, [1, 2]);
         assert!(queue.must_wait(&queued("b", 9).submission.entry));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_on_a_line_that_has_ended_holds_nothing_back_any_more() {
+        let mut queue = Queue::default();
+        let on = |line: LineId, queued: Queued| Queued { line, ..queued };
+        let size = queued("a", 1).submission.entry.size();
+        for held in [
+            on(1, queued("a", 1)),
+            on(2, queued("a", 2)),
+            on(2, queued("b", 3)),
+        ] {
+            assert!(queue.hold(held, Vec::new(), 3 * size).is_none());
+        }
+        queue.push(on(1, queued("c", 4)));
+        queue.push(on(2, queued("c", 5)));
+        queue.forget(&HashSet::from([1]));
+        assert_eq!(numbers(&mut queue), [2, 5]);
+        assert!(queue.must_wait(&queued("b", 6).submission.entry));
+        assert!(!queue.must_wait(&queued("a", 6).submission.entry));
+        for number in [7, 8] {
+            assert!(
+                queue.hold(queued("b", number), Vec::new(), 3 * size).is_none(),
+                "there is room"
+            );
+        }
+        queue.forget(&HashSet::from([1, 2]));
+        assert!(queue.is_empty() && queue.holds_nothing());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,82 @@
+//! An owner under load, and with a log that does not answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use backplane::checkpoint::Checkpoints;
+use backplane::journal::Journal;
+use bytes::Bytes;
+use edge::Outcome;
+use model::{PartitionId, Partitioning};
+use rpc::routing::Up;
+use runtime::config::{ByteSize, HumanDuration};
+use tokio::time::{Instant, sleep};
+use wire::{Entry, Kind};
+
+use crate::attach::World;
+use crate::by_hand::submission;
+
+const TOPIC: &str = "org/agent/desk/visitor";
+
+fn partition() -> PartitionId {
+    Partitioning::new(3).of("o", TOPIC)
+}
+
+fn opaque(size: usize) -> Arc<Entry> {
+    Arc::new(Entry {
+        kind: Kind::Generic.into(),
+        org: "o".into(),
+        topic: TOPIC.into(),
+        sender: "a".into(),
+        payload: Bytes::from(vec![0; size]),
+        qos: 1,
+        ..Entry::default()
+    })
+}
+
+fn part(uid: &str) -> Arc<Entry> {
+    Arc::new(Entry {
+        kind: Kind::StreamPart.into(),
+        uid: uid.into(),
+        ..(*opaque(10)).clone()
+    })
+}
+
+fn is_stored(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Stored { .. })
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_on_a_line_that_has_ended_is_kept_no_more() {
+    let world = World::new(1);
+    let _routing = world.routing(0);
+    let (first, again) = (opaque(10), opaque(1000));
+    let mut line = world.line(partition(), 1, None).await;
+    world.journal.doubts.store(true, Ordering::Relaxed);
+    line.submit(1, &first, false);
+    sleep(Duration::from_millis(100)).await;
+    line.submit(2, &again, false);
+    for n in 0..10 {
+        // Before the next is open, or by it.
+        if n % 2 == 0 {
+            line.hang_up();
+        }
+        line = world.line(partition(), 3, None).await;
+        line.submit(1, &first, true);
+        line.submit(2, &again, true);
+    }
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(Arc::strong_count(&again), 2, "ours, and what waits on the line that is open");
+    world.journal.doubts.store(false, Ordering::Relaxed);
+    assert!(is_stored(&line.outcome(1).await) && is_stored(&line.outcome(2).await));
+}
