@@ -94,8 +94,6 @@ pub(crate) struct Owner {
     /// Not before this is an empty frame appended again that the log did not take.
     proof_at: Instant,
     gather: Option<Gather>,
-    /// A frame is in flight: what was remembered for it may yet be undone.
-    unsettled: bool,
     max_frame: usize,
     hold: Duration,
 }
@@ -140,7 +138,6 @@ impl Owner {
             probe: false,
             proof_at: Instant::now(),
             gather: None,
-            unsettled: false,
             max_frame: config.max_frame.as_usize(),
             hold: config.hold.get(),
         }
@@ -158,15 +155,17 @@ impl Owner {
         loop {
             self.take(inbox.try_take());
             self.forget_ended();
+            if in_flight.is_none() {
+                // Before the next frame: under load one follows the other, and what one of them may yet undo is not stored.
+                self.keep_up(inbox);
+            }
             if in_flight.is_none() && !leaving && (self.waits_for_more().is_none() || self.wants_proof()) {
                 in_flight = self.next_frame().map(|frame| {
                     let appending = Box::pin(self.appending(&frame));
                     (frame, appending as Appending)
                 });
-                self.unsettled = in_flight.is_some();
             }
             self.ask(inbox);
-            self.keep_up(inbox);
             self.flush();
             if self.queue.is_empty() && self.queue.holds_nothing() {
                 self.answers.clear();
@@ -180,13 +179,13 @@ impl Owner {
                 said = appended(&mut in_flight) => {
                     if let Some((frame, _)) = in_flight.take() {
                         self.appended(frame, said).await?;
-                        self.unsettled = false;
                     }
                 }
-                items = inbox.take() => self.take(items),
+                () = &mut leave, if !leaving => leaving = true,
                 () = sleep_until_some(wake) => self.time_passes(),
                 _ = tell.tick() => self.look_around(),
-                () = &mut leave, if !leaving => leaving = true,
+                // Last: there may always be something in it.
+                items = inbox.take() => self.take(items),
             }
         }
     }

@@ -86,13 +86,14 @@ impl Owner {
             .spawn(checkpoint::rebuild(persistence, missing, inbox.clone()));
     }
 
-    /// Between two frames: a generation that is full is sealed, and now and then everything is stored.
+    /// Between two frames, none of which is in flight: a generation that is full is sealed, and now and then everything is
+    /// stored.
     pub(super) fn keep_up(&mut self, inbox: &Arc<Inbox>) {
         if std::mem::take(&mut self.upkeep.rebuild) {
             self.make_missing_anew(inbox);
         }
         let now = Instant::now();
-        if now < self.upkeep.due || self.upkeep.storing || self.unsettled {
+        if now < self.upkeep.due || self.upkeep.storing {
             return;
         }
         self.upkeep.due = now + self.upkeep.interval;

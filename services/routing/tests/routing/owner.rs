@@ -76,7 +76,65 @@ async fn what_came_on_a_line_that_has_ended_is_kept_no_more() {
         line.submit(2, &again, true);
     }
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(Arc::strong_count(&again), 2, "ours, and what waits on the line that is open");
+    assert_eq!(
+        Arc::strong_count(&again),
+        2,
+        "ours, and what waits on the line that is open"
+    );
     world.journal.doubts.store(false, Ordering::Relaxed);
     assert!(is_stored(&line.outcome(1).await) && is_stored(&line.outcome(2).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_a_load_that_never_pauses_what_is_known_is_stored() {
+    let world = World::new(1);
+    let _routing = world.routing_that(0, |c| c.checkpoint_interval = HumanDuration::from_secs(1));
+    let (next, quiet) = (AtomicU64::new(3), world.quiet.clone());
+    let line = world.line_that(partition(), 1, None, move |routed| {
+        let each = routed.answers.iter().filter(|_| !quiet.load(Ordering::Relaxed));
+        each.map(|_| {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            Up::Submit(submission(number, &opaque(10), false))
+        })
+        .collect()
+    });
+    let line = line.await;
+    world.journal.doubts.store(true, Ordering::Relaxed);
+    line.submit(1, &opaque(10), false);
+    sleep(Duration::from_millis(10)).await;
+    // From now on there is always one in flight, and one that waits.
+    line.submit(2, &opaque(10), false);
+    world.journal.doubts.store(false, Ordering::Relaxed);
+    until("a checkpoint", async || {
+        world.checkpoints.manifest(partition()).await.unwrap().is_some()
+    })
+    .await;
+    world.quiet.store(true, Ordering::Relaxed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_to_whom_there_is_always_something_said_lets_go_all_the_same() {
+    let world = World::new(1);
+    let routing = world.routing(0);
+    let typing = Arc::new(Entry {
+        kind: Kind::Transient.into(),
+        ..(*opaque(10)).clone()
+    });
+    let (echo, enough) = (typing.clone(), Arc::new(AtomicBool::new(false)));
+    let stop = enough.clone();
+    let line = world.line_that(partition(), 1, Some(TOPIC), move |routed| {
+        let each = routed.entries.iter().filter(|_| !stop.load(Ordering::Relaxed));
+        each.map(|_| Up::Transient(echo.clone())).collect()
+    });
+    let line = line.await;
+    line.say(Up::Transient(typing));
+    routing.stop().stop_hard();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut owned = true;
+    while owned && Instant::now() < deadline {
+        sleep(Duration::from_millis(20)).await;
+        owned = world.is_owned(partition()).await;
+    }
+    enough.store(true, Ordering::Relaxed);
+    assert!(!owned, "it goes on for ever");
 }
