@@ -93,7 +93,7 @@ impl Filter {
     }
 
     /// A filter that knows nothing of what was accepted up to `at` (milliseconds since 1970): for want of a checkpoint
-    /// that [joins](crate::Standing::Joins) the log.
+    /// that [joins](crate::Join::Joins) the log.
     pub fn ignorant(config: Config, at: u64) -> Self {
         let mut filter = Self::new(config);
         filter.miss(at);

@@ -69,7 +69,7 @@ impl Wanted {
 
 impl Filter {
     /// The filter that a manifest describes, without what lies in blobs. The caller has found that the manifest
-    /// [joins](crate::Standing) the log, and inserts what the log has after [`Manifest::position`]; where it does not
+    /// [joins](crate::Join) the log, and inserts what the log has after [`Manifest::position`]; where it does not
     /// join for want of frames that were trimmed, it also calls [`Filter::miss`].
     pub fn restore(config: Config, manifest: &Manifest) -> Self {
         let mut open: Vec<Open> = manifest.open.iter().map(|o| reopened(o, &config)).collect();

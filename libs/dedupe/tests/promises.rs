@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use dedupe::{Checkpoint, Config, Filter, Lookup, Manifest, Rebuild, Stamp, Standing};
+use dedupe::{Checkpoint, Config, Filter, Join, Lookup, Manifest, Rebuild, Stamp};
 use model::{FrameSeq, PartitionId, Position};
 
 const CONFIG: Config = Config {
@@ -222,15 +222,15 @@ fn what_came_to_light_during_a_rebuild_is_missing_still() {
 #[test]
 fn a_checkpoint_tells_whether_it_joins_the_log() {
     let manifest = manifest(&Filter::new(CONFIG).checkpoint(&STAMP));
-    let standing = |log, partition, first, head| {
-        manifest.standing(log, PartitionId(partition), FrameSeq(first), FrameSeq(head))
+    let joins = |log, partition, first, head| {
+        manifest.joins(log, PartitionId(partition), FrameSeq(first), FrameSeq(head))
     };
-    assert_eq!(standing(99, 3, 1, 50), Standing::Joins);
-    assert_eq!(standing(99, 3, 51, 50), Standing::Joins, "of an empty log");
-    assert_eq!(standing(99, 3, 52, 60), Standing::Trimmed);
-    assert_eq!(standing(99, 3, 1, 49), Standing::Newer);
-    assert_eq!(standing(98, 3, 1, 50), Standing::ForeignLog);
-    assert_eq!(standing(99, 2, 1, 50), Standing::OtherPartition);
+    assert_eq!(joins(99, 3, 1, 50), Join::Joins);
+    assert_eq!(joins(99, 3, 51, 50), Join::Joins, "of an empty log");
+    assert_eq!(joins(99, 3, 52, 60), Join::Trimmed);
+    assert_eq!(joins(99, 3, 1, 49), Join::Newer);
+    assert_eq!(joins(98, 3, 1, 50), Join::ForeignLog);
+    assert_eq!(joins(99, 2, 1, 50), Join::OtherPartition);
 }
 
 #[test]

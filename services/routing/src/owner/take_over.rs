@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use backplane::journal::{FrameId, Journal, JournalError, Reader, StoredFrame};
-use dedupe::{Filter, Manifest, Standing};
+use dedupe::{Filter, Join, Manifest};
 use model::{EdgeId, FrameSeq, PartitionId, Position};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -191,14 +191,14 @@ fn filter(
     let (config, now) = (dedupe::Config::new(deps.salt), deps.clock.unix_millis());
     let first = FrameSeq(start.0 + 1);
     if let Some(manifest) = manifest {
-        match manifest.standing(deps.journal.epoch(), partition, first, head) {
-            Standing::Joins => return (Filter::restore(config, &manifest), manifest.position),
-            Standing::Trimmed => {
+        match manifest.joins(deps.journal.epoch(), partition, first, head) {
+            Join::Joins => return (Filter::restore(config, &manifest), manifest.position),
+            Join::Trimmed => {
                 let mut filter = Filter::restore(config, &manifest);
                 filter.miss(now);
                 return (filter, manifest.position);
             }
-            standing => warn!(%partition, ?standing, "the checkpoint does not belong to this log"),
+            join => warn!(%partition, ?join, "the checkpoint does not belong to this log"),
         }
     }
     match start {
