@@ -190,7 +190,7 @@ fn what_is_lost_is_missing_until_it_is_rebuilt_also_after_the_next_restart() {
     let mut restored = Filter::restore(CONFIG, &manifest(&again));
     assert_eq!(restored.lookup(key(5_000)), Lookup::Likely);
 
-    let mut rebuild = Rebuild::new(400, 7);
+    let mut rebuild = Rebuild::new(400, 7, 100);
     let mut sealed: Vec<_> = (0..1_000).filter_map(|i| rebuild.insert(key(i), 100)).collect();
     sealed.extend(rebuild.finish());
     sealed.into_iter().for_each(|sealed| restored.adopt(sealed));
@@ -198,6 +198,31 @@ fn what_is_lost_is_missing_until_it_is_rebuilt_also_after_the_next_restart() {
     assert_eq!((restored.generations(), restored.len()), (3, 1_000));
     assert!((0..1_000).all(|i| restored.lookup(key(i)) == Lookup::Likely));
     assert_eq!(restored.lookup(key(5_000)), Lookup::Fresh);
+}
+
+#[test]
+fn what_is_rebuilt_goes_in_time_however_wrong_the_clocks_were() {
+    let mut filter = Filter::ignorant(CONFIG, 5_000);
+    let mut rebuild = Rebuild::new(2, 7, 5_000);
+    // Of edges that are right, far behind, and far ahead.
+    let times = [4_000, 0, u64::MAX / 2, 4_100, 0, 4_200];
+    for (i, at) in (0..).zip(times) {
+        rebuild
+            .insert(key(i), at)
+            .into_iter()
+            .for_each(|sealed| filter.adopt(sealed));
+    }
+    filter.rebuilt(5_000);
+    filter.tend(13_000);
+    assert!((0..6).all(|i| filter.lookup(key(i)) == Lookup::Likely));
+    filter.tend(13_001);
+    assert_eq!(
+        filter.generations(),
+        2,
+        "what was accepted at 4000, as far as anybody knows"
+    );
+    filter.tend(14_001);
+    assert!(filter.is_empty());
 }
 
 #[test]

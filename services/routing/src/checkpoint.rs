@@ -125,6 +125,8 @@ pub(crate) struct Missing {
     pub upto: Position,
     pub capacity: usize,
     pub salt: u64,
+    /// By the owner's clock, in milliseconds since 1970.
+    pub now: u64,
 }
 
 /// Makes what is missing anew from the store, as soon as that has applied what the owner has not seen.
@@ -135,8 +137,9 @@ pub(crate) async fn rebuild(persistence: Arc<dyn Persistence>, missing: Missing,
         upto,
         capacity,
         salt,
+        now,
     } = missing;
-    let mut rebuild = Rebuild::new(capacity, salt);
+    let mut rebuild = Rebuild::new(capacity, salt, now);
     let mut after = Position::START;
     let mut count = 0u64;
     loop {

@@ -211,7 +211,8 @@ impl Owner {
         if let Some(key) = remembered_as(entry)
             && !self.known.remembers(key)
         {
-            self.known.remember(key, &record_of(entry, position));
+            let now = self.deps.clock.unix_millis();
+            self.known.remember(key, &record_of(entry, position), now);
         }
     }
 

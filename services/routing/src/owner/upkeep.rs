@@ -80,6 +80,7 @@ impl Owner {
             upto: Position::end_of(self.head),
             capacity: dedupe::Config::new(self.deps.salt).capacity,
             salt: self.deps.salt,
+            now: self.deps.clock.unix_millis(),
         };
         let persistence = self.deps.persistence.clone();
         self.upkeep

@@ -5,6 +5,7 @@ mod attach;
 mod by_hand;
 mod fakes;
 mod judge;
+mod known;
 mod owner;
 mod replicas;
 mod slow;

@@ -76,11 +76,7 @@ async fn what_came_on_a_line_that_has_ended_is_kept_no_more() {
         line.submit(2, &again, true);
     }
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(
-        Arc::strong_count(&again),
-        2,
-        "ours, and what waits on the line that is open"
-    );
+    assert_eq!(Arc::strong_count(&again), 2, "ours, and what waits on the line that is open");
     world.journal.doubts.store(false, Ordering::Relaxed);
     assert!(is_stored(&line.outcome(1).await) && is_stored(&line.outcome(2).await));
 }

@@ -1,0 +1,128 @@
+//! What an owner knows of uids: where it comes from, and how it is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use backplane::checkpoint::Checkpoints;
+use bytes::Bytes;
+use edge::{Core, Outcome};
+use model::{PartitionId, Partitioning};
+use routing::Config;
+use runtime::clock::{Clock, ManualClock};
+use tokio::time::sleep;
+use wire::{Entry, Kind};
+
+use crate::attach::World;
+
+const TOPIC: &str = "org/agent/desk/visitor";
+const NOW: u64 = 1_800_000_000_000;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn partition() -> PartitionId {
+    Partitioning::new(3).of("o", TOPIC)
+}
+
+fn text(uid: &str, at: u64) -> Entry {
+    Entry {
+        kind: Kind::Chat.into(),
+        org: "o".into(),
+        topic: TOPIC.into(),
+        sender: "a".into(),
+        author: "a".into(),
+        uid: uid.into(),
+        r#type: "TEXT".into(),
+        accepted_at: at,
+        digest: 7,
+        ..Entry::default()
+    }
+}
+
+/// Remembers next to nothing exactly.
+fn forgetful(config: &mut Config) {
+    (config.remembered_messages, config.replayed_frames) = (3, 2);
+}
+
+fn world() -> (World, ManualClock) {
+    let (clock, hand) = Clock::manual(NOW);
+    let mut world = World::new(1);
+    world.owners_clock = clock;
+    (world, hand)
+}
+
+async fn say(core: &Arc<Core>, uids: std::ops::Range<u32>) {
+    for n in uids {
+        let outcome = core.submit_and_wait(text(&format!("m{n}"), NOW)).await;
+        assert!(
+            matches!(outcome, Outcome::Stored { duplicate: false, .. }),
+            "m{n}: {outcome:?}"
+        );
+    }
+}
+
+/// Until a checkpoint has been made, and another with what was sealed for the first.
+async fn checkpoints() {
+    sleep(Duration::from_secs(45)).await;
+}
+
+/// Two days, each of which is a blob.
+async fn two_days(world: &World, hand: &ManualClock, core: &Arc<Core>) -> Vec<String> {
+    for day in 0..2 {
+        say(core, day * 10..day * 10 + 5).await;
+        hand.advance(DAY + Duration::from_secs(3600));
+        checkpoints().await;
+        // What is sealed is stored with what comes next.
+        say(core, day * 10 + 5..day * 10 + 6).await;
+        checkpoints().await;
+    }
+    let blobs = world.checkpoints.blobs(partition()).await;
+    assert_eq!(blobs.len(), 2, "{blobs:?}");
+    blobs
+}
+
+impl World {
+    fn lookups(&self) -> u32 {
+        self.store.lookups.load(Ordering::Relaxed)
+    }
+
+    /// Everything that was known is known: what is new is not asked about, what is not is recognised.
+    async fn assert_knows_all(&self, core: &Arc<Core>, blobs: &[String]) {
+        let before = self.lookups();
+        say(core, 100..105).await;
+        assert_eq!(self.lookups(), before, "what is new is not looked up");
+        let again = core.submit_and_wait(text("m1", NOW)).await;
+        assert!(matches!(again, Outcome::Stored { duplicate: true, .. }), "{again:?}");
+        let left = self.checkpoints.blobs(partition()).await;
+        assert!(blobs.iter().all(|blob| left.contains(blob)), "{left:?}");
+        assert_eq!(self.store.rebuilds.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edge_whose_clock_is_wrong_does_not_make_its_owner_forget() {
+    for at in [NOW - 10 * 24 * 3_600_000, NOW - 2 * 24 * 3_600_000, NOW * 2] {
+        let (world, hand) = world();
+        let _routing = world.routing_that(0, forgetful);
+        let (core, _edge) = world.edge();
+        let mut first = Vec::new();
+        for n in 0..5 {
+            first.push(core.submit_and_wait(text(&format!("m{n}"), at)).await);
+            checkpoints().await;
+        }
+        assert_eq!(world.checkpoints.blobs(partition()).await.len(), 0, "one generation");
+        let again = core.submit_and_wait(text("m0", at)).await;
+        let Outcome::Stored { position, .. } = first[0] else {
+            panic!("{first:?}")
+        };
+        let duplicate = true;
+        assert_eq!(again, Outcome::Stored { position, duplicate }, "at {at}");
+        // And what is too old goes.
+        hand.advance(2 * DAY);
+        checkpoints().await;
+        hand.advance(10 * DAY);
+        checkpoints().await;
+        let before = world.lookups();
+        core.submit_and_wait(text("m1", at)).await;
+        assert_eq!(world.lookups(), before, "at {at}: it is known for ever");
+    }
+}
