@@ -238,6 +238,11 @@ impl OpenRecord {
     /// The least that one takes.
     const SIZE: usize = 32;
 
+    /// Whether it has no keys.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.chunks.is_empty()
+    }
+
     fn put(&self, out: &mut BytesMut) {
         out.put_u64_le(self.id);
         self.span.put(out);

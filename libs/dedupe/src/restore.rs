@@ -86,6 +86,34 @@ impl Filter {
         filter
     }
 
+    /// Takes up a manifest that is read only now, by a filter that was [ignorant](Filter::ignorant) of it and has stored
+    /// nothing since. It has what the log has after [`Manifest::position`], or is given it next; where some of that was
+    /// trimmed, the caller also calls [`Filter::miss`], as after [`Filter::restore`].
+    pub fn join(&mut self, manifest: &Manifest) {
+        self.next = self.next.max(manifest.next);
+        self.missing = manifest.missing;
+        self.stored = manifest.blobs();
+        let config = self.config;
+        let mut open = Vec::new();
+        for record in manifest.open.iter().filter(|open| !open.is_empty()) {
+            // What is being sealed here goes by its number: nothing else must have that.
+            let id = self.number();
+            open.push(Open {
+                id,
+                ..reopened(record, &config)
+            });
+        }
+        // None of them takes the new keys: those go where they went until now.
+        self.closing.splice(0..0, open);
+        for record in &manifest.closed {
+            let id = self.number();
+            self.insert_closed(Closed {
+                id,
+                ..unloaded(record)
+            });
+        }
+    }
+
     /// The blobs that it lacks, in the order in which to fetch them: the chunks of the newest generation, those of
     /// older ones, then the sealed ones, newest first. A resend is more often of today than of last week, and what is
     /// open must be whole before it can be sealed.

@@ -201,6 +201,35 @@ fn what_is_lost_is_missing_until_it_is_rebuilt_also_after_the_next_restart() {
 }
 
 #[test]
+fn a_checkpoint_that_is_read_late_joins_what_was_learned_without_it() {
+    let mut filter = Filter::new(CONFIG);
+    accept(&mut filter, 0..1_000, 100);
+    seal(&mut filter, 100);
+    accept(&mut filter, 1_000..1_150, 200);
+    let checkpoint = filter.checkpoint(&STAMP);
+    let mut late = Filter::ignorant(CONFIG, 300);
+    accept(&mut late, 2_000..3_000, 300);
+    let sealing = late.tend(300).unwrap();
+    accept(&mut late, 3_000..3_100, 300);
+    late.insert(key(1_005), 300);
+    late.join(&manifest(&checkpoint));
+    late.adopt(sealing.build());
+    assert_eq!(late.lookup(key(5_000)), Lookup::Likely, "its blobs are not here");
+    let blobs = blobs(&checkpoint);
+    load(&mut late, &blobs);
+    late.undo();
+    let known = (0..1_150).chain(2_000..3_100);
+    assert!(known.map(key).all(|key| late.lookup(key) == Lookup::Likely));
+    assert_eq!(late.lookup(key(5_000)), Lookup::Fresh);
+    let again = late.checkpoint(&STAMP);
+    let needed: Vec<String> = manifest(&again).blobs().iter().map(ToString::to_string).collect();
+    assert!(blobs.keys().all(|name| needed.contains(name)));
+    assert_eq!(late.confirm(&again), [""; 0]);
+    seal(&mut late, 300);
+    assert_eq!((late.generations(), late.len()), (3, 2_250));
+}
+
+#[test]
 fn what_is_rebuilt_goes_in_time_however_wrong_the_clocks_were() {
     let mut filter = Filter::ignorant(CONFIG, 5_000);
     let mut rebuild = Rebuild::new(2, 7, 5_000);

@@ -8,6 +8,7 @@
 //! ```
 
 mod judge;
+mod late;
 mod lines;
 mod queue;
 mod sequence;

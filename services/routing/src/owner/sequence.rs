@@ -128,7 +128,7 @@ pub(super) async fn append(
 }
 
 /// The key under which an accepted entry is remembered, if its uid means something.
-fn remembered_as(entry: &Entry) -> Option<u128> {
+pub(super) fn remembered_as(entry: &Entry) -> Option<u128> {
     match entry.known_kind() {
         Kind::Edit => Some(edit_key(entry)),
         Kind::StreamPart if !entry.uid.is_empty() => Some(key_of(entry)),

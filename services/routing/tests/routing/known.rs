@@ -99,6 +99,55 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_part_of_the_checkpoint_that_cannot_be_read_now_is_read_later() {
+    let (world, hand) = world();
+    let routing = world.routing_that(0, forgetful);
+    let (core, _edge) = world.edge();
+    let blobs = two_days(&world, &hand, &core).await;
+    world.checkpoints.fail.store(3, Ordering::Relaxed);
+    routing.kill();
+    let _next = world.routing_that(1, forgetful);
+    checkpoints().await;
+    world.assert_knows_all(&core, &blobs).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_cannot_be_claimed_now_is_claimed_later_and_not_replaced_before() {
+    let (world, hand) = world();
+    let routing = world.routing_that(0, forgetful);
+    let (core, _edge) = world.edge();
+    let blobs = two_days(&world, &hand, &core).await;
+    // More than the next owner reads of the log is in the checkpoint alone, or in neither.
+    say(&core, 30..40).await;
+    world.checkpoints.away.store(true, Ordering::Relaxed);
+    routing.kill();
+    let _next = world.routing_that(1, forgetful);
+    say(&core, 50..55).await;
+    checkpoints().await;
+    world.checkpoints.away.store(false, Ordering::Relaxed);
+    checkpoints().await;
+    world.assert_knows_all(&core, &blobs).await;
+    for uid in ["m2", "m32", "m39", "m52"] {
+        let again = core.submit_and_wait(text(uid, NOW)).await;
+        assert!(matches!(again, Outcome::Stored { duplicate: true, .. }), "{uid}: {again:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_lost_of_a_checkpoint_is_made_anew_once() {
+    let (world, hand) = world();
+    let routing = world.routing_that(0, forgetful);
+    let (core, _edge) = world.edge();
+    for blob in two_days(&world, &hand, &core).await {
+        world.checkpoints.delete(partition(), &blob).await.unwrap();
+    }
+    routing.kill();
+    let _next = world.routing_that(1, forgetful);
+    checkpoints().await;
+    assert_eq!(world.store.rebuilds.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_edge_whose_clock_is_wrong_does_not_make_its_owner_forget() {
     for at in [NOW - 10 * 24 * 3_600_000, NOW - 2 * 24 * 3_600_000, NOW * 2] {
         let (world, hand) = world();
