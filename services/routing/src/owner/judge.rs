@@ -56,16 +56,17 @@ impl Owner {
     /// Decides about one submission that is not recognised by its number. Nothing is remembered by this.
     pub(super) fn judge(&self, queued: &Queued) -> Judgement {
         let (entry, submission) = (&*queued.submission.entry, &queued.submission);
-        match entry.known_kind() {
-            Kind::Receipt => Judgement::Accept,
-            Kind::Edit => self.judge_edit(entry),
-            Kind::StreamPart if !entry.uid.is_empty() => self.judge_part(entry),
+        let kind = entry.known_kind();
+        // Nothing but its number tells whether it is stored; of an answer to a prompt, that there is one.
+        let by_number = !entry.is_unique() && !matches!(kind, Kind::Receipt | Kind::Edit);
+        match kind {
             Kind::Transient | Kind::Unspecified => Judgement::Answer(Outcome::Rejected),
-            _ if entry.is_unique() => self.judge_unique(entry),
-            // Nothing but its number tells whether it is stored.
-            _ if submission.again && !self.tail.reaches(submission.seen) => {
+            _ if by_number && submission.again && !self.tail.reaches(submission.seen) => {
                 Judgement::Answer(Outcome::Unknown)
             }
+            Kind::Edit => self.judge_edit(entry),
+            Kind::StreamPart if !entry.uid.is_empty() => self.judge_part(entry),
+            _ if entry.is_unique() => self.judge_unique(entry),
             _ => Judgement::Accept,
         }
     }

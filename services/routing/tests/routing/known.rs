@@ -91,7 +91,10 @@ impl World {
         say(core, 100..105).await;
         assert_eq!(self.lookups(), before, "what is new is not looked up");
         let again = core.submit_and_wait(text("m1", NOW)).await;
-        assert!(matches!(again, Outcome::Stored { duplicate: true, .. }), "{again:?}");
+        assert!(
+            matches!(again, Outcome::Stored { duplicate: true, .. }),
+            "{again:?}"
+        );
         let left = self.checkpoints.blobs(partition()).await;
         assert!(blobs.iter().all(|blob| left.contains(blob)), "{left:?}");
         assert_eq!(self.store.rebuilds.load(Ordering::Relaxed), 0);
@@ -129,7 +132,10 @@ async fn a_checkpoint_that_cannot_be_claimed_now_is_claimed_later_and_not_replac
     world.assert_knows_all(&core, &blobs).await;
     for uid in ["m2", "m32", "m39", "m52"] {
         let again = core.submit_and_wait(text(uid, NOW)).await;
-        assert!(matches!(again, Outcome::Stored { duplicate: true, .. }), "{uid}: {again:?}");
+        assert!(
+            matches!(again, Outcome::Stored { duplicate: true, .. }),
+            "{uid}: {again:?}"
+        );
     }
 }
 
@@ -158,7 +164,11 @@ async fn an_edge_whose_clock_is_wrong_does_not_make_its_owner_forget() {
             first.push(core.submit_and_wait(text(&format!("m{n}"), at)).await);
             checkpoints().await;
         }
-        assert_eq!(world.checkpoints.blobs(partition()).await.len(), 0, "one generation");
+        assert_eq!(
+            world.checkpoints.blobs(partition()).await.len(),
+            0,
+            "one generation"
+        );
         let again = core.submit_and_wait(text("m0", at)).await;
         let Outcome::Stored { position, .. } = first[0] else {
             panic!("{first:?}")

@@ -76,7 +76,11 @@ async fn what_came_on_a_line_that_has_ended_is_kept_no_more() {
         line.submit(2, &again, true);
     }
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(Arc::strong_count(&again), 2, "ours, and what waits on the line that is open");
+    assert_eq!(
+        Arc::strong_count(&again),
+        2,
+        "ours, and what waits on the line that is open"
+    );
     world.journal.doubts.store(false, Ordering::Relaxed);
     assert!(is_stored(&line.outcome(1).await) && is_stored(&line.outcome(2).await));
 }
@@ -133,4 +137,30 @@ async fn an_owner_to_whom_there_is_always_something_said_lets_go_all_the_same() 
     }
     enough.store(true, Ordering::Relaxed);
     assert!(!owned, "it goes on for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_sent_again_when_its_number_is_forgotten_is_not_appended_twice() {
+    let world = World::new(1);
+    let _routing = world.routing_that(0, |c| c.tail = ByteSize::bytes(2000));
+    let line = world.line(partition(), 1, None).await;
+    for (number, entry) in (1..).zip([part("s"), part("s"), part("")]) {
+        line.submit(number, &entry, false);
+        assert!(is_stored(&line.outcome(number).await));
+    }
+    line.hang_up();
+    let line = world.line(partition(), 4, None).await;
+    for number in 4..10 {
+        line.submit(number, &opaque(1000), false);
+        assert!(is_stored(&line.outcome(number).await));
+    }
+    line.hang_up();
+    // The answers to 2 and 3 have not arrived.
+    let line = world.line(partition(), 10, None).await;
+    line.submit(2, &part("s"), true);
+    line.submit(3, &part(""), true);
+    assert_eq!(line.outcome(2).await, Outcome::Unknown);
+    assert_eq!(line.outcome(3).await, Outcome::Unknown);
+    line.submit(10, &part("s"), false);
+    assert!(is_stored(&line.outcome(10).await), "the stream goes on");
 }
