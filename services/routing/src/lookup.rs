@@ -1,11 +1,10 @@
 //! Asking the store about messages that were perhaps accepted before, beyond what is remembered exactly.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{MessageUid, OrgId, Position, TopicName};
-use rpc::persistence::{Found, Persistence};
+use model::{MessageUid, OrgId, PartitionId, Position, TopicName};
+use rpc::persistence::{Found, MessageKey, Persistence};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 use wire::envelope::uid_key;
@@ -29,6 +28,12 @@ impl Question {
     }
 }
 
+impl From<Question> for MessageKey {
+    fn from(Question { org, topic, uid }: Question) -> Self {
+        Self { org, topic, uid }
+    }
+}
+
 /// What the store said, by the key of the question; of those it did not answer there is nothing here.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
@@ -40,44 +45,26 @@ pub(crate) struct Answered {
 /// answer counts when the store has applied so much.
 pub(crate) async fn ask(
     persistence: Arc<dyn Persistence>,
+    partition: PartitionId,
     questions: Vec<Question>,
     applied: Position,
     limit: Duration,
     inbox: Arc<Inbox>,
 ) {
     let asked: Vec<u128> = questions.iter().map(Question::key).collect();
-    let mut by_topic: BTreeMap<(OrgId, TopicName), Vec<MessageUid>> = BTreeMap::new();
-    for question in questions {
-        by_topic
-            .entry((question.org, question.topic))
-            .or_default()
-            .push(question.uid);
-    }
-    let mut answered = Answered {
-        asked,
-        found: Vec::new(),
-    };
+    let keys: Vec<_> = questions.into_iter().map(MessageKey::from).collect();
     let asking = async {
-        for ((org, topic), uids) in by_topic {
-            loop {
-                match persistence
-                    .find_in_topic(&org, &topic, uids.clone(), applied)
-                    .await
-                {
-                    Ok(found) => {
-                        let keys = uids.iter().map(|uid| uid_key(&org, &topic, uid));
-                        answered.found.extend(keys.zip(found));
-                        break;
-                    }
-                    Err(error) => {
-                        debug!(%error, "the store does not say whether a message was accepted before");
-                        sleep(PAUSE).await;
-                    }
+        loop {
+            match persistence.find(partition, keys.clone(), applied).await {
+                Ok(found) => break found,
+                Err(error) => {
+                    debug!(%error, "the store does not say whether messages were accepted before");
+                    sleep(PAUSE).await;
                 }
             }
         }
     };
-    // What it has said by then counts.
-    let _in_time = timeout(limit, asking).await;
-    inbox.push(Item::Answered(answered));
+    let found = timeout(limit, asking).await.unwrap_or_default();
+    let found = asked.iter().copied().zip(found).collect();
+    inbox.push(Item::Answered(Answered { asked, found }));
 }

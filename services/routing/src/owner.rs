@@ -325,6 +325,7 @@ impl Owner {
         self.deps.metrics.lookups.inc_by(questions.len() as u64);
         let asking = lookup::ask(
             self.deps.persistence.clone(),
+            self.partition,
             questions,
             self.known.forgotten_up_to(),
             self.hold,

@@ -338,22 +338,23 @@ impl Persistence for FakeStore {
     ) -> Result<Vec<Retained>, RpcError> {
         no()
     }
-    async fn find_in_topic(
+    async fn find(
         &self,
-        _: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        _: PartitionId,
+        keys: Vec<MessageKey>,
         _: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         self.look_up().await;
         let sent = self.sent.lock();
-        let find = |uid: &MessageUid| {
-            let put_in = sent.iter().find(|((_, u), f)| u == uid && f.topic == *topic);
+        let find = |key: &MessageKey| {
+            let put_in = sent
+                .iter()
+                .find(|((_, u), f)| *u == key.uid && f.topic == key.topic);
             put_in
                 .map(|(_, f)| f.clone())
-                .or_else(|| self.journal.find(topic, uid))
+                .or_else(|| self.journal.find(&key.topic, &key.uid))
         };
-        Ok(uids.iter().map(find).collect())
+        Ok(keys.iter().map(find).collect())
     }
     async fn uids_since(&self, _: PartitionId, _: Position, _: u32) -> Result<UidPage, RpcError> {
         self.rebuilds.fetch_add(1, Ordering::Relaxed);

@@ -185,3 +185,25 @@ async fn an_edge_whose_clock_is_wrong_does_not_make_its_owner_forget() {
         assert_eq!(world.lookups(), before, "at {at}: it is known for ever");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_asked_about_is_asked_about_together() {
+    let world = World::new(1);
+    let _routing = world.routing_that(0, forgetful);
+    let (core, _edge) = world.edge();
+    let of = |n: u64| Entry {
+        topic: format!("org/agent/desk/v{n}"),
+        ..text("m", NOW)
+    };
+    for n in 0..60 {
+        core.submit_and_wait(of(n)).await;
+    }
+    world.store.takes.store(100, Ordering::Relaxed);
+    let all = (0..60).map(|n| core.submit_and_wait(of(n)));
+    for outcome in futures::future::join_all(all).await {
+        assert!(
+            matches!(outcome, Outcome::Stored { duplicate: true, .. }),
+            "{outcome:?}"
+        );
+    }
+}

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{
-    EdgeId, Membership, MessageUid, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName,
-    UnixMillis, UserId,
+    EdgeId, Membership, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName, UnixMillis,
+    UserId,
 };
 use parking_lot::Mutex;
 use rpc::persistence::*;
@@ -257,15 +257,13 @@ impl Persistence for StoreRpc {
         self.back(page).await
     }
 
-    async fn find_in_topic(
+    async fn find(
         &self,
-        org: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        partition: PartitionId,
+        keys: Vec<MessageKey>,
         applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         self.there().await?;
-        let partition = self.store.partitioning.of(org, topic);
         let lane = BacklogLane {
             partition,
             after: Position::START,
@@ -275,7 +273,8 @@ impl Persistence for StoreRpc {
             self.process.pass().await;
             return unavailable("the log is not applied so far");
         }
-        let found = uids.iter().map(|uid| self.found(partition, topic, uid)).collect();
+        let found = keys.iter().map(|key| self.found(partition, &key.topic, &key.uid));
+        let found = found.collect();
         self.back(found).await
     }
 
