@@ -61,9 +61,9 @@ pub(crate) enum Seen {
     /// It was accepted.
     Accepted(Record),
     /// It was not.
-    Never,
+    Fresh,
     /// It may have been, before what is remembered exactly.
-    Perhaps,
+    Likely,
 }
 
 /// What one owner knows.
@@ -89,9 +89,9 @@ impl Known {
         }
         // Whoever has seen the log from its beginning and forgotten nothing needs no filter.
         if self.memory.forgotten_up_to() == Position::START || self.filter.lookup(key) == Lookup::Fresh {
-            return Seen::Never;
+            return Seen::Fresh;
         }
-        Seen::Perhaps
+        Seen::Likely
     }
 
     /// Whether a message is remembered exactly.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{MessageUid, OrgId, PartitionId, Position, TopicName};
+use model::{PartitionId, Position};
 use rpc::persistence::{Found, MessageKey, Persistence};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
@@ -14,27 +14,12 @@ use crate::inbox::{Inbox, Item};
 /// How long to wait before the store is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A message by (org, topic, uid).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Question {
-    pub org: OrgId,
-    pub topic: TopicName,
-    pub uid: MessageUid,
+/// The key of a message as the owner knows it.
+pub(crate) fn key_of(message: &MessageKey) -> u128 {
+    uid_key(&message.org, &message.topic, &message.uid)
 }
 
-impl Question {
-    pub fn key(&self) -> u128 {
-        uid_key(&self.org, &self.topic, &self.uid)
-    }
-}
-
-impl From<Question> for MessageKey {
-    fn from(Question { org, topic, uid }: Question) -> Self {
-        Self { org, topic, uid }
-    }
-}
-
-/// What the store said, by the key of the question; of those it did not answer there is nothing here.
+/// What the store said, by key; of those it did not answer there is nothing in `found`.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
     pub asked: Vec<u128>,
@@ -42,29 +27,26 @@ pub(crate) struct Answered {
 }
 
 /// Asks, once, and puts what is said into the inbox. `applied`: everything up to there is beyond what is remembered, so an
-/// answer counts when the store has applied so much.
+/// answer counts when the store has applied so much. Without one within `limit` whatever still waits is asked about again,
+/// together with what has come since.
 pub(crate) async fn ask(
     persistence: Arc<dyn Persistence>,
     partition: PartitionId,
-    questions: Vec<Question>,
+    questions: Vec<MessageKey>,
     applied: Position,
     limit: Duration,
     inbox: Arc<Inbox>,
 ) {
-    let asked: Vec<u128> = questions.iter().map(Question::key).collect();
-    let keys: Vec<_> = questions.into_iter().map(MessageKey::from).collect();
-    let asking = async {
-        loop {
-            match persistence.find(partition, keys.clone(), applied).await {
-                Ok(found) => break found,
-                Err(error) => {
-                    debug!(%error, "the store does not say whether messages were accepted before");
-                    sleep(PAUSE).await;
-                }
-            }
+    let asked: Vec<u128> = questions.iter().map(key_of).collect();
+    let found = match timeout(limit, persistence.find(partition, questions, applied)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            debug!(%partition, %error, "the store does not say whether messages were accepted before");
+            sleep(PAUSE).await;
+            Vec::new()
         }
+        Err(_) => Vec::new(),
     };
-    let found = timeout(limit, asking).await.unwrap_or_default();
     let found = asked.iter().copied().zip(found).collect();
     inbox.push(Item::Answered(Answered { asked, found }));
 }

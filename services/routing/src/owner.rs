@@ -10,13 +10,14 @@
 mod judge;
 mod late;
 mod lines;
+mod lookups;
 mod queue;
 mod sequence;
 mod tail;
 mod take_over;
 mod upkeep;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,6 @@ use std::time::Duration;
 use backplane::lease::Fence;
 use dedupe::{Filter, Limits};
 use model::{EdgeId, FrameSeq, PartitionId, Position};
-use rpc::persistence::Found;
 use rpc::routing::{RoutedEntry, Submission, Up};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
@@ -36,6 +36,7 @@ use crate::lookup::{self, Answered};
 use crate::service::With;
 use crate::{Config, Error};
 use lines::{Lines, Numbered};
+use lookups::Lookups;
 use queue::{Queue, Queued};
 use sequence::{Appended, Frame, Gather};
 use tail::Tail;
@@ -74,13 +75,7 @@ pub(crate) struct Owner {
     tail: Tail,
     /// The last position of each topic.
     heads: HashMap<u128, Position, ahash::RandomState>,
-    /// What the store has said, as long as something is held; true as long as nothing is forgotten that was not in the log
-    /// when it was asked.
-    answers: HashMap<u128, (Position, Option<Found>)>,
-    /// What it is being asked.
-    asking: HashSet<u128>,
-    /// The question under way, and where the log ended when it was asked.
-    lookup: Option<(Position, AbortOnDropHandle<()>)>,
+    lookups: Lookups,
     /// The last frame of the log: confirmed, and given out.
     head: FrameSeq,
     last_epoch: u64,
@@ -127,9 +122,7 @@ impl Owner {
             upkeep: Upkeep::new(config.checkpoint_interval.get()),
             tail: Tail::new(since, config.tail.as_usize()),
             heads: HashMap::default(),
-            answers: HashMap::new(),
-            asking: HashSet::new(),
-            lookup: None,
+            lookups: Lookups::default(),
             head: after,
             last_epoch: 0,
             checkpointed: Position::START,
@@ -168,9 +161,6 @@ impl Owner {
             }
             self.ask(inbox);
             self.flush();
-            if self.queue.is_empty() && self.queue.holds_nothing() {
-                self.answers.clear();
-            }
             if leaving && in_flight.is_none() {
                 return Ok(());
             }
@@ -250,6 +240,7 @@ impl Owner {
                 edge,
                 submission,
                 held: None,
+                asks: Vec::new(),
             });
         }
     }
@@ -315,10 +306,7 @@ impl Owner {
 
     /// Asks the store about what is held; one question after the other, each about everything that came meanwhile.
     fn ask(&mut self, inbox: &Arc<Inbox>) {
-        if self.lookup.is_some() {
-            return;
-        }
-        let questions = self.queue.questions();
+        let questions = self.lookups.next();
         if questions.is_empty() {
             return;
         }
@@ -328,23 +316,16 @@ impl Owner {
             self.partition,
             questions,
             self.known.forgotten_up_to(),
-            self.hold,
+            // What comes behind these is asked about before it is overdue.
+            self.hold / 2,
             inbox.clone(),
         );
-        let asked_at = Position::end_of(self.head);
-        self.lookup = Some((asked_at, AbortOnDropHandle::new(tokio::spawn(asking))));
+        let call = AbortOnDropHandle::new(tokio::spawn(asking));
+        self.lookups.began(Position::end_of(self.head), call);
     }
 
     fn answered(&mut self, answered: Answered) {
-        let Some((asked_at, _)) = self.lookup.take() else {
-            return;
-        };
-        for key in answered.asked {
-            self.asking.remove(&key);
-        }
-        let found = answered.found.into_iter();
-        self.answers
-            .extend(found.map(|(key, found)| (key, (asked_at, found))));
+        self.lookups.said(answered);
         self.queue.release();
     }
 

@@ -142,7 +142,7 @@ impl Owner {
         let number = self.next_number;
         let mut builder = FrameBuilder::new(self.epoch, number);
         let (mut accepted, mut decided) = (Vec::new(), Vec::new());
-        while let Some(queued) = self.queue.pop() {
+        while let Some(mut queued) = self.queue.pop() {
             if self.lines.edge(queued.line).is_none() {
                 // Its edge has gone, or sends it again on another line.
                 continue;
@@ -152,7 +152,7 @@ impl Owner {
                 continue;
             }
             if self.queue.must_wait(&queued.submission.entry) {
-                self.hold(queued, Vec::new());
+                self.hold(queued);
                 continue;
             }
             match self.judge(&queued) {
@@ -160,7 +160,10 @@ impl Owner {
                     self.answer(queued.line, queued.submission.number, outcome);
                 }
                 Judgement::Answer(outcome) => decided.push((queued, outcome)),
-                Judgement::Ask(questions) => self.hold(queued, questions),
+                Judgement::Ask(questions) => {
+                    queued.asks.extend(self.lookups.want(questions));
+                    self.hold(queued);
+                }
                 Judgement::Accept => {
                     let room = self.max_frame.min(Position::FRAME_LIMIT * 64);
                     let fits = builder.size_with(&queued.submission.entry, &queued.edge) <= room;
@@ -223,11 +226,11 @@ impl Owner {
         }
     }
 
-    fn hold(&mut self, queued: Queued, questions: Vec<crate::lookup::Question>) {
-        self.asking
-            .extend(questions.iter().map(crate::lookup::Question::key));
-        self.deps.metrics.held.inc();
-        if let Some(refused) = self.queue.hold(queued, questions, HELD_BYTES) {
+    fn hold(&mut self, queued: Queued) {
+        if queued.held.is_none() {
+            self.deps.metrics.held.inc();
+        }
+        if let Some(refused) = self.queue.hold(queued, HELD_BYTES) {
             self.retry(&refused);
         }
     }
@@ -389,6 +392,7 @@ impl Owner {
                     again: false,
                 },
                 held: None,
+                asks: Vec::new(),
             });
         }
     }

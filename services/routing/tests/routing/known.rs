@@ -187,6 +187,25 @@ async fn an_edge_whose_clock_is_wrong_does_not_make_its_owner_forget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_finds_no_room_to_be_held_is_asked_about_when_it_comes_again() {
+    let world = World::new(1);
+    let _routing = world.routing_that(0, forgetful);
+    let (core, _edge) = world.edge();
+    say(&core, 0..5).await;
+    let large = Entry {
+        payload: Bytes::from(vec![0; 9 << 20]),
+        ..text("m0", NOW)
+    };
+    let outcome = core.submit_and_wait(large).await;
+    assert!(matches!(outcome, Outcome::Unavailable(_)), "{outcome:?}");
+    let again = core.submit_and_wait(text("m0", NOW)).await;
+    assert!(
+        matches!(again, Outcome::Stored { duplicate: true, .. }),
+        "{again:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_is_asked_about_is_asked_about_together() {
     let world = World::new(1);
     let _routing = world.routing_that(0, forgetful);
