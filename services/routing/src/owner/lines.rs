@@ -130,15 +130,12 @@ impl Lines {
     }
 
     fn replay(&mut self, id: LineId, entry: &RoutedEntry) {
-        let Some(line) = self.lines.get_mut(&id) else {
+        let Some(filters) = self.by_org.get(entry.entry.org.as_str()) else {
             return;
         };
-        let (org, topic) = (&entry.entry.org, &entry.entry.topic);
-        if line
-            .filters
-            .iter()
-            .any(|(o, f)| o.as_str() == org && f.matches(topic))
-        {
+        let mut is_wanted = false;
+        filters.for_each(&entry.entry.topic, |line| is_wanted |= *line == id);
+        if let Some(line) = self.lines.get_mut(&id).filter(|_| is_wanted) {
             line.bytes += entry.size();
             line.next.entries.push(entry.clone());
         }
@@ -256,7 +253,7 @@ impl Lines {
         };
         self.mark += 1;
         let (lines, ready, mark) = (&mut self.lines, &mut self.ready, self.mark);
-        let mut ended = Vec::new();
+        let (mut ended, is_logged) = (Vec::new(), entry.position > Position::START);
         let (epoch, said) = (self.epoch, &mut self.said);
         filters.for_each(&entry.entry.topic, |id| {
             let Some(line) = lines.get_mut(id).filter(|line| line.mark != mark) else {
@@ -264,6 +261,10 @@ impl Lines {
             };
             line.mark = mark;
             let size = entry.size();
+            // Appends end the wait for a proof; what is not in the log may come for as long as there are none.
+            if !is_logged && line.proof.is_some() && line.bytes + size > FRAME_BYTES {
+                return;
+            }
             // A line that waits for a proof is cut when it has it.
             if line.bytes > 0 && line.bytes + size > FRAME_BYTES && line.proof.is_none() {
                 *said += 1;
