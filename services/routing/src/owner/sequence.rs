@@ -165,8 +165,7 @@ impl Owner {
                     self.hold(queued);
                 }
                 Judgement::Accept => {
-                    let room = self.max_frame.min(Position::FRAME_LIMIT * 64);
-                    let fits = builder.size_with(&queued.submission.entry, &queued.edge) <= room;
+                    let fits = builder.size_with(&queued.submission.entry, &queued.edge) <= self.max_frame;
                     let is_full = accepted.len() + 1 >= Position::FRAME_LIMIT;
                     if !accepted.is_empty() && (!fits || is_full) {
                         self.queue.push_back_to_front(queued);
@@ -361,12 +360,13 @@ impl Owner {
         for (queued, _) in frame.decided.drain(..).rev() {
             self.queue.push_back_to_front(queued);
         }
-        if let JournalError::TooLarge { size, .. } = error {
-            // The log takes less at once than we thought.
-            self.max_frame = (size / 2).max(1024).min(self.max_frame / 2);
-            if frame.accepted.len() > 1 {
-                return self.again(frame);
-            }
+        if let JournalError::TooLarge { limit, .. } = error
+            && frame.accepted.len() > 1
+        {
+            // The log takes less at once than we thought; whatever it counts besides, less than this.
+            let less = frame.bytes.len().saturating_sub(1);
+            self.max_frame = self.max_frame.min(*limit).min(less);
+            return self.again(frame);
         }
         warn!(partition = %self.partition, %error, "the log did not take a frame");
         self.proof_at = Instant::now() + AGAIN * 2;

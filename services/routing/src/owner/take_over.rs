@@ -224,7 +224,11 @@ async fn frames_back(
     }
     let each = (bytes / frames.max(1)).max(64);
     let fits = config.tail.get() / each;
-    Ok(FrameSeq(head.0.saturating_sub(fits.clamp(1, config.replayed_frames))).min(least))
+    Ok(FrameSeq(
+        head.0
+            .saturating_sub(fits.clamp(1, config.replayed_frames.max(1))),
+    )
+    .min(least))
 }
 
 /// The next frames of the log, which must be there.

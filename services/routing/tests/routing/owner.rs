@@ -164,3 +164,27 @@ async fn a_part_that_is_sent_again_when_its_number_is_forgotten_is_not_appended_
     line.submit(10, &part("s"), false);
     assert!(is_stored(&line.outcome(10).await), "the stream goes on");
 }
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_the_log_finds_too_large_do_not_make_its_frames_smaller() {
+    let world = World::new(1);
+    let _routing = world.routing(0);
+    world.journal.limit.store(100_000, Ordering::Relaxed);
+    let line = world.line(partition(), 1, None).await;
+    for number in 1..12 {
+        line.submit(number, &opaque(200_000), false);
+        assert_eq!(line.outcome(number).await, Outcome::TooLarge);
+    }
+    let frames = async |numbers: std::ops::Range<u64>, size: usize| {
+        let before = world.journal.head(partition()).await.unwrap();
+        for number in numbers.clone() {
+            line.submit(number, &opaque(size), false);
+        }
+        for number in numbers {
+            assert!(is_stored(&line.outcome(number).await));
+        }
+        world.journal.head(partition()).await.unwrap().0 - before.0
+    };
+    assert_eq!(frames(12..32, 1000).await, 1, "all that waits");
+    assert_eq!(frames(32..52, 20_000).await, 5, "as many as fit");
+}
