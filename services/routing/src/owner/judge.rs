@@ -103,16 +103,14 @@ impl Owner {
             Seen::Fresh => return Judgement::Answer(Outcome::Rejected),
             Seen::Likely => return Judgement::Ask(self.questions(entry)),
         };
+        // Whoever has answered a prompt is its author from then on: so the store shows it.
+        let sender = match self.known.seen(edit_key(entry)) {
+            Seen::Accepted(answer) => answer.sender,
+            _ => target.sender,
+        };
         let role = Role::from_number(entry.sender_role);
         let (now, window) = (UnixMillis(entry.accepted_at), self.deps.recall_window);
-        match recall_allowed(
-            &entry.sender,
-            role,
-            &target.sender,
-            target.accepted_at,
-            now,
-            window,
-        ) {
+        match recall_allowed(&entry.sender, role, &sender, target.accepted_at, now, window) {
             Ok(()) => Judgement::Accept,
             Err(model::RecallRefusal::NotAuthor) => Judgement::Answer(Outcome::Forbidden),
             Err(_) => Judgement::Answer(Outcome::Rejected),
@@ -126,15 +124,15 @@ impl Owner {
             true => duplicate(first.position),
             false => Judgement::Answer(Outcome::Conflict),
         };
-        let edited = self.known.seen(edit_key(entry));
-        if let Seen::Accepted(first) = &edited {
+        if let Seen::Accepted(first) = &self.known.seen(edit_key(entry)) {
             return again(first);
         }
-        match (self.known(target_of(entry)), edited) {
-            (Seen::Fresh, _) => Judgement::Answer(Outcome::Rejected),
-            (Seen::Accepted(_), Seen::Fresh) => Judgement::Accept,
-            // The store shows the prompt as it was edited.
-            _ => match self.found(target_of(entry)) {
+        match self.known.seen(target_of(entry)) {
+            Seen::Fresh => Judgement::Answer(Outcome::Rejected),
+            // What is remembered of it is remembered of its answer, which is younger.
+            Seen::Accepted(_) => Judgement::Accept,
+            // The store shows the prompt as it was edited. What was rebuilt from it says nothing of answers.
+            Seen::Likely => match self.found(target_of(entry)) {
                 Some(Some(found)) if found.r#type.eq_ignore_ascii_case(&entry.r#type) => {
                     again(&record_found(found))
                 }
