@@ -7,6 +7,7 @@
 //!  attach ─► lines: boundary = what is confirmed now                              (lines.rs)
 //! ```
 
+mod gather;
 mod judge;
 mod late;
 mod lines;
@@ -35,10 +36,11 @@ use crate::known::Known;
 use crate::lookup::{self, Answered};
 use crate::service::With;
 use crate::{Config, Error};
+use gather::Gather;
 use lines::{Lines, Numbered};
 use lookups::Lookups;
 use queue::{Queue, Queued};
-use sequence::{Appended, Frame, Gather};
+use sequence::{Appended, Frame};
 use tail::Tail;
 use upkeep::Upkeep;
 
