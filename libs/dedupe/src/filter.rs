@@ -170,8 +170,8 @@ impl Filter {
     }
 
     /// Does what time asks for, between two frames: drops what is older than the retention, closes a generation that is
-    /// full or old enough, and hands out what is to be sealed, one at a time. Cheap: call it after each [`Filter::settle`],
-    /// and now and then while nothing comes.
+    /// full or old enough, and hands out what is to be sealed, one at a time. Cheap: call it after each
+    /// [`Filter::settle`], and now and then while nothing comes.
     pub fn tend(&mut self, now: u64) -> Option<Sealing> {
         let retention = self.config.retention;
         let is_over = |to: u64| to.saturating_add(retention) < now;

@@ -86,9 +86,9 @@ impl Filter {
         filter
     }
 
-    /// Takes up a manifest that is read only now, by a filter that was [ignorant](Filter::ignorant) of it and has stored
-    /// nothing since. It has what the log has after [`Manifest::position`], or is given it next; where some of that was
-    /// trimmed, the caller also calls [`Filter::miss`], as after [`Filter::restore`].
+    /// Takes up a manifest that is read only now, by a filter that was [ignorant](Filter::ignorant) of it and has
+    /// stored nothing since. It has what the log has after [`Manifest::position`], or is given it next; where some of
+    /// that was trimmed, the caller also calls [`Filter::miss`], as after [`Filter::restore`].
     pub fn join(&mut self, manifest: &Manifest) {
         self.next = self.next.max(manifest.next);
         self.missing = manifest.missing;

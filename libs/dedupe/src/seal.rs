@@ -92,10 +92,10 @@ impl Rebuild {
         }
     }
 
-    /// Takes in a message that was accepted at `at` (milliseconds since 1970). In the order in which they were accepted, so
-    /// that generations can be dropped one after the other. The times are those of the clocks of several edges: one that
-    /// is behind what came before counts as that, and none is in the future. So a wrong clock makes keys stay longer,
-    /// and never go early. Gives a generation when one is full.
+    /// Takes in a message that was accepted at `at` (milliseconds since 1970). In the order in which they were
+    /// accepted, so that generations can be dropped one after the other. The times are those of the clocks of several
+    /// edges: one that is behind what came before counts as that, and none is in the future. So a wrong clock makes
+    /// keys stay longer, and never go early. Gives a generation when one is full.
     pub fn insert(&mut self, key: u128, at: u64) -> Option<Sealed> {
         self.last = self.last.max(at.min(self.now));
         self.keys.push(half(key));

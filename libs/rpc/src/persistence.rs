@@ -54,8 +54,8 @@ pub trait Persistence: Send + Sync + 'static {
     ) -> Result<Vec<Retained>, RpcError>;
 
     /// Looks up stored messages of a partition by topic and uid, whoever sent them: of each key the one that was stored
-    /// first. Waits until the partition is applied up to `applied`, so that *not found* is true for everything up to there;
-    /// [`Position::START`] does not wait. `Unavailable` when that takes too long: then nothing is known.
+    /// first. Waits until the partition is applied up to `applied`, so that *not found* is true for everything up to
+    /// there; [`Position::START`] does not wait. `Unavailable` when that takes too long: then nothing is known.
     async fn find(
         &self,
         partition: PartitionId,

@@ -46,8 +46,8 @@ pub(crate) struct Late {
     pub is_trimmed: bool,
 }
 
-/// Claims the manifest, so that no older owner can replace it any more, and reads it. `None` when there is none, or it is
-/// damaged. An error says nothing about what is there.
+/// Claims the manifest, so that no older owner can replace it any more, and reads it. `None` when there is none, or it
+/// is damaged. An error says nothing about what is there.
 pub(crate) async fn claim(
     checkpoints: &dyn Checkpoints,
     partition: PartitionId,
@@ -64,8 +64,8 @@ pub(crate) async fn claim(
         .ok())
 }
 
-/// Reads the blobs that a filter lacks, in the order in which it wants them. What cannot be read now is tried again, for as
-/// long as it takes: it is not lost.
+/// Reads the blobs that a filter lacks, in the order in which it wants them. What cannot be read now is tried again,
+/// for as long as it takes: it is not lost.
 pub(crate) async fn load(
     checkpoints: Arc<dyn Checkpoints>,
     partition: PartitionId,

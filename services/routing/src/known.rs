@@ -104,8 +104,8 @@ impl Known {
         self.memory.forgotten_up_to()
     }
 
-    /// Remembers an accepted message of the frame that is being built. `now` is the owner's clock (milliseconds since 1970),
-    /// which alone says for how long the filter knows it: an edge whose clock is wrong has no say in that.
+    /// Remembers an accepted message of the frame that is being built. `now` is the owner's clock (milliseconds since
+    /// 1970), which alone says for how long the filter knows it: an edge whose clock is wrong has no say in that.
     pub fn remember(&mut self, key: u128, record: &Record, now: u64) {
         if self.memory.remember(key, record) {
             self.filter.insert(key, now);

@@ -26,9 +26,9 @@ pub(crate) struct Answered {
     pub found: Vec<(u128, Option<Found>)>,
 }
 
-/// Asks, once, and puts what is said into the inbox. `applied`: everything up to there is beyond what is remembered, so an
-/// answer counts when the store has applied so much. Without one within `limit` whatever still waits is asked about again,
-/// together with what has come since.
+/// Asks, once, and puts what is said into the inbox. `applied`: everything up to there is beyond what is remembered, so
+/// an answer counts when the store has applied so much. Without one within `limit` whatever still waits is asked about
+/// again, together with what has come since.
 pub(crate) async fn ask(
     persistence: Arc<dyn Persistence>,
     partition: PartitionId,

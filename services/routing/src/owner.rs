@@ -152,7 +152,8 @@ impl Owner {
             self.take(inbox.try_take());
             self.forget_ended();
             if in_flight.is_none() {
-                // Before the next frame: under load one follows the other, and what one of them may yet undo is not stored.
+                // Before the next frame: under load one follows the other, and what one of them may yet undo is not
+                // stored.
                 self.keep_up(inbox);
             }
             if in_flight.is_none() && !leaving && (self.waits_for_more().is_none() || self.wants_proof()) {
@@ -200,8 +201,8 @@ impl Owner {
         }
     }
 
-    /// What came on a line that has ended is dropped at once: an append may be in doubt for as long as its edges open other
-    /// lines and send everything again.
+    /// What came on a line that has ended is dropped at once: an append may be in doubt for as long as its edges open
+    /// other lines and send everything again.
     fn forget_ended(&mut self) {
         let ended = self.lines.take_ended();
         if !ended.is_empty() {

@@ -1,8 +1,8 @@
 //! How long the next frame waits for more.
 //!
-//! Whose messages one frame has carried are answered together and send their next ones together, but a little after the log
-//! is free again. So under load the next frame waits for them, a fraction of what the last append took: without that the
-//! senders fall into two groups that take turns, and every frame carries half of what it could
+//! Whose messages one frame has carried are answered together and send their next ones together, but a little after the
+//! log is free again. So under load the next frame waits for them, a fraction of what the last append took: without
+//! that the senders fall into two groups that take turns, and every frame carries half of what it could
 //! (docs/adr/0013-gathering-frames.md).
 
 use std::time::Duration;
@@ -25,8 +25,8 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    /// After a frame of so many messages, whose append begun then has just ended. `None` after a single message, or when
-    /// the log is too fast for a timer.
+    /// After a frame of so many messages, whose append begun then has just ended. `None` after a single message, or
+    /// when the log is too fast for a timer.
     pub fn after(messages: usize, begun: Instant) -> Option<Self> {
         let took = begun.elapsed();
         let (pause, until) = ((took / GATHER_PART).min(GATHER.1), begun + took * 2);

@@ -80,8 +80,8 @@ async fn read(
 }
 
 impl Owner {
-    /// Goes on as if the checkpoint had been there from the beginning. While no frame is in flight: of what is inserted now
-    /// nothing may be taken back.
+    /// Goes on as if the checkpoint had been there from the beginning. While no frame is in flight: of what is inserted
+    /// now nothing may be taken back.
     pub(super) fn take_up(&mut self, late: Late, inbox: &Arc<Inbox>) {
         let (filter, now) = (&mut self.known.filter, self.deps.clock.unix_millis());
         let missing = filter.missing();

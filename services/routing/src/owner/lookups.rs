@@ -31,15 +31,16 @@ pub(super) struct Lookups {
 }
 
 impl Lookups {
-    /// What the store has said of a message: whether it was accepted, and what it is. `forgotten`: messages up to there are
-    /// not remembered any more. `None` when it has said nothing that counts.
+    /// What the store has said of a message: whether it was accepted, and what it is. `forgotten`: messages up to there
+    /// are not remembered any more. `None` when it has said nothing that counts.
     pub fn answer(&self, key: u128, forgotten: Position) -> Option<Option<&Found>> {
         let (at, found) = self.asked.get(&key)?.said.as_ref()?;
         // One that was accepted since the store was asked is remembered, or forgotten since.
         (forgotten <= *at).then_some(found.as_ref())
     }
 
-    /// Has messages asked about whose answer is not known, or counts no more. Nothing is asked unless the tickets are kept.
+    /// Has messages asked about whose answer is not known, or counts no more. Nothing is asked unless the tickets are
+    /// kept.
     pub fn want(&mut self, questions: Vec<MessageKey>) -> Vec<Ticket> {
         let want = |question: MessageKey| {
             let mut is_new = false;

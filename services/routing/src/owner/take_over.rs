@@ -166,8 +166,8 @@ impl Owner {
     }
 }
 
-/// What the last owner has stored of what it knew; from now on no older one can. `None`: that is not known yet, and the next
-/// owner does not wait for it.
+/// What the last owner has stored of what it knew; from now on no older one can. `None`: that is not known yet, and the
+/// next owner does not wait for it.
 async fn claim(tenancy: &Tenancy, deps: &With) -> Option<Option<Manifest>> {
     let partition = tenancy.partition;
     let claiming = checkpoint::claim(&*deps.checkpoints, partition, tenancy.epoch);

@@ -1,5 +1,5 @@
-//! What is done beside the owner about what is known of uids: claiming and loading, sealing, storing, making anew. One of each
-//! at a time.
+//! What is done beside the owner about what is known of uids: claiming and loading, sealing, storing, making anew. One
+//! of each at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,8 @@ impl Owner {
         }
     }
 
-    /// What is missing for good comes from the store. Once, for all of it: when it is known what the checkpoint still has.
+    /// What is missing for good comes from the store. Once, for all of it: when it is known what the checkpoint still
+    /// has.
     fn make_missing_anew(&mut self, inbox: &Arc<Inbox>) {
         let Some(at) = self.known.filter.missing() else {
             return;
@@ -114,8 +115,8 @@ impl Owner {
         self.upkeep.rebuild = Some(AbortOnDropHandle::new(tokio::spawn(rebuilding)));
     }
 
-    /// Between two frames, none of which is in flight: a generation that is full is sealed, and now and then everything is
-    /// stored.
+    /// Between two frames, none of which is in flight: a generation that is full is sealed, and now and then everything
+    /// is stored.
     pub(super) fn keep_up(&mut self, inbox: &Arc<Inbox>) {
         if let Some(late) = self.upkeep.late.take() {
             self.take_up(*late, inbox);

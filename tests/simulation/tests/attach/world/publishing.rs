@@ -39,7 +39,8 @@ impl World {
             org: "o".into(),
             topic: TOPICS[topic].into(),
             author: sender.clone(),
-            // What is opaque has no uid: only its number tells that it is stored. Nor do parts of one answer differ in theirs.
+            // What is opaque has no uid: only its number tells that it is stored. Nor do parts of one answer differ in
+            // theirs.
             uid: match kind {
                 Kind::Chat | Kind::Recall => format!("m{number}.{topic}"),
                 Kind::StreamPart => format!("s{sender}.{topic}"),
