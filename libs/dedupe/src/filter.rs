@@ -93,7 +93,7 @@ impl Filter {
     }
 
     /// A filter that knows nothing of what was accepted up to `at` (milliseconds since 1970): for want of a checkpoint
-    /// that [joins](crate::Standing::Joins) the log.
+    /// that [joins](crate::Join::Joins) the log.
     pub fn ignorant(config: Config, at: u64) -> Self {
         let mut filter = Self::new(config);
         filter.miss(at);
@@ -170,8 +170,8 @@ impl Filter {
     }
 
     /// Does what time asks for, between two frames: drops what is older than the retention, closes a generation that is
-    /// full or old enough, and hands out what is to be sealed. Cheap: call it after each [`Filter::settle`], and now
-    /// and then while nothing comes.
+    /// full or old enough, and hands out what is to be sealed, one at a time. Cheap: call it after each
+    /// [`Filter::settle`], and now and then while nothing comes.
     pub fn tend(&mut self, now: u64) -> Option<Sealing> {
         let retention = self.config.retention;
         let is_over = |to: u64| to.saturating_add(retention) < now;
@@ -182,7 +182,10 @@ impl Filter {
             let fresh = Open::new(id, self.config.salt);
             self.closing.push(std::mem::replace(&mut self.current, fresh));
         }
-        let ready = |open: &&Open| open.is_whole() && !open.is_being_sealed();
+        if self.closing.iter().any(Open::is_being_sealed) {
+            return None;
+        }
+        let ready = |open: &&Open| open.is_whole();
         self.closing.iter().find(ready).map(|open| Sealing {
             id: open.id,
             span: open.span,
@@ -219,6 +222,10 @@ impl Filter {
             form: Some(sealed.form),
             stored: Stored::Not(sealed.bytes),
         };
+        self.insert_closed(closed);
+    }
+
+    pub(crate) fn insert_closed(&mut self, closed: Closed) {
         let place = self
             .closed
             .partition_point(|before| before.span.to <= closed.span.to);

@@ -35,7 +35,7 @@ mod seal;
 pub use checkpoint::{Checkpoint, Stamp};
 pub use filter::{Config, Filter, Lookup};
 pub use frame::Damaged;
-pub use manifest::{Blob, Manifest, Standing};
+pub use manifest::{Blob, Join, Manifest};
 pub use memory::{Limits, Memory, Record};
 pub use restore::{Part, Wanted};
 pub use seal::{Rebuild, Sealed, Sealing};

@@ -101,7 +101,7 @@ pub(crate) struct ClosedRecord {
 
 /// How a checkpoint stands to the log that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Join {
     /// What follows its position is in the log: read on from there.
     Joins,
     /// It is of another log.
@@ -145,24 +145,18 @@ impl Manifest {
 
     /// How it stands to the log whose oldest frame is `first` and whose last is `head`; of an empty log `first` is
     /// `head` + 1.
-    pub fn standing(
-        &self,
-        log_epoch: u64,
-        partition: PartitionId,
-        first: FrameSeq,
-        head: FrameSeq,
-    ) -> Standing {
+    pub fn joins(&self, log_epoch: u64, partition: PartitionId, first: FrameSeq, head: FrameSeq) -> Join {
         let seq = self.position.seq().0;
         if self.log_epoch != log_epoch {
-            Standing::ForeignLog
+            Join::ForeignLog
         } else if self.partition != partition {
-            Standing::OtherPartition
+            Join::OtherPartition
         } else if seq > head.0 {
-            Standing::Newer
+            Join::Newer
         } else if seq.saturating_add(1) < first.0 {
-            Standing::Trimmed
+            Join::Trimmed
         } else {
-            Standing::Joins
+            Join::Joins
         }
     }
 
@@ -243,6 +237,11 @@ impl Span {
 impl OpenRecord {
     /// The least that one takes.
     const SIZE: usize = 32;
+
+    /// Whether it has no keys.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.chunks.is_empty()
+    }
 
     fn put(&self, out: &mut BytesMut) {
         out.put_u64_le(self.id);

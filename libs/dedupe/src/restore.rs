@@ -69,7 +69,7 @@ impl Wanted {
 
 impl Filter {
     /// The filter that a manifest describes, without what lies in blobs. The caller has found that the manifest
-    /// [joins](crate::Standing) the log, and inserts what the log has after [`Manifest::position`]; where it does not
+    /// [joins](crate::Join) the log, and inserts what the log has after [`Manifest::position`]; where it does not
     /// join for want of frames that were trimmed, it also calls [`Filter::miss`].
     pub fn restore(config: Config, manifest: &Manifest) -> Self {
         let mut open: Vec<Open> = manifest.open.iter().map(|o| reopened(o, &config)).collect();
@@ -84,6 +84,34 @@ impl Filter {
         filter.closing = open;
         filter.closed = manifest.closed.iter().map(unloaded).collect();
         filter
+    }
+
+    /// Takes up a manifest that is read only now, by a filter that was [ignorant](Filter::ignorant) of it and has
+    /// stored nothing since. It has what the log has after [`Manifest::position`], or is given it next; where some of
+    /// that was trimmed, the caller also calls [`Filter::miss`], as after [`Filter::restore`].
+    pub fn join(&mut self, manifest: &Manifest) {
+        self.next = self.next.max(manifest.next);
+        self.missing = manifest.missing;
+        self.stored = manifest.blobs();
+        let config = self.config;
+        let mut open = Vec::new();
+        for record in manifest.open.iter().filter(|open| !open.is_empty()) {
+            // What is being sealed here goes by its number: nothing else must have that.
+            let id = self.number();
+            open.push(Open {
+                id,
+                ..reopened(record, &config)
+            });
+        }
+        // None of them takes the new keys: those go where they went until now.
+        self.closing.splice(0..0, open);
+        for record in &manifest.closed {
+            let id = self.number();
+            self.insert_closed(Closed {
+                id,
+                ..unloaded(record)
+            });
+        }
     }
 
     /// The blobs that it lacks, in the order in which to fetch them: the chunks of the newest generation, those of

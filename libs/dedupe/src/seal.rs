@@ -74,24 +74,32 @@ pub struct Rebuild {
     salt: u64,
     span: Span,
     keys: Vec<u64>,
+    /// Between the last time and this the next one is believed.
+    last: u64,
+    now: u64,
 }
 
 impl Rebuild {
-    /// Generations of so many keys; the salt is that of [`crate::Config`].
-    pub fn new(capacity: usize, salt: u64) -> Self {
+    /// Generations of so many keys; the salt is that of [`crate::Config`]. It is `now` (milliseconds since 1970).
+    pub fn new(capacity: usize, salt: u64, now: u64) -> Self {
         Self {
             capacity: capacity.max(1),
             salt,
             span: Span::NONE,
             keys: Vec::new(),
+            last: 0,
+            now,
         }
     }
 
-    /// Takes in a message that was accepted at `at` (milliseconds since 1970). In the order of their times, so that
-    /// generations can be dropped one after the other. Gives a generation when one is full.
+    /// Takes in a message that was accepted at `at` (milliseconds since 1970). In the order in which they were
+    /// accepted, so that generations can be dropped one after the other. The times are those of the clocks of several
+    /// edges: one that is behind what came before counts as that, and none is in the future. So a wrong clock makes
+    /// keys stay longer, and never go early. Gives a generation when one is full.
     pub fn insert(&mut self, key: u128, at: u64) -> Option<Sealed> {
+        self.last = self.last.max(at.min(self.now));
         self.keys.push(half(key));
-        self.span.widen(at);
+        self.span.widen(self.last);
         if self.keys.len() < self.capacity {
             return None;
         }

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use dedupe::{Config, Filter, Lookup, Manifest, Sealing, Stamp, Standing, Wanted};
+use dedupe::{Config, Filter, Join, Lookup, Manifest, Sealing, Stamp, Wanted};
 use model::{FrameSeq, PartitionId, Position};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -153,10 +153,7 @@ impl World {
             }
             Some(bytes) => {
                 let manifest = Manifest::decode(bytes).unwrap();
-                assert_eq!(
-                    manifest.standing(LOG, PARTITION, FrameSeq(1), head),
-                    Standing::Joins
-                );
+                assert_eq!(manifest.joins(LOG, PARTITION, FrameSeq(1), head), Join::Joins);
                 self.filter = Filter::restore(CONFIG, &manifest);
                 manifest.position.seq().0
             }

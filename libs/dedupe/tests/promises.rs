@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use dedupe::{Checkpoint, Config, Filter, Lookup, Manifest, Rebuild, Stamp, Standing};
+use dedupe::{Checkpoint, Config, Filter, Join, Lookup, Manifest, Rebuild, Stamp};
 use model::{FrameSeq, PartitionId, Position};
 
 const CONFIG: Config = Config {
@@ -190,7 +190,7 @@ fn what_is_lost_is_missing_until_it_is_rebuilt_also_after_the_next_restart() {
     let mut restored = Filter::restore(CONFIG, &manifest(&again));
     assert_eq!(restored.lookup(key(5_000)), Lookup::Likely);
 
-    let mut rebuild = Rebuild::new(400, 7);
+    let mut rebuild = Rebuild::new(400, 7, 100);
     let mut sealed: Vec<_> = (0..1_000).filter_map(|i| rebuild.insert(key(i), 100)).collect();
     sealed.extend(rebuild.finish());
     sealed.into_iter().for_each(|sealed| restored.adopt(sealed));
@@ -198,6 +198,60 @@ fn what_is_lost_is_missing_until_it_is_rebuilt_also_after_the_next_restart() {
     assert_eq!((restored.generations(), restored.len()), (3, 1_000));
     assert!((0..1_000).all(|i| restored.lookup(key(i)) == Lookup::Likely));
     assert_eq!(restored.lookup(key(5_000)), Lookup::Fresh);
+}
+
+#[test]
+fn a_checkpoint_that_is_read_late_joins_what_was_learned_without_it() {
+    let mut filter = Filter::new(CONFIG);
+    accept(&mut filter, 0..1_000, 100);
+    seal(&mut filter, 100);
+    accept(&mut filter, 1_000..1_150, 200);
+    let checkpoint = filter.checkpoint(&STAMP);
+    let mut late = Filter::ignorant(CONFIG, 300);
+    accept(&mut late, 2_000..3_000, 300);
+    let sealing = late.tend(300).unwrap();
+    accept(&mut late, 3_000..3_100, 300);
+    late.insert(key(1_005), 300);
+    late.join(&manifest(&checkpoint));
+    late.adopt(sealing.build());
+    assert_eq!(late.lookup(key(5_000)), Lookup::Likely, "its blobs are not here");
+    let blobs = blobs(&checkpoint);
+    load(&mut late, &blobs);
+    late.undo();
+    let known = (0..1_150).chain(2_000..3_100);
+    assert!(known.map(key).all(|key| late.lookup(key) == Lookup::Likely));
+    assert_eq!(late.lookup(key(5_000)), Lookup::Fresh);
+    let again = late.checkpoint(&STAMP);
+    let needed: Vec<String> = manifest(&again).blobs().iter().map(ToString::to_string).collect();
+    assert!(blobs.keys().all(|name| needed.contains(name)));
+    assert_eq!(late.confirm(&again), [""; 0]);
+    seal(&mut late, 300);
+    assert_eq!((late.generations(), late.len()), (3, 2_250));
+}
+
+#[test]
+fn what_is_rebuilt_goes_in_time_however_wrong_the_clocks_were() {
+    let mut filter = Filter::ignorant(CONFIG, 5_000);
+    let mut rebuild = Rebuild::new(2, 7, 5_000);
+    // Of edges that are right, far behind, and far ahead.
+    let times = [4_000, 0, u64::MAX / 2, 4_100, 0, 4_200];
+    for (i, at) in (0..).zip(times) {
+        rebuild
+            .insert(key(i), at)
+            .into_iter()
+            .for_each(|sealed| filter.adopt(sealed));
+    }
+    filter.rebuilt(5_000);
+    filter.tend(13_000);
+    assert!((0..6).all(|i| filter.lookup(key(i)) == Lookup::Likely));
+    filter.tend(13_001);
+    assert_eq!(
+        filter.generations(),
+        2,
+        "what was accepted at 4000, as far as anybody knows"
+    );
+    filter.tend(14_001);
+    assert!(filter.is_empty());
 }
 
 #[test]
@@ -222,15 +276,15 @@ fn what_came_to_light_during_a_rebuild_is_missing_still() {
 #[test]
 fn a_checkpoint_tells_whether_it_joins_the_log() {
     let manifest = manifest(&Filter::new(CONFIG).checkpoint(&STAMP));
-    let standing = |log, partition, first, head| {
-        manifest.standing(log, PartitionId(partition), FrameSeq(first), FrameSeq(head))
+    let joins = |log, partition, first, head| {
+        manifest.joins(log, PartitionId(partition), FrameSeq(first), FrameSeq(head))
     };
-    assert_eq!(standing(99, 3, 1, 50), Standing::Joins);
-    assert_eq!(standing(99, 3, 51, 50), Standing::Joins, "of an empty log");
-    assert_eq!(standing(99, 3, 52, 60), Standing::Trimmed);
-    assert_eq!(standing(99, 3, 1, 49), Standing::Newer);
-    assert_eq!(standing(98, 3, 1, 50), Standing::ForeignLog);
-    assert_eq!(standing(99, 2, 1, 50), Standing::OtherPartition);
+    assert_eq!(joins(99, 3, 1, 50), Join::Joins);
+    assert_eq!(joins(99, 3, 51, 50), Join::Joins, "of an empty log");
+    assert_eq!(joins(99, 3, 52, 60), Join::Trimmed);
+    assert_eq!(joins(99, 3, 1, 49), Join::Newer);
+    assert_eq!(joins(98, 3, 1, 50), Join::ForeignLog);
+    assert_eq!(joins(99, 2, 1, 50), Join::OtherPartition);
 }
 
 #[test]

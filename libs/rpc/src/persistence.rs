@@ -9,14 +9,14 @@ mod sessions;
 mod threads;
 
 use async_trait::async_trait;
-use model::{Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use model::{Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 
 use crate::RpcError;
 pub use backlog::{BacklogEntry, BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, Retained};
 pub use explain::{
     ExplainRequest, Explained, ExplainedMember, ExplainedReceipt, ExplainedRecipient, StoredSession, Tie,
 };
-pub use found::{Found, FoundKind, SeenUid, UID_WINDOW, UidPage};
+pub use found::{Found, FoundKind, MessageKey, SeenUid, UID_WINDOW, UidPage};
 pub use history::{HistoryEntry, HistoryPage, HistoryRange, HistoryRequest};
 pub use sessions::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey, Will, edge_lease};
 pub use threads::{
@@ -53,14 +53,13 @@ pub trait Persistence: Send + Sync + 'static {
         upto: Vec<BacklogLane>,
     ) -> Result<Vec<Retained>, RpcError>;
 
-    /// Looks up stored messages by uid within a topic, whoever sent them: of each uid the one that was stored first.
-    /// Waits until the topic's partition is applied up to `applied`, so that *not found* is true for everything up to
+    /// Looks up stored messages of a partition by topic and uid, whoever sent them: of each key the one that was stored
+    /// first. Waits until the partition is applied up to `applied`, so that *not found* is true for everything up to
     /// there; [`Position::START`] does not wait. `Unavailable` when that takes too long: then nothing is known.
-    async fn find_in_topic(
+    async fn find(
         &self,
-        org: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        partition: PartitionId,
+        keys: Vec<MessageKey>,
         applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError>;
 

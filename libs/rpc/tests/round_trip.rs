@@ -102,18 +102,15 @@ fn saving_sessions() {
 }
 
 #[test]
-fn finding_in_a_topic() {
+fn finding() {
     there_and_back(
         (
-            values::org(),
-            values::topic(),
-            vec(values::uid(), 0..4),
+            values::partition(),
+            vec(values::message_key(), 0..4),
             values::position(),
         ),
-        |(_, _, uids, _)| vec(of(values::found()), uids.len()).boxed(),
-        async |s: Arc<Caller>, (org, topic, uids, applied)| {
-            s.persistence.find_in_topic(&org, &topic, uids, applied).await
-        },
+        |(_, keys, _)| vec(of(values::found()), keys.len()).boxed(),
+        async |s: Arc<Caller>, (partition, keys, applied)| s.persistence.find(partition, keys, applied).await,
     );
 }
 

@@ -1,8 +1,8 @@
 //! What an owner asks before it accepts: whether a uid was there before, and which were.
 
 use ::rpc::RpcError;
-use ::rpc::persistence::{Found, FoundKind, UID_WINDOW, UidPage};
-use model::{MessageUid, OrgId, PartitionId, Position, TopicName, UnixMillis, UserId};
+use ::rpc::persistence::{Found, FoundKind, MessageKey, UID_WINDOW, UidPage};
+use model::{PartitionId, Position, TopicName, UnixMillis, UserId};
 use store::{Flags, Stored, TargetKey, Want};
 use wire::Kind;
 
@@ -10,25 +10,23 @@ use crate::core::Core;
 use crate::error::{answer, late};
 
 impl Core {
-    /// See [`::rpc::persistence::Persistence::find_in_topic`].
-    pub(crate) async fn found_in_topic(
+    /// See [`::rpc::persistence::Persistence::find`].
+    pub(crate) async fn found(
         &self,
-        org: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        partition: PartitionId,
+        keys: Vec<MessageKey>,
         applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         if applied > Position::START {
-            let partition = self.deps.partitioning.of(org, topic);
             self.consumer.reach(partition, applied).await.map_err(late)?;
         }
-        let key = |uid: MessageUid| TargetKey {
-            org: org.clone(),
-            topic: topic.clone(),
-            uid: uid.to_string(),
+        let target = |key: MessageKey| TargetKey {
+            org: key.org,
+            topic: key.topic,
+            uid: key.uid.to_string(),
             want: Want::First,
         };
-        let keys = uids.into_iter().map(key).collect();
+        let keys = keys.into_iter().map(target).collect();
         let rows = self.deps.store.find(keys).await.map_err(answer)?;
         let first = |rows: Vec<Stored>| rows.into_iter().next().map(found);
         Ok(rows.into_iter().map(first).collect())

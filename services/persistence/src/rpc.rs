@@ -2,15 +2,14 @@
 
 use ::rpc::persistence::{
     AgentCard, BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained,
-    Found, HistoryPage, HistoryRange, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread,
-    Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UidPage, UserCard,
+    Found, HistoryPage, HistoryRange, HistoryRequest, MessageKey, OpenSession, OpenThread, OpenedSession,
+    OpenedThread, Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UidPage,
+    UserCard,
 };
 use ::rpc::{ErrorKind, RpcError};
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{
-    Membership, MessageUid, OrgId, PartitionId, Position, ThreadKind, TopicFilter, TopicName, UserId,
-};
+use model::{Membership, OrgId, PartitionId, Position, ThreadKind, TopicFilter, TopicName, UserId};
 use store::{Assign, NewThread, Service, ThreadQuery, ThreadRow, UnreadQuery};
 use tokio::time::Duration;
 
@@ -90,14 +89,13 @@ impl Persistence for Core {
             .map_err(answer)
     }
 
-    async fn find_in_topic(
+    async fn find(
         &self,
-        org: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        partition: PartitionId,
+        keys: Vec<MessageKey>,
         applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
-        self.found_in_topic(org, topic, uids, applied).await
+        self.found(partition, keys, applied).await
     }
 
     async fn uids_since(

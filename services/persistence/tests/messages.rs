@@ -5,7 +5,8 @@ mod support;
 
 use model::{Position, Role, TopicFilter};
 use rpc::persistence::{
-    BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, HistoryPage, HistoryRange, HistoryRequest,
+    BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, Found, HistoryPage, HistoryRange,
+    HistoryRequest, MessageKey,
 };
 use support::*;
 use wire::{Entry, Kind};
@@ -69,6 +70,22 @@ async fn backlog(world: &World, filter: &str, max_entries: usize) -> Vec<Backlog
             return pages;
         }
     }
+}
+
+/// Asks for messages of a topic.
+async fn find(
+    world: &World,
+    name: &str,
+    uids: &[&str],
+    applied: Position,
+) -> Result<Vec<Option<Found>>, rpc::RpcError> {
+    let key = |uid: &&str| MessageKey {
+        org: org(),
+        topic: topic(name),
+        uid: (*uid).into(),
+    };
+    let keys = uids.iter().map(key).collect();
+    world.api.find(partitioning().of(ORG, name), keys, applied).await
 }
 
 #[tokio::test]
@@ -150,15 +167,14 @@ async fn whatever_the_log_has_is_in_history_and_its_uids_are_found() {
         ])
         .await;
     assert_eq!(texts(&world, THREAD).await, ["one", "again", "two"]);
-    let find = async |name: &str, uids: &[&str], applied| {
-        let uids = uids.iter().map(|uid| (*uid).into()).collect();
-        let found = world.api.find_in_topic(&org(), &topic(name), uids, applied).await;
+    let positions = async |name: &str, uids: &[&str], applied| {
+        let found = find(&world, name, uids, applied).await;
         found.map(|all| all.into_iter().map(|f| f.map(|f| f.position)).collect::<Vec<_>>())
     };
-    let found = find(THREAD, &["x", "m", "n"], later[1]).await.unwrap();
+    let found = positions(THREAD, &["x", "m", "n"], later[1]).await.unwrap();
     assert_eq!(found, [None, Some(first[0]), Some(later[1])]);
     assert_eq!(
-        find("org/agent/a/w", &["m"], Position::START).await.unwrap(),
+        positions("org/agent/a/w", &["m"], Position::START).await.unwrap(),
         [None]
     );
     let partition = partitioning().of(ORG, THREAD);
@@ -192,13 +208,11 @@ async fn a_message_is_looked_for_when_the_log_is_applied_as_far_as_asked() {
     let at = world
         .append(&[chat(THREAD, "m", "v", Role::Visitor, "one")])
         .await;
-    let (org, name) = (org(), topic(THREAD));
-    let find = |applied| world.api.find_in_topic(&org, &name, vec!["m".into()], applied);
     world.settle().await;
-    let found = find(at[0]).await.unwrap();
+    let found = find(&world, THREAD, &["m"], at[0]).await.unwrap();
     assert_eq!(found[0].as_ref().map(|f| f.position), Some(at[0]));
     let beyond = Position::new(model::FrameSeq(at[0].seq().0 + 1), 0);
-    let refused = find(beyond).await.unwrap_err();
+    let refused = find(&world, THREAD, &["m"], beyond).await.unwrap_err();
     assert_eq!(refused.kind, rpc::ErrorKind::Unavailable, "{refused}");
     world.close().await;
 }
@@ -297,9 +311,8 @@ async fn an_edited_message_shows_the_edit_at_its_own_place() {
         seen,
         [(positions[0], mine.clone()), (positions[1], bye), (edit[0], mine)]
     );
-    let (org, name) = (org(), topic(THREAD));
-    let found = world.api.find_in_topic(&org, &name, vec!["p".into()], edit[0]);
-    let found = found.await.unwrap().remove(0).unwrap();
+    let found = find(&world, THREAD, &["p"], edit[0]).await;
+    let found = found.unwrap().remove(0).unwrap();
     assert_eq!(
         (found.position, &*found.r#type),
         (positions[0], "LEAVE_MSG_SUBMIT")

@@ -1,6 +1,7 @@
 //! How what is known of uids outlives its owner: loaded by the next one while it serves, stored every few seconds, and made anew
 //! from the store where it is missing. Everything here runs beside the owner, which gets what comes of it through its inbox.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +18,13 @@ use crate::inbox::{Inbox, Item};
 const SMALL: usize = 256 * 1024;
 /// What a uid of the store takes.
 const UID: usize = size_of::<SeenUid>();
-/// How long to wait before the store is asked again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait before the store, or where checkpoints are, is asked again.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// What was done beside the owner.
 pub(crate) enum Done {
+    /// The checkpoint could not be claimed at the take-over, and is now; with what it is, if it is of any use.
+    Claimed(Option<Box<Late>>),
     /// A blob of the checkpoint was read.
     Loaded(Box<Part>),
     /// It cannot be had.
@@ -34,19 +37,53 @@ pub(crate) enum Done {
     Stored(Box<Checkpoint>, Result<(), CheckpointError>),
 }
 
-/// Reads the blobs that a filter lacks, in the order in which it wants them.
+/// A checkpoint that an owner has got when it served already.
+pub(crate) struct Late {
+    pub manifest: Manifest,
+    /// What was accepted after it and before what the owner has read of the log itself.
+    pub between: Vec<u128>,
+    /// The log does not have all of that any more.
+    pub is_trimmed: bool,
+}
+
+/// Claims the manifest, so that no older owner can replace it any more, and reads it. `None` when there is none, or it
+/// is damaged. An error says nothing about what is there.
+pub(crate) async fn claim(
+    checkpoints: &dyn Checkpoints,
+    partition: PartitionId,
+    epoch: u64,
+) -> Result<Option<Manifest>, CheckpointError> {
+    let Some(stored) = checkpoints.claim(partition, epoch).await? else {
+        return Ok(None);
+    };
+    let read = Manifest::decode(&stored);
+    Ok(read
+        .inspect_err(
+            |error| warn!(%partition, %error, "the checkpoint is damaged; what is known of uids is made anew"),
+        )
+        .ok())
+}
+
+/// Reads the blobs that a filter lacks, in the order in which it wants them. What cannot be read now is tried again,
+/// for as long as it takes: it is not lost.
 pub(crate) async fn load(
     checkpoints: Arc<dyn Checkpoints>,
     partition: PartitionId,
     wanted: Vec<Wanted>,
     inbox: Arc<Inbox>,
 ) {
-    for one in wanted {
-        let got = checkpoints.get(partition, &one.name()).await;
-        let part = match got {
+    let mut wanted = VecDeque::from(wanted);
+    while let Some(one) = wanted.pop_front() {
+        let part = match checkpoints.get(partition, &one.name()).await {
             Ok(Some(bytes)) if bytes.len() < SMALL => Some(one.open(&bytes)),
             Ok(Some(bytes)) => tokio::task::spawn_blocking(move || one.open(&bytes)).await.ok(),
             Ok(None) => None,
+            Err(error @ CheckpointError::Unavailable(_)) => {
+                warn!(%partition, %error, "a part of the checkpoint cannot be read now; it will be tried again");
+                wanted.push_back(one);
+                sleep(PAUSE).await;
+                continue;
+            }
             Err(error) => {
                 warn!(%partition, %error, "a part of the checkpoint cannot be read");
                 None
@@ -125,6 +162,8 @@ pub(crate) struct Missing {
     pub upto: Position,
     pub capacity: usize,
     pub salt: u64,
+    /// By the owner's clock, in milliseconds since 1970.
+    pub now: u64,
 }
 
 /// Makes what is missing anew from the store, as soon as that has applied what the owner has not seen.
@@ -135,8 +174,9 @@ pub(crate) async fn rebuild(persistence: Arc<dyn Persistence>, missing: Missing,
         upto,
         capacity,
         salt,
+        now,
     } = missing;
-    let mut rebuild = Rebuild::new(capacity, salt);
+    let mut rebuild = Rebuild::new(capacity, salt, now);
     let mut after = Position::START;
     let mut count = 0u64;
     loop {

@@ -1,6 +1,4 @@
-use backplane::bus::BusError;
 use backplane::journal::JournalError;
-use backplane::lease::LeaseError;
 use model::PartitionId;
 use thiserror::Error;
 
@@ -10,12 +8,6 @@ pub enum Error {
     /// The log cannot be read.
     #[error("reading the journal")]
     Journal(#[from] JournalError),
-    /// The bus is away.
-    #[error("telling the edges")]
-    Bus(#[from] BusError),
-    /// The partition belongs to someone else, or its lease cannot be kept.
-    #[error("holding the partition")]
-    Lease(#[from] LeaseError),
     /// A newer owner has appended to the log: this one is none any more.
     #[error("partition {partition} has a newer owner, of epoch {epoch}")]
     Superseded {

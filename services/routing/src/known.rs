@@ -61,9 +61,9 @@ pub(crate) enum Seen {
     /// It was accepted.
     Accepted(Record),
     /// It was not.
-    Never,
+    Fresh,
     /// It may have been, before what is remembered exactly.
-    Perhaps,
+    Likely,
 }
 
 /// What one owner knows.
@@ -89,9 +89,9 @@ impl Known {
         }
         // Whoever has seen the log from its beginning and forgotten nothing needs no filter.
         if self.memory.forgotten_up_to() == Position::START || self.filter.lookup(key) == Lookup::Fresh {
-            return Seen::Never;
+            return Seen::Fresh;
         }
-        Seen::Perhaps
+        Seen::Likely
     }
 
     /// Whether a message is remembered exactly.
@@ -104,10 +104,11 @@ impl Known {
         self.memory.forgotten_up_to()
     }
 
-    /// Remembers an accepted message of the frame that is being built.
-    pub fn remember(&mut self, key: u128, record: &Record) {
+    /// Remembers an accepted message of the frame that is being built. `now` is the owner's clock (milliseconds since
+    /// 1970), which alone says for how long the filter knows it: an edge whose clock is wrong has no say in that.
+    pub fn remember(&mut self, key: u128, record: &Record, now: u64) {
         if self.memory.remember(key, record) {
-            self.filter.insert(key, record.accepted_at.0);
+            self.filter.insert(key, now);
         }
     }
 

@@ -7,7 +7,8 @@
 //! Invariants:
 //! - one owner appends to a partition: each append names the frame that it follows, and a new owner begins with one of its own;
 //! - what the log has not confirmed is neither given out nor said to be stored;
-//! - of several submissions with one (org, topic, uid) one is accepted; (edge, number) is in the log at most once;
+//! - of several submissions with one (org, topic, uid) one is accepted; (edge, number) is in the log at most once, but
+//!   for receipts, which only move forward;
 //! - after the answer to an attach with boundary B, every later entry of the filter is given, in order;
 //! - every submission is answered, or its line ends.
 //!

@@ -23,7 +23,7 @@ pub(crate) struct Metrics {
     pub dropped: Family<Reason, Counter>,
     /// Frames sent to edges.
     pub sent: Counter,
-    /// Messages looked up in the store because they say they are old.
+    /// Messages looked up in the store because they may have been accepted before.
     pub lookups: Counter,
     /// Partitions owned now.
     pub partitions: Gauge,

@@ -7,15 +7,18 @@
 //!  attach ─► lines: boundary = what is confirmed now                              (lines.rs)
 //! ```
 
+mod gather;
 mod judge;
+mod late;
 mod lines;
+mod lookups;
 mod queue;
 mod sequence;
 mod tail;
 mod take_over;
 mod upkeep;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +26,6 @@ use std::time::Duration;
 use backplane::lease::Fence;
 use dedupe::{Filter, Limits};
 use model::{EdgeId, FrameSeq, PartitionId, Position};
-use rpc::persistence::Found;
 use rpc::routing::{RoutedEntry, Submission, Up};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
@@ -34,9 +36,11 @@ use crate::known::Known;
 use crate::lookup::{self, Answered};
 use crate::service::With;
 use crate::{Config, Error};
+use gather::Gather;
 use lines::{Lines, Numbered};
+use lookups::Lookups;
 use queue::{Queue, Queued};
-use sequence::{Appended, Frame, Gather};
+use sequence::{Appended, Frame};
 use tail::Tail;
 use upkeep::Upkeep;
 
@@ -73,13 +77,7 @@ pub(crate) struct Owner {
     tail: Tail,
     /// The last position of each topic.
     heads: HashMap<u128, Position, ahash::RandomState>,
-    /// What the store has said, as long as something is held; true as long as nothing is forgotten that was not in the log
-    /// when it was asked.
-    answers: HashMap<u128, (Position, Option<Found>)>,
-    /// What it is being asked.
-    asking: HashSet<u128>,
-    /// The question under way, and where the log ended when it was asked.
-    lookup: Option<(Position, AbortOnDropHandle<()>)>,
+    lookups: Lookups,
     /// The last frame of the log: confirmed, and given out.
     head: FrameSeq,
     last_epoch: u64,
@@ -94,8 +92,6 @@ pub(crate) struct Owner {
     /// Not before this is an empty frame appended again that the log did not take.
     proof_at: Instant,
     gather: Option<Gather>,
-    /// A frame is in flight: what was remembered for it may yet be undone.
-    unsettled: bool,
     max_frame: usize,
     hold: Duration,
 }
@@ -128,9 +124,7 @@ impl Owner {
             upkeep: Upkeep::new(config.checkpoint_interval.get()),
             tail: Tail::new(since, config.tail.as_usize()),
             heads: HashMap::default(),
-            answers: HashMap::new(),
-            asking: HashSet::new(),
-            lookup: None,
+            lookups: Lookups::default(),
             head: after,
             last_epoch: 0,
             checkpointed: Position::START,
@@ -140,7 +134,6 @@ impl Owner {
             probe: false,
             proof_at: Instant::now(),
             gather: None,
-            unsettled: false,
             max_frame: config.max_frame.as_usize(),
             hold: config.hold.get(),
         }
@@ -157,19 +150,20 @@ impl Owner {
         let mut leaving = false;
         loop {
             self.take(inbox.try_take());
+            self.forget_ended();
+            if in_flight.is_none() {
+                // Before the next frame: under load one follows the other, and what one of them may yet undo is not
+                // stored.
+                self.keep_up(inbox);
+            }
             if in_flight.is_none() && !leaving && (self.waits_for_more().is_none() || self.wants_proof()) {
                 in_flight = self.next_frame().map(|frame| {
                     let appending = Box::pin(self.appending(&frame));
                     (frame, appending as Appending)
                 });
-                self.unsettled = in_flight.is_some();
             }
             self.ask(inbox);
-            self.keep_up(inbox);
             self.flush();
-            if self.queue.is_empty() && self.queue.holds_nothing() {
-                self.answers.clear();
-            }
             if leaving && in_flight.is_none() {
                 return Ok(());
             }
@@ -179,13 +173,13 @@ impl Owner {
                 said = appended(&mut in_flight) => {
                     if let Some((frame, _)) = in_flight.take() {
                         self.appended(frame, said).await?;
-                        self.unsettled = false;
                     }
                 }
-                items = inbox.take() => self.take(items),
+                () = &mut leave, if !leaving => leaving = true,
                 () = sleep_until_some(wake) => self.time_passes(),
                 _ = tell.tick() => self.look_around(),
-                () = &mut leave, if !leaving => leaving = true,
+                // Last: there may always be something in it.
+                items = inbox.take() => self.take(items),
             }
         }
     }
@@ -204,6 +198,15 @@ impl Owner {
                 Item::Answered(answered) => self.answered(answered),
                 Item::Done(done) => self.done(done),
             }
+        }
+    }
+
+    /// What came on a line that has ended is dropped at once: an append may be in doubt for as long as its edges open
+    /// other lines and send everything again.
+    fn forget_ended(&mut self) {
+        let ended = self.lines.take_ended();
+        if !ended.is_empty() {
+            self.queue.forget(&ended);
         }
     }
 
@@ -240,6 +243,7 @@ impl Owner {
                 edge,
                 submission,
                 held: None,
+                asks: Vec::new(),
             });
         }
     }
@@ -305,35 +309,26 @@ impl Owner {
 
     /// Asks the store about what is held; one question after the other, each about everything that came meanwhile.
     fn ask(&mut self, inbox: &Arc<Inbox>) {
-        if self.lookup.is_some() {
-            return;
-        }
-        let questions = self.queue.questions();
+        let questions = self.lookups.next();
         if questions.is_empty() {
             return;
         }
         self.deps.metrics.lookups.inc_by(questions.len() as u64);
         let asking = lookup::ask(
             self.deps.persistence.clone(),
+            self.partition,
             questions,
             self.known.forgotten_up_to(),
-            self.hold,
+            // What comes behind these is asked about before it is overdue.
+            self.hold / 2,
             inbox.clone(),
         );
-        let asked_at = Position::end_of(self.head);
-        self.lookup = Some((asked_at, AbortOnDropHandle::new(tokio::spawn(asking))));
+        let call = AbortOnDropHandle::new(tokio::spawn(asking));
+        self.lookups.began(Position::end_of(self.head), call);
     }
 
     fn answered(&mut self, answered: Answered) {
-        let Some((asked_at, _)) = self.lookup.take() else {
-            return;
-        };
-        for key in answered.asked {
-            self.asking.remove(&key);
-        }
-        let found = answered.found.into_iter();
-        self.answers
-            .extend(found.map(|(key, found)| (key, (asked_at, found))));
+        self.lookups.said(answered);
         self.queue.release();
     }
 

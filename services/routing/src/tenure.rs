@@ -102,7 +102,7 @@ async fn hold(
         fence: held.fence(),
     };
     let fence = held.fence();
-    let mut owning = std::pin::pin!(own(tenancy, config, deps, go.cancelled()));
+    let mut owning = Box::pin(own(tenancy, config, deps, go.cancelled()));
     let end = tokio::select! {
         biased;
         () = &mut leave => End::Stopped,
@@ -133,6 +133,8 @@ async fn hold(
     go.cancel();
     // What was in flight and is not answered is sent again, to the next owner.
     let _drained = timeout(DRAIN, &mut owning).await;
+    // One that is not done by then does not keep its edges while the lease is given back.
+    drop(owning);
     give_back(held, partition, deps).await;
     end
 }

@@ -1,10 +1,21 @@
 use std::time::Duration;
 
-use model::{Position, ReceiptKind, TopicName, UnixMillis, UserId};
+use model::{MessageUid, OrgId, Position, ReceiptKind, TopicName, UnixMillis, UserId};
 
 /// How far back uids are told: whoever judges must know those of at least eight days. An hour more, as a message is
 /// stamped by the clock of the edge that accepted it.
 pub const UID_WINDOW: Duration = Duration::from_secs(8 * 24 * 3600 + 3600);
+
+/// What names a message: its uid within its topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageKey {
+    /// The tenant.
+    pub org: OrgId,
+    /// Its topic.
+    pub topic: TopicName,
+    /// What its client called it.
+    pub uid: MessageUid,
+}
 
 /// What a stored message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

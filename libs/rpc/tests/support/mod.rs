@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{EdgeId, Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use model::{EdgeId, Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use parking_lot::Mutex;
 use rpc::grpc::{self, Config, Metrics, Services};
 use rpc::persistence::{
     BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
-    HistoryPage, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread, Persistence, Retained,
-    SaveSession, SessionKey, ThreadPage, ThreadsRequest, UidPage, UserCard,
+    HistoryPage, HistoryRequest, MessageKey, OpenSession, OpenThread, OpenedSession, OpenedThread,
+    Persistence, Retained, SaveSession, SessionKey, ThreadPage, ThreadsRequest, UidPage, UserCard,
 };
 use rpc::receipts::Receipts;
 use rpc::{ErrorKind, RpcError};
@@ -189,14 +189,13 @@ impl Persistence for Fake {
     ) -> Result<Vec<Retained>, RpcError> {
         self.meet((org.clone(), filter.clone(), upto)).await
     }
-    async fn find_in_topic(
+    async fn find(
         &self,
-        org: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        partition: PartitionId,
+        keys: Vec<MessageKey>,
         applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
-        self.meet((org.clone(), topic.clone(), uids, applied)).await
+        self.meet((partition, keys, applied)).await
     }
     async fn uids_since(
         &self,

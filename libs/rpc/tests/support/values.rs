@@ -143,6 +143,12 @@ prop_compose! {
     }
 }
 prop_compose! {
+    pub fn message_key()(org in org(), topic in topic(), uid in uid()) -> MessageKey {
+        MessageKey { org, topic, uid }
+    }
+}
+
+prop_compose! {
     pub fn uid_page()(uids in vec(seen_uid(), 0..4), next in position(), more: bool) -> UidPage {
         UidPage { uids, next, more }
     }

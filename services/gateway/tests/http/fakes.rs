@@ -6,8 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backplane::presence::{Departed, Entered, Presence, PresenceBook, PresenceError};
 use model::{
-    Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis, UserId,
-    is_countable,
+    Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis, UserId, is_countable,
 };
 use parking_lot::Mutex;
 use rpc::persistence::*;
@@ -99,11 +98,10 @@ impl Persistence for Store {
     ) -> Result<Vec<Retained>, RpcError> {
         none_such()
     }
-    async fn find_in_topic(
+    async fn find(
         &self,
-        _: &OrgId,
-        _: &TopicName,
-        _: Vec<MessageUid>,
+        _: PartitionId,
+        _: Vec<MessageKey>,
         _: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         none_such()

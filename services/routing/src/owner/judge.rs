@@ -5,13 +5,14 @@
 
 use dedupe::Record;
 use model::{MessageKind, Position, ReceiptKind, Role, UnixMillis, recall_allowed};
+use rpc::persistence::{Found, MessageKey};
 use rpc::routing::Outcome;
 use wire::{Entry, Kind};
 
 use super::Owner;
 use super::queue::Queued;
 use crate::known::{Seen, edit_key, key_of, record_found, target_of};
-use crate::lookup::Question;
+use crate::lookup;
 
 /// What becomes of a submission.
 pub(super) enum Judgement {
@@ -20,7 +21,7 @@ pub(super) enum Judgement {
     /// It is answered so.
     Answer(Outcome),
     /// Whether it is accepted depends on what the store says.
-    Ask(Vec<Question>),
+    Ask(Vec<MessageKey>),
 }
 
 /// The label of what was not accepted.
@@ -43,6 +44,15 @@ fn duplicate(position: Position) -> Judgement {
     })
 }
 
+fn questions_about(uids: &[&str], entry: &Entry) -> Vec<MessageKey> {
+    let about = |uid: &&str| MessageKey {
+        org: entry.org.as_str().into(),
+        topic: model::TopicName::trusted(&entry.topic),
+        uid: (*uid).into(),
+    };
+    uids.iter().map(about).collect()
+}
+
 impl Owner {
     /// What is known of a submission by its number: it was appended, and the answer did not arrive.
     pub(super) fn recognise(&self, queued: &Queued) -> Option<Outcome> {
@@ -56,16 +66,17 @@ impl Owner {
     /// Decides about one submission that is not recognised by its number. Nothing is remembered by this.
     pub(super) fn judge(&self, queued: &Queued) -> Judgement {
         let (entry, submission) = (&*queued.submission.entry, &queued.submission);
-        match entry.known_kind() {
-            Kind::Receipt => Judgement::Accept,
-            Kind::Edit => self.judge_edit(entry),
-            Kind::StreamPart if !entry.uid.is_empty() => self.judge_part(entry),
+        let kind = entry.known_kind();
+        // Nothing but its number tells whether it is stored; of an answer to a prompt, that there is one.
+        let by_number = !entry.is_unique() && !matches!(kind, Kind::Receipt | Kind::Edit);
+        match kind {
             Kind::Transient | Kind::Unspecified => Judgement::Answer(Outcome::Rejected),
-            _ if entry.is_unique() => self.judge_unique(entry),
-            // Nothing but its number tells whether it is stored.
-            _ if submission.again && !self.tail.reaches(submission.seen) => {
+            _ if by_number && submission.again && !self.tail.reaches(submission.seen) => {
                 Judgement::Answer(Outcome::Unknown)
             }
+            Kind::Edit => self.judge_edit(entry),
+            Kind::StreamPart if !entry.uid.is_empty() => self.judge_part(entry),
+            _ if entry.is_unique() => self.judge_unique(entry),
             _ => Judgement::Accept,
         }
     }
@@ -74,9 +85,9 @@ impl Owner {
         match self.known(key_of(entry)) {
             Seen::Accepted(first) if self.is_same(entry, &first) => duplicate(first.position),
             Seen::Accepted(_) => Judgement::Answer(Outcome::Conflict),
-            Seen::Perhaps => Judgement::Ask(self.questions(entry)),
-            Seen::Never if entry.known_kind() == Kind::Recall => self.judge_recall(entry),
-            Seen::Never => Judgement::Accept,
+            Seen::Likely => Judgement::Ask(self.questions(entry)),
+            Seen::Fresh if entry.known_kind() == Kind::Recall => self.judge_recall(entry),
+            Seen::Fresh => Judgement::Accept,
         }
     }
 
@@ -89,19 +100,17 @@ impl Owner {
     fn judge_recall(&self, entry: &Entry) -> Judgement {
         let target = match self.known(target_of(entry)) {
             Seen::Accepted(target) => target,
-            Seen::Never => return Judgement::Answer(Outcome::Rejected),
-            Seen::Perhaps => return Judgement::Ask(self.questions(entry)),
+            Seen::Fresh => return Judgement::Answer(Outcome::Rejected),
+            Seen::Likely => return Judgement::Ask(self.questions(entry)),
+        };
+        // Whoever has answered a prompt is its author from then on: so the store shows it.
+        let sender = match self.known.seen(edit_key(entry)) {
+            Seen::Accepted(answer) => answer.sender,
+            _ => target.sender,
         };
         let role = Role::from_number(entry.sender_role);
         let (now, window) = (UnixMillis(entry.accepted_at), self.deps.recall_window);
-        match recall_allowed(
-            &entry.sender,
-            role,
-            &target.sender,
-            target.accepted_at,
-            now,
-            window,
-        ) {
+        match recall_allowed(&entry.sender, role, &sender, target.accepted_at, now, window) {
             Ok(()) => Judgement::Accept,
             Err(model::RecallRefusal::NotAuthor) => Judgement::Answer(Outcome::Forbidden),
             Err(_) => Judgement::Answer(Outcome::Rejected),
@@ -115,21 +124,21 @@ impl Owner {
             true => duplicate(first.position),
             false => Judgement::Answer(Outcome::Conflict),
         };
-        let edited = self.known.seen(edit_key(entry));
-        if let Seen::Accepted(first) = &edited {
+        if let Seen::Accepted(first) = &self.known.seen(edit_key(entry)) {
             return again(first);
         }
-        match (self.known(target_of(entry)), edited) {
-            (Seen::Never, _) => Judgement::Answer(Outcome::Rejected),
-            (Seen::Accepted(_), Seen::Never) => Judgement::Accept,
-            // The store shows the prompt as it was edited.
-            _ => match self.answers.get(&target_of(entry)) {
-                Some((_, Some(found))) if found.r#type.eq_ignore_ascii_case(&entry.r#type) => {
+        match self.known.seen(target_of(entry)) {
+            Seen::Fresh => Judgement::Answer(Outcome::Rejected),
+            // What is remembered of it is remembered of its answer, which is younger.
+            Seen::Accepted(_) => Judgement::Accept,
+            // The store shows the prompt as it was edited. What was rebuilt from it says nothing of answers.
+            Seen::Likely => match self.found(target_of(entry)) {
+                Some(Some(found)) if found.r#type.eq_ignore_ascii_case(&entry.r#type) => {
                     again(&record_found(found))
                 }
-                Some((_, Some(_))) => Judgement::Accept,
-                Some((_, None)) => Judgement::Answer(Outcome::Rejected),
-                None => Judgement::Ask(self.questions_about(&[&entry.target], entry)),
+                Some(Some(_)) => Judgement::Accept,
+                Some(None) => Judgement::Answer(Outcome::Rejected),
+                None => Judgement::Ask(questions_about(&[&entry.target], entry)),
             },
         }
     }
@@ -143,45 +152,37 @@ impl Owner {
                 Judgement::Accept
             }
             Seen::Accepted(_) => Judgement::Answer(Outcome::Conflict),
-            Seen::Never => Judgement::Accept,
-            Seen::Perhaps => Judgement::Ask(self.questions(entry)),
+            Seen::Fresh => Judgement::Accept,
+            Seen::Likely => Judgement::Ask(self.questions(entry)),
         }
     }
 
     /// What is remembered goes before what the store has said: it is newer.
     fn known(&self, key: u128) -> Seen {
         let seen = self.known.seen(key);
-        if !matches!(seen, Seen::Perhaps) {
+        if !matches!(seen, Seen::Likely) {
             return seen;
         }
-        match self.answers.get(&key) {
-            // One that was accepted since the store was asked is remembered, or forgotten since.
-            Some((asked_at, _)) if self.known.forgotten_up_to() > *asked_at => Seen::Perhaps,
-            Some((_, Some(found))) => Seen::Accepted(record_found(found)),
-            Some((_, None)) => Seen::Never,
-            None => Seen::Perhaps,
+        match self.found(key) {
+            Some(Some(found)) => Seen::Accepted(record_found(found)),
+            Some(None) => Seen::Fresh,
+            None => Seen::Likely,
         }
     }
 
+    fn found(&self, key: u128) -> Option<Option<&Found>> {
+        self.lookups.answer(key, self.known.forgotten_up_to())
+    }
+
     /// What the store has to be asked about an entry.
-    fn questions(&self, entry: &Entry) -> Vec<Question> {
+    fn questions(&self, entry: &Entry) -> Vec<MessageKey> {
         let uids: &[&str] = match entry.known_kind() {
             Kind::Recall => &[&entry.uid, &entry.target],
             _ => &[&entry.uid],
         };
-        let mut questions = self.questions_about(uids, entry);
-        questions.retain(|q| matches!(self.known(q.key()), Seen::Perhaps));
+        let mut questions = questions_about(uids, entry);
+        questions.retain(|question| matches!(self.known(lookup::key_of(question)), Seen::Likely));
         questions
-    }
-
-    fn questions_about(&self, uids: &[&str], entry: &Entry) -> Vec<Question> {
-        let about = |uid: &&str| Question {
-            org: entry.org.as_str().into(),
-            topic: model::TopicName::trusted(&entry.topic),
-            uid: (*uid).into(),
-        };
-        let questions = uids.iter().map(about);
-        questions.filter(|q| !self.asking.contains(&q.key())).collect()
     }
 
     /// Whether an accepted entry is news to those who listen: a receipt of one's own message, or one that says no more than an

@@ -59,6 +59,8 @@ pub(crate) struct Lines {
     by_org: HashMap<OrgId, FilterMap<LineId>>,
     /// Lines on which there is something to say.
     ready: BTreeSet<LineId>,
+    /// What has ended since somebody asked.
+    ended: HashSet<LineId>,
     mark: u64,
     /// How often something was said.
     pub said: u64,
@@ -73,6 +75,7 @@ impl Lines {
             by_edge: HashMap::new(),
             by_org: HashMap::new(),
             ready: BTreeSet::new(),
+            ended: HashSet::new(),
             mark: 0,
             said: 0,
         }
@@ -127,32 +130,35 @@ impl Lines {
     }
 
     fn replay(&mut self, id: LineId, entry: &RoutedEntry) {
-        let Some(line) = self.lines.get_mut(&id) else {
+        let Some(filters) = self.by_org.get(entry.entry.org.as_str()) else {
             return;
         };
-        let (org, topic) = (&entry.entry.org, &entry.entry.topic);
-        if line
-            .filters
-            .iter()
-            .any(|(o, f)| o.as_str() == org && f.matches(topic))
-        {
+        let mut is_wanted = false;
+        filters.for_each(&entry.entry.topic, |line| is_wanted |= *line == id);
+        if let Some(line) = self.lines.get_mut(&id).filter(|_| is_wanted) {
             line.bytes += entry.size();
             line.next.entries.push(entry.clone());
         }
     }
 
-    /// A line has ended: whatever waits for its edge is dropped by whoever has it.
+    /// A line has ended: whatever waits for its edge is dropped by whoever has it, see [`Self::take_ended`].
     pub fn close(&mut self, line: LineId) {
         let Some(closed) = self.lines.remove(&line) else {
             return;
         };
         self.ready.remove(&line);
+        self.ended.insert(line);
         for (org, filter) in closed.filters {
             remove(&mut self.by_org, &org, &filter, line);
         }
         if self.by_edge.get(&closed.edge) == Some(&line) {
             self.by_edge.remove(&closed.edge);
         }
+    }
+
+    /// The lines that have ended since this was asked, however they did.
+    pub fn take_ended(&mut self) -> HashSet<LineId> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Breaks a line off: the edge is told, and opens another.
@@ -247,7 +253,7 @@ impl Lines {
         };
         self.mark += 1;
         let (lines, ready, mark) = (&mut self.lines, &mut self.ready, self.mark);
-        let mut ended = Vec::new();
+        let (mut ended, is_logged) = (Vec::new(), entry.position > Position::START);
         let (epoch, said) = (self.epoch, &mut self.said);
         filters.for_each(&entry.entry.topic, |id| {
             let Some(line) = lines.get_mut(id).filter(|line| line.mark != mark) else {
@@ -255,6 +261,10 @@ impl Lines {
             };
             line.mark = mark;
             let size = entry.size();
+            // Appends end the wait for a proof; what is not in the log may come for as long as there are none.
+            if !is_logged && line.proof.is_some() && line.bytes + size > FRAME_BYTES {
+                return;
+            }
             // A line that waits for a proof is cut when it has it.
             if line.bytes > 0 && line.bytes + size > FRAME_BYTES && line.proof.is_none() {
                 *said += 1;

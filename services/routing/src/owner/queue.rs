@@ -4,7 +4,7 @@
 //! everything that its sender sends to the same topic after it; nobody else's. After a while all of these are refused, to be
 //! sent again. Bounded in bytes and in time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use model::EdgeId;
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use wire::envelope::uid_key;
 use wire::{Entry, Kind};
 
+use super::lookups::Ticket;
 use crate::inbox::LineId;
-use crate::lookup::Question;
 
 /// One submission.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Queued {
     pub submission: Submission,
     /// Since when it has been held.
     pub held: Option<Instant>,
+    /// Of what the store is asked for it.
+    pub asks: Vec<Ticket>,
 }
 
 /// Whose messages of which topic keep their order: what is held holds back these.
@@ -37,8 +39,6 @@ pub(crate) struct Queue {
     ready: VecDeque<Queued>,
     held: BTreeMap<u128, VecDeque<Queued>>,
     held_bytes: usize,
-    /// To be asked of the store.
-    questions: Vec<Question>,
 }
 
 impl Queue {
@@ -60,10 +60,6 @@ impl Queue {
         self.ready.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.ready.is_empty()
-    }
-
     /// Whether earlier ones of its sender in its topic are held, so that it has to wait as well. Receipts never are: they
     /// only ever move forward, whatever order they come in.
     pub fn must_wait(&self, entry: &Entry) -> bool {
@@ -72,28 +68,17 @@ impl Queue {
             && self.held.contains_key(&sender_key(entry))
     }
 
-    /// Holds a submission, and asks the store. `None` when there is no room: it comes back.
-    pub fn hold(&mut self, mut queued: Queued, questions: Vec<Question>, limit: usize) -> Option<Queued> {
+    /// Holds a submission; it comes back when there is no room.
+    pub fn hold(&mut self, mut queued: Queued, limit: usize) -> Option<Queued> {
         let size = queued.submission.entry.size();
         if self.held_bytes + size > limit {
             return Some(queued);
         }
         queued.held.get_or_insert_with(Instant::now);
         self.held_bytes += size;
-        self.questions.extend(questions);
         let key = sender_key(&queued.submission.entry);
         self.held.entry(key).or_default().push_back(queued);
         None
-    }
-
-    /// Whether nothing is held.
-    pub fn holds_nothing(&self) -> bool {
-        self.held.is_empty()
-    }
-
-    /// What is to be asked of the store now.
-    pub fn questions(&mut self) -> Vec<Question> {
-        std::mem::take(&mut self.questions)
     }
 
     /// Lets go what is held, to be judged again, before everything that has come since. What cannot be decided yet is held again.
@@ -104,6 +89,34 @@ impl Queue {
         all.sort_by_key(|held| std::cmp::Reverse(held.front().and_then(|q| q.held)));
         for mut held in all {
             while let Some(queued) = held.pop_back() {
+                self.ready.push_front(queued);
+            }
+        }
+    }
+
+    /// Drops what came on lines that have ended: their edges send it again on others, or are gone. What it held back is
+    /// let go.
+    pub fn forget(&mut self, ended: &HashSet<LineId>) {
+        let stays = |queued: &Queued| !ended.contains(&queued.line);
+        self.ready.retain(stays);
+        let mut free = Vec::new();
+        for (key, held) in &mut self.held {
+            let before = held.len();
+            held.retain(|queued| {
+                let stays = stays(queued);
+                if !stays {
+                    self.held_bytes -= queued.submission.entry.size();
+                }
+                stays
+            });
+            if held.len() < before {
+                free.push(*key);
+            }
+        }
+        for key in free {
+            let mut held = self.held.remove(&key).unwrap_or_default();
+            while let Some(queued) = held.pop_back() {
+                self.held_bytes -= queued.submission.entry.size();
                 self.ready.push_front(queued);
             }
         }
@@ -153,6 +166,7 @@ mod tests {
                 again: false,
             },
             held: None,
+            asks: Vec::new(),
         }
     }
 
@@ -165,7 +179,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_held_holds_back_its_senders_later_ones_and_nobody_elses() {
         let mut queue = Queue::default();
-        assert!(queue.hold(queued("a", 1), Vec::new(), 1000).is_none());
+        assert!(queue.hold(queued("a", 1), 1000).is_none());
         assert!(queue.must_wait(&queued("a", 2).submission.entry));
         assert!(!queue.must_wait(&queued("b", 3).submission.entry));
         let receipt = Entry {
@@ -173,7 +187,7 @@ mod tests {
             ..(*queued("a", 2).submission.entry).clone()
         };
         assert!(!queue.must_wait(&receipt));
-        assert!(queue.hold(queued("a", 2), Vec::new(), 1000).is_none());
+        assert!(queue.hold(queued("a", 2), 1000).is_none());
         queue.push(queued("a", 4));
         queue.release();
         assert_eq!(numbers(&mut queue), [1, 2, 4]);
@@ -183,10 +197,10 @@ mod tests {
     async fn what_is_held_for_too_long_goes_with_all_that_it_held_back() {
         let mut queue = Queue::default();
         let limit = Duration::from_secs(2);
-        assert!(queue.hold(queued("a", 1), Vec::new(), 1000).is_none());
+        assert!(queue.hold(queued("a", 1), 1000).is_none());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(queue.hold(queued("a", 2), Vec::new(), 1000).is_none());
-        assert!(queue.hold(queued("b", 3), Vec::new(), 1000).is_none());
+        assert!(queue.hold(queued("a", 2), 1000).is_none());
+        assert!(queue.hold(queued("b", 3), 1000).is_none());
         assert!(queue.overdue(limit).is_empty());
         assert_eq!(
             queue.next_overdue(limit),
@@ -199,12 +213,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_came_on_a_line_that_has_ended_holds_nothing_back_any_more() {
+        let mut queue = Queue::default();
+        let on = |line: LineId, queued: Queued| Queued { line, ..queued };
+        let size = queued("a", 1).submission.entry.size();
+        for held in [
+            on(1, queued("a", 1)),
+            on(2, queued("a", 2)),
+            on(2, queued("b", 3)),
+        ] {
+            assert!(queue.hold(held, 3 * size).is_none());
+        }
+        queue.push(on(1, queued("c", 4)));
+        queue.push(on(2, queued("c", 5)));
+        queue.forget(&HashSet::from([1]));
+        assert_eq!(numbers(&mut queue), [2, 5]);
+        assert!(queue.must_wait(&queued("b", 6).submission.entry));
+        assert!(!queue.must_wait(&queued("a", 6).submission.entry));
+        for number in [7, 8] {
+            assert!(
+                queue.hold(queued("b", number), 3 * size).is_none(),
+                "there is room"
+            );
+        }
+        queue.forget(&HashSet::from([1, 2]));
+        assert!(queue.len() == 0 && queue.held.is_empty() && queue.held_bytes == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn no_more_is_held_than_there_is_room_for() {
         let mut queue = Queue::default();
         let size = queued("a", 1).submission.entry.size();
-        assert!(queue.hold(queued("a", 1), Vec::new(), size).is_none());
-        assert!(queue.hold(queued("a", 2), Vec::new(), size).is_some());
+        assert!(queue.hold(queued("a", 1), size).is_none());
+        assert!(queue.hold(queued("a", 2), size).is_some());
         queue.release();
-        assert!(queue.hold(queued("a", 3), Vec::new(), size).is_none());
+        assert!(queue.hold(queued("a", 3), size).is_none());
     }
 }

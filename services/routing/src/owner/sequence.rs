@@ -1,10 +1,5 @@
 //! From what is submitted to frames of the log: one append in flight, the next frame collected meanwhile from everybody. No
 //! added latency when idle, large frames under load, and the order of each edge by construction.
-//!
-//! Whose messages one frame has carried are answered together and send their next ones together, but a little after the log
-//! is free again. So under load the next frame waits for them, a fraction of what the last append took: without that the
-//! senders fall into two groups that take turns, and every frame carries half of what it could
-//! (docs/adr/0013-gathering-frames.md).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 use wire::{Entry, FrameBuilder, Kind};
 
+use super::gather::Gather;
 use super::judge::{Judgement, reason};
 use super::queue::Queued;
 use super::tail::Stored;
@@ -25,12 +21,6 @@ use crate::Error;
 use crate::inbox::LineId;
 use crate::known::{edit_key, key_of, record_of};
 
-/// The part of an append's time that the next frame waits for more.
-const GATHER_PART: u32 = 4;
-/// The least and the longest that a frame waits: less is below what a timer can do.
-const GATHER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
-/// With so many messages a frame does not wait for more.
-const GATHERED: usize = 256;
 /// How long to wait before an append of unknown outcome is repeated.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -66,35 +56,6 @@ pub(super) enum Appended {
     Mismatch,
 }
 
-/// How long the next frame waits for those whom the last one answers, and until when they can be expected.
-pub(super) struct Gather {
-    pause: Duration,
-    until: Instant,
-    /// When the frame that waits is built at the latest.
-    due: Option<Instant>,
-}
-
-impl Gather {
-    /// After a frame of so many messages, whose append begun then has just ended. `None` after a single message, or when
-    /// the log is too fast for a timer.
-    fn after(messages: usize, begun: Instant) -> Option<Self> {
-        let took = begun.elapsed();
-        let (pause, until) = ((took / GATHER_PART).min(GATHER.1), begun + took * 2);
-        (messages > 1 && pause >= GATHER.0).then_some(Self {
-            pause,
-            until,
-            due: None,
-        })
-    }
-
-    /// Until when a frame of so many messages is to wait; `None`: it is not.
-    pub fn waits(&mut self, messages: usize) -> Option<Instant> {
-        let now = Instant::now();
-        let due = *self.due.get_or_insert(now + self.pause);
-        (messages < GATHERED && now < self.until && now < due).then_some(due)
-    }
-}
-
 /// Appends a frame, and again with the same id, bytes and expectation as long as its outcome is unknown: what may be stored
 /// is not said to be refused because a later try was.
 pub(super) async fn append(
@@ -128,7 +89,7 @@ pub(super) async fn append(
 }
 
 /// The key under which an accepted entry is remembered, if its uid means something.
-fn remembered_as(entry: &Entry) -> Option<u128> {
+pub(super) fn remembered_as(entry: &Entry) -> Option<u128> {
     match entry.known_kind() {
         Kind::Edit => Some(edit_key(entry)),
         Kind::StreamPart if !entry.uid.is_empty() => Some(key_of(entry)),
@@ -142,7 +103,7 @@ impl Owner {
         let number = self.next_number;
         let mut builder = FrameBuilder::new(self.epoch, number);
         let (mut accepted, mut decided) = (Vec::new(), Vec::new());
-        while let Some(queued) = self.queue.pop() {
+        while let Some(mut queued) = self.queue.pop() {
             if self.lines.edge(queued.line).is_none() {
                 // Its edge has gone, or sends it again on another line.
                 continue;
@@ -152,7 +113,7 @@ impl Owner {
                 continue;
             }
             if self.queue.must_wait(&queued.submission.entry) {
-                self.hold(queued, Vec::new());
+                self.hold(queued);
                 continue;
             }
             match self.judge(&queued) {
@@ -160,10 +121,12 @@ impl Owner {
                     self.answer(queued.line, queued.submission.number, outcome);
                 }
                 Judgement::Answer(outcome) => decided.push((queued, outcome)),
-                Judgement::Ask(questions) => self.hold(queued, questions),
+                Judgement::Ask(questions) => {
+                    queued.asks.extend(self.lookups.want(questions));
+                    self.hold(queued);
+                }
                 Judgement::Accept => {
-                    let room = self.max_frame.min(Position::FRAME_LIMIT * 64);
-                    let fits = builder.size_with(&queued.submission.entry, &queued.edge) <= room;
+                    let fits = builder.size_with(&queued.submission.entry, &queued.edge) <= self.max_frame;
                     let is_full = accepted.len() + 1 >= Position::FRAME_LIMIT;
                     if !accepted.is_empty() && (!fits || is_full) {
                         self.queue.push_back_to_front(queued);
@@ -211,7 +174,8 @@ impl Owner {
         if let Some(key) = remembered_as(entry)
             && !self.known.remembers(key)
         {
-            self.known.remember(key, &record_of(entry, position));
+            let now = self.deps.clock.unix_millis();
+            self.known.remember(key, &record_of(entry, position), now);
         }
     }
 
@@ -222,11 +186,11 @@ impl Owner {
         }
     }
 
-    fn hold(&mut self, queued: Queued, questions: Vec<crate::lookup::Question>) {
-        self.asking
-            .extend(questions.iter().map(crate::lookup::Question::key));
-        self.deps.metrics.held.inc();
-        if let Some(refused) = self.queue.hold(queued, questions, HELD_BYTES) {
+    fn hold(&mut self, queued: Queued) {
+        if queued.held.is_none() {
+            self.deps.metrics.held.inc();
+        }
+        if let Some(refused) = self.queue.hold(queued, HELD_BYTES) {
             self.retry(&refused);
         }
     }
@@ -357,12 +321,13 @@ impl Owner {
         for (queued, _) in frame.decided.drain(..).rev() {
             self.queue.push_back_to_front(queued);
         }
-        if let JournalError::TooLarge { size, .. } = error {
-            // The log takes less at once than we thought.
-            self.max_frame = (size / 2).max(1024).min(self.max_frame / 2);
-            if frame.accepted.len() > 1 {
-                return self.again(frame);
-            }
+        if let JournalError::TooLarge { limit, .. } = error
+            && frame.accepted.len() > 1
+        {
+            // The log takes less at once than we thought; whatever it counts besides, less than this.
+            let less = frame.bytes.len().saturating_sub(1);
+            self.max_frame = self.max_frame.min(*limit).min(less);
+            return self.again(frame);
         }
         warn!(partition = %self.partition, %error, "the log did not take a frame");
         self.proof_at = Instant::now() + AGAIN * 2;
@@ -388,6 +353,7 @@ impl Owner {
                     again: false,
                 },
                 held: None,
+                asks: Vec::new(),
             });
         }
     }

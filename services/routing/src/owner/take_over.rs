@@ -8,14 +8,16 @@
 use std::time::Duration;
 
 use backplane::journal::{FrameId, Journal, JournalError, Reader, StoredFrame};
-use dedupe::{Filter, Manifest, Standing};
+use dedupe::{Filter, Join, Manifest};
 use model::{EdgeId, FrameSeq, PartitionId, Position};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 use wire::FrameBuilder;
 
 use super::sequence::{Appended, Frame, append};
+use super::upkeep::Begun;
 use super::{Owner, Tenancy};
+use crate::checkpoint;
 use crate::service::With;
 use crate::{Config, Error};
 
@@ -37,7 +39,9 @@ impl Owner {
     /// Takes over: reads the end of the log, then appends a frame of its own behind it.
     pub async fn take_over(tenancy: Tenancy, config: &Config, deps: With) -> Result<Self, Error> {
         let (partition, journal) = (tenancy.partition, deps.journal.clone());
-        let manifest = claim(&tenancy, &deps).await;
+        let claimed = claim(&tenancy, &deps).await;
+        let is_claimed = claimed.is_some();
+        let manifest = claimed.flatten();
         let head = journal.head(partition).await?;
         let back = frames_back(&*journal, partition, head, config).await?;
         let needed = manifest.as_ref().map_or(back, |m| m.position.seq().min(back));
@@ -45,6 +49,10 @@ impl Owner {
         let (filter, known) = filter(manifest, start, head, &deps, partition);
         let mut owner = Owner::new(tenancy, start, filter, config, deps);
         owner.checkpointed = known;
+        owner.upkeep.begun = Begun {
+            after: start,
+            is_claimed,
+        };
         owner.read_to(head, &mut *reader).await?;
         while !owner.fence_off().await? {
             // Somebody was faster: an older owner that does not know yet, or a newer one, which the log tells.
@@ -158,26 +166,18 @@ impl Owner {
     }
 }
 
-/// What the last owner has stored of what it knew; from now on no older one can.
-async fn claim(tenancy: &Tenancy, deps: &With) -> Option<Manifest> {
+/// What the last owner has stored of what it knew; from now on no older one can. `None`: that is not known yet, and the
+/// next owner does not wait for it.
+async fn claim(tenancy: &Tenancy, deps: &With) -> Option<Option<Manifest>> {
     let partition = tenancy.partition;
-    let claimed = timeout(CLAIM, deps.checkpoints.claim(partition, tenancy.epoch)).await;
-    let stored = match claimed {
-        Ok(Ok(stored)) => stored?,
-        Ok(Err(error)) => {
-            warn!(%partition, %error, "the checkpoint cannot be read; what is known of uids is made anew");
-            return None;
-        }
-        Err(_) => {
-            warn!(%partition, "the checkpoint cannot be read in time; what is known of uids is made anew");
-            return None;
-        }
+    let claiming = checkpoint::claim(&*deps.checkpoints, partition, tenancy.epoch);
+    let why = match timeout(CLAIM, claiming).await {
+        Ok(Ok(manifest)) => return Some(manifest),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it takes too long".to_owned(),
     };
-    let read = Manifest::decode(&stored);
-    read.inspect_err(
-        |error| warn!(%partition, %error, "the checkpoint is damaged; what is known of uids is made anew"),
-    )
-    .ok()
+    warn!(%partition, why, "the checkpoint cannot be read now; until it can, messages are looked up in the store");
+    None
 }
 
 /// What is known of uids before anything is read, and up to where.
@@ -191,14 +191,14 @@ fn filter(
     let (config, now) = (dedupe::Config::new(deps.salt), deps.clock.unix_millis());
     let first = FrameSeq(start.0 + 1);
     if let Some(manifest) = manifest {
-        match manifest.standing(deps.journal.epoch(), partition, first, head) {
-            Standing::Joins => return (Filter::restore(config, &manifest), manifest.position),
-            Standing::Trimmed => {
+        match manifest.joins(deps.journal.epoch(), partition, first, head) {
+            Join::Joins => return (Filter::restore(config, &manifest), manifest.position),
+            Join::Trimmed => {
                 let mut filter = Filter::restore(config, &manifest);
                 filter.miss(now);
                 return (filter, manifest.position);
             }
-            standing => warn!(%partition, ?standing, "the checkpoint does not belong to this log"),
+            join => warn!(%partition, ?join, "the checkpoint does not belong to this log"),
         }
     }
     match start {
@@ -224,17 +224,21 @@ async fn frames_back(
     }
     let each = (bytes / frames.max(1)).max(64);
     let fits = config.tail.get() / each;
-    Ok(FrameSeq(head.0.saturating_sub(fits.clamp(1, config.replayed_frames))).min(least))
+    Ok(FrameSeq(
+        head.0
+            .saturating_sub(fits.clamp(1, config.replayed_frames.max(1))),
+    )
+    .min(least))
 }
 
 /// The next frames of the log, which must be there.
-async fn next(reader: &mut dyn Reader, partition: PartitionId) -> Result<Vec<StoredFrame>, Error> {
+pub(super) async fn next(reader: &mut dyn Reader, partition: PartitionId) -> Result<Vec<StoredFrame>, Error> {
     let read = timeout(READ, reader.next()).await;
     Ok(read.map_err(|_| Error::Silent { partition })??)
 }
 
 /// A reader that stands after `back`, or before the oldest frame that is left.
-async fn open_reader(
+pub(super) async fn open_reader(
     journal: &dyn Journal,
     partition: PartitionId,
     back: FrameSeq,

@@ -1,4 +1,5 @@
-//! What is done beside the owner about what is known of uids: loading, sealing, storing, making anew. One of each at a time.
+//! What is done beside the owner about what is known of uids: claiming and loading, sealing, storing, making anew. One
+//! of each at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,35 +11,49 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
-use super::Owner;
-use crate::checkpoint::{self, Done, Missing};
+use super::{Owner, late};
+use crate::checkpoint::{self, Done, Late, Missing};
 use crate::inbox::Inbox;
+
+/// How an owner began.
+pub(super) struct Begun {
+    /// What the log has after this it has seen itself.
+    pub after: FrameSeq,
+    /// It is known what the last owner has stored: from then on that may be replaced.
+    pub is_claimed: bool,
+}
 
 /// What is under way.
 pub(super) struct Upkeep {
+    pub begun: Begun,
     interval: Duration,
     due: Instant,
     /// The log went so far at the last checkpoint.
     stored: FrameSeq,
     storing: bool,
-    sealing: bool,
     /// Blobs of former owners were looked for.
     tidied: bool,
-    /// Something of the checkpoint is lost.
-    rebuild: bool,
+    /// A checkpoint that came late, and waits until no frame is in flight.
+    late: Option<Box<Late>>,
+    /// What is missing is being made anew.
+    rebuild: Option<AbortOnDropHandle<()>>,
     tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Upkeep {
     pub fn new(interval: Duration) -> Self {
         Self {
+            begun: Begun {
+                after: FrameSeq(0),
+                is_claimed: false,
+            },
             interval,
             due: Instant::now() + interval,
             stored: FrameSeq(0),
             storing: false,
-            sealing: false,
             tidied: false,
-            rebuild: false,
+            late: None,
+            rebuild: None,
             tasks: Vec::new(),
         }
     }
@@ -55,8 +70,17 @@ impl Upkeep {
 }
 
 impl Owner {
-    /// Begins to load what the checkpoint has, and to make anew what it lacks.
+    /// Begins to load what the checkpoint has, or to find out what it is.
     pub(super) fn begin_upkeep(&mut self, inbox: &Arc<Inbox>) {
+        if self.upkeep.begun.is_claimed {
+            return self.load(inbox);
+        }
+        let (deps, begun) = (self.deps.clone(), self.upkeep.begun.after);
+        let claiming = late::claim(self.partition, self.epoch, begun, deps, inbox.clone());
+        self.upkeep.spawn(claiming);
+    }
+
+    pub(super) fn load(&mut self, inbox: &Arc<Inbox>) {
         let wanted = self.known.filter.wanted();
         if !wanted.is_empty() {
             let checkpoints = self.deps.checkpoints.clone();
@@ -67,42 +91,47 @@ impl Owner {
                 inbox.clone(),
             ));
         }
-        self.make_missing_anew(inbox);
     }
 
+    /// What is missing for good comes from the store. Once, for all of it: when it is known what the checkpoint still
+    /// has.
     fn make_missing_anew(&mut self, inbox: &Arc<Inbox>) {
         let Some(at) = self.known.filter.missing() else {
             return;
         };
+        let is_loading = !self.known.filter.wanted().is_empty();
+        if self.upkeep.rebuild.is_some() || !self.upkeep.begun.is_claimed || is_loading {
+            return;
+        }
         let missing = Missing {
             partition: self.partition,
             at,
             upto: Position::end_of(self.head),
             capacity: dedupe::Config::new(self.deps.salt).capacity,
             salt: self.deps.salt,
+            now: self.deps.clock.unix_millis(),
         };
-        let persistence = self.deps.persistence.clone();
-        self.upkeep
-            .spawn(checkpoint::rebuild(persistence, missing, inbox.clone()));
+        let rebuilding = checkpoint::rebuild(self.deps.persistence.clone(), missing, inbox.clone());
+        self.upkeep.rebuild = Some(AbortOnDropHandle::new(tokio::spawn(rebuilding)));
     }
 
-    /// Between two frames: a generation that is full is sealed, and now and then everything is stored.
+    /// Between two frames, none of which is in flight: a generation that is full is sealed, and now and then everything
+    /// is stored.
     pub(super) fn keep_up(&mut self, inbox: &Arc<Inbox>) {
-        if std::mem::take(&mut self.upkeep.rebuild) {
-            self.make_missing_anew(inbox);
+        if let Some(late) = self.upkeep.late.take() {
+            self.take_up(*late, inbox);
         }
+        self.make_missing_anew(inbox);
         let now = Instant::now();
-        if now < self.upkeep.due || self.upkeep.storing || self.unsettled {
+        if now < self.upkeep.due || self.upkeep.storing {
             return;
         }
         self.upkeep.due = now + self.upkeep.interval;
-        if let Some(sealing) = self.known.filter.tend(self.deps.clock.unix_millis())
-            && !self.upkeep.sealing
-        {
-            self.upkeep.sealing = true;
+        if let Some(sealing) = self.known.filter.tend(self.deps.clock.unix_millis()) {
             self.upkeep.spawn(checkpoint::seal(sealing, inbox.clone()));
         }
-        if self.head == self.upkeep.stored {
+        // What the last owner has stored may be all that is known of nine days.
+        if self.head == self.upkeep.stored || !self.upkeep.begun.is_claimed {
             return;
         }
         self.upkeep.stored = self.head;
@@ -121,17 +150,17 @@ impl Owner {
     /// Something was done.
     pub(super) fn done(&mut self, done: Done) {
         match done {
+            Done::Claimed(late) => (self.upkeep.begun.is_claimed, self.upkeep.late) = (true, late),
             Done::Loaded(part) => self.known.filter.take_in(*part),
             Done::Lost(wanted) => {
                 warn!(partition = %self.partition, "a part of the checkpoint is lost; it is made anew from the store");
                 self.known.filter.give_up(&wanted);
-                self.upkeep.rebuild = true;
             }
-            Done::Sealed(sealed) => {
-                self.upkeep.sealing = false;
-                self.known.filter.adopt(*sealed);
+            Done::Sealed(sealed) => self.known.filter.adopt(*sealed),
+            Done::Rebuilt(at) => {
+                self.known.filter.rebuilt(at);
+                self.upkeep.rebuild = None;
             }
-            Done::Rebuilt(at) => self.known.filter.rebuilt(at),
             Done::Stored(made, Ok(())) => {
                 self.upkeep.storing = false;
                 let names = self.known.filter.confirm(&made);

@@ -33,19 +33,22 @@ use tokio::task::JoinHandle;
 use wire::{Entry, Kind};
 
 use crate::fakes::{FakeStore, MemJournal, Ways};
+use crate::slow::SlowCheckpoints;
 
 const PARTITIONS: u16 = 3;
 const DESKS: u64 = 6;
 
 pub struct World {
-    journal: Arc<MemJournal>,
+    pub journal: Arc<MemJournal>,
     bus: Arc<EmbeddedBus>,
     pub ways: Arc<Ways>,
-    checkpoints: Arc<EmbeddedCheckpoints>,
+    pub checkpoints: Arc<SlowCheckpoints>,
     _dir: TempDir,
     pub store: Arc<FakeStore>,
     pub leases: Arc<EmbeddedLeases>,
     clock: Clock,
+    /// That of owners.
+    pub owners_clock: Clock,
     /// Nobody publishes any more.
     pub quiet: Arc<AtomicBool>,
 }
@@ -55,13 +58,14 @@ impl World {
         let journal = MemJournal::new(PARTITIONS, seed);
         let dir = tempfile::tempdir().unwrap();
         Self {
-            checkpoints: Arc::new(EmbeddedCheckpoints::open(dir.path()).unwrap()),
+            checkpoints: SlowCheckpoints::new(EmbeddedCheckpoints::open(dir.path()).unwrap()),
             _dir: dir,
             bus: Arc::new(EmbeddedBus::default()),
             ways: Ways::new(PARTITIONS, seed),
             store: FakeStore::new(&journal),
             leases: Arc::new(EmbeddedLeases::new()),
             clock: Clock::system(),
+            owners_clock: Clock::system(),
             quiet: Arc::default(),
             journal,
         }
@@ -86,7 +90,7 @@ impl World {
             partitioning: Partitioning::new(PARTITIONS),
             recall_window: 120_000,
             holder: format!("owner-{holder}"),
-            clock: self.clock.clone(),
+            clock: self.owners_clock.clone(),
             metrics: Metrics::new().service("routing"),
         };
         Service::new(config, deps).start(&tasks);

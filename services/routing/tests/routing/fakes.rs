@@ -1,7 +1,7 @@
 //! A log in memory, a store that is read from it, and lines that end when they are told to.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,6 +32,10 @@ pub struct MemJournal {
     partitions: Vec<Arc<Mutex<Partition>>>,
     grown: watch::Sender<u64>,
     rng: Mutex<StdRng>,
+    /// It does nothing, and does not say so.
+    pub doubts: AtomicBool,
+    /// The largest frame that it takes.
+    pub limit: AtomicUsize,
 }
 
 impl MemJournal {
@@ -40,6 +44,8 @@ impl MemJournal {
             partitions: (0..partitions).map(|_| Arc::default()).collect(),
             grown: watch::Sender::new(0),
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
+            doubts: AtomicBool::new(false),
+            limit: AtomicUsize::new(usize::MAX),
         })
     }
 
@@ -74,6 +80,13 @@ impl Journal for MemJournal {
     ) -> Result<FrameSeq, JournalError> {
         let wait = self.rng.lock().random_range(0..3);
         tokio::time::sleep(Duration::from_millis(wait)).await;
+        if self.doubts.load(Ordering::Relaxed) {
+            return Err(JournalError::Unknown);
+        }
+        let (size, limit) = (frame.len(), self.limit.load(Ordering::Relaxed));
+        if size > limit {
+            return Err(JournalError::TooLarge { size, limit });
+        }
         let seq = {
             let mut partition = self.of(p).lock();
             if let Some(seq) = partition.ids.get(&id) {
@@ -241,6 +254,10 @@ pub struct FakeStore {
     pub sent: Mutex<HashMap<(UserId, MessageUid), Found>>,
     pub hangs: AtomicBool,
     pub lookups: AtomicU32,
+    /// What a look-up takes, in milliseconds.
+    pub takes: AtomicU64,
+    /// How often somebody began to read all uids. They are never told.
+    pub rebuilds: AtomicU32,
 }
 
 impl FakeStore {
@@ -250,6 +267,8 @@ impl FakeStore {
             sent: Mutex::default(),
             hangs: AtomicBool::new(false),
             lookups: AtomicU32::new(0),
+            takes: AtomicU64::new(0),
+            rebuilds: AtomicU32::new(0),
         })
     }
 
@@ -261,6 +280,7 @@ impl FakeStore {
 
     async fn look_up(&self) {
         self.lookups.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(self.takes.load(Ordering::Relaxed))).await;
         if self.hangs.load(Ordering::Relaxed) {
             std::future::pending().await
         }
@@ -318,25 +338,27 @@ impl Persistence for FakeStore {
     ) -> Result<Vec<Retained>, RpcError> {
         no()
     }
-    async fn find_in_topic(
+    async fn find(
         &self,
-        _: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        _: PartitionId,
+        keys: Vec<MessageKey>,
         _: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         self.look_up().await;
         let sent = self.sent.lock();
-        let find = |uid: &MessageUid| {
-            let put_in = sent.iter().find(|((_, u), f)| u == uid && f.topic == *topic);
+        let find = |key: &MessageKey| {
+            let put_in = sent
+                .iter()
+                .find(|((_, u), f)| *u == key.uid && f.topic == key.topic);
             put_in
                 .map(|(_, f)| f.clone())
-                .or_else(|| self.journal.find(topic, uid))
+                .or_else(|| self.journal.find(&key.topic, &key.uid))
         };
-        Ok(uids.iter().map(find).collect())
+        Ok(keys.iter().map(find).collect())
     }
     async fn uids_since(&self, _: PartitionId, _: Position, _: u32) -> Result<UidPage, RpcError> {
-        no()
+        self.rebuilds.fetch_add(1, Ordering::Relaxed);
+        std::future::pending().await
     }
     async fn last_before(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Option<Position>, RpcError> {
         Ok(None)

@@ -301,4 +301,10 @@ async fn an_answer_to_a_prompt_takes_its_place_once_and_nothing_elses() {
     assert!(!first.1);
     assert_eq!(stored(&say(answer(&prompt, 1)).await), (first.0, true));
     assert_eq!(say(answer(&prompt, 2)).await, Outcome::Conflict);
+    let recall = |uid: &str, sender: &str| about(Kind::Recall, "RECALL", uid, sender, &prompt, 6);
+    assert_eq!(say(recall("r1", "longwire")).await, Outcome::Forbidden);
+    assert!(
+        !stored(&say(recall("r2", "visitor")).await).1,
+        "it is the visitor's who answered it"
+    );
 }

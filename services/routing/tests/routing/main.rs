@@ -2,6 +2,10 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod attach;
+mod by_hand;
 mod fakes;
 mod judge;
+mod known;
+mod owner;
 mod replicas;
+mod slow;

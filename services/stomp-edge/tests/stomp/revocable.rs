@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use model::{Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use model::{Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use rpc::RpcError;
 use rpc::persistence::*;
 
@@ -44,14 +44,13 @@ impl Persistence for Revocable {
     ) -> Answer<Vec<Retained>> {
         self.real.retained(org, filter, upto).await
     }
-    async fn find_in_topic(
+    async fn find(
         &self,
-        org: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        partition: PartitionId,
+        keys: Vec<MessageKey>,
         applied: Position,
     ) -> Answer<Vec<Option<Found>>> {
-        self.real.find_in_topic(org, topic, uids, applied).await
+        self.real.find(partition, keys, applied).await
     }
     async fn uids_since(&self, partition: PartitionId, after: Position, limit: u32) -> Answer<UidPage> {
         self.real.uids_since(partition, after, limit).await

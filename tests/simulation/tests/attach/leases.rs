@@ -46,7 +46,7 @@ impl BookLeases {
         self.chance.pause().await;
         self.process.pass().await;
         let failed = self.chance.happens(self.chance.faults().failed / 4);
-        if self.process.is_cut() || failed {
+        if self.process.is_without_log() || failed {
             sleep(Duration::from_millis(200)).await;
             self.process.pass().await;
             return Err(LeaseError::Unavailable("cut off".into()));

@@ -7,7 +7,8 @@ use edge::Outcome;
 use model::{PartitionId, Partitioning, Position, TopicFilter};
 use parking_lot::Mutex;
 
-use crate::log::{Log, Placed};
+use crate::log::{Log, Placed, edit_of, known_as};
+use wire::Kind;
 
 /// A place in the whole log.
 pub type Place = (PartitionId, Position);
@@ -35,7 +36,13 @@ struct Attempt {
     topic: String,
     sender: String,
     uid: String,
+    /// As what it is known in its topic.
+    known_as: String,
+    kind: Kind,
+    target: String,
     digest: u64,
+    /// What it means was stored when it was begun, and may be taken back then.
+    has_target: bool,
     /// Whether a resend of it is recognised.
     unique: bool,
     number: u64,
@@ -207,14 +214,19 @@ impl Ledger {
     }
 
     /// What became of an attempt to publish.
-    pub fn outcome(&self, partition: PartitionId, entry: &wire::Entry, outcome: Outcome) {
+    pub fn outcome(&self, partition: PartitionId, entry: &wire::Entry, has_target: bool, outcome: Outcome) {
+        let kind = entry.known_kind();
         let attempt = Attempt {
+            known_as: known_as(entry).1,
+            kind,
+            target: entry.target.clone(),
+            has_target,
             partition,
             topic: entry.topic.clone(),
             sender: entry.sender.clone(),
             uid: entry.uid.clone(),
             digest: entry.digest,
-            unique: entry.is_unique(),
+            unique: entry.is_unique() || kind == Kind::Edit,
             number: attempt_of(entry),
         };
         if let Err(what) = self.check_outcome(&attempt, &outcome) {
@@ -225,7 +237,14 @@ impl Ledger {
 
     fn check_outcome(&self, a: &Attempt, outcome: &Outcome) -> Result<(), String> {
         let of = |e: &Placed| (e.position, e.entry.digest, e.entry.sender.clone());
-        let first = self.log.with_uid(a.partition, &a.topic, &a.uid, |e| e.map(of));
+        let first = self
+            .log
+            .with_uid(a.partition, &a.topic, &a.known_as, |e| e.map(of));
+        let means = a.kind == Kind::Edit || a.kind == Kind::Recall;
+        let is = |uid: &str, f: &dyn Fn(&Placed) -> bool| {
+            self.log
+                .with_uid(a.partition, &a.topic, uid, |e| e.is_some_and(f))
+        };
         let is_same = |(_, digest, sender): &(Position, u64, String)| {
             (*digest, sender.as_str()) == (a.digest, a.sender.as_str())
         };
@@ -239,18 +258,35 @@ impl Ledger {
             Outcome::Stored { position, duplicate } => {
                 let own = |e: Option<&Placed>| e.is_some_and(|e| attempt_of(&e.entry) == a.number);
                 let own = self.log.at(a.partition, *position, own);
-                if a.unique && !first.as_ref().is_some_and(|f| is_same(f) && f.0 == *position) {
+                // The store knows where the prompt is, not its answer.
+                let is_place = |at: Position| at == *position || a.kind == Kind::Edit && *duplicate;
+                if a.unique && !first.as_ref().is_some_and(|f| is_same(f) && is_place(f.0)) {
                     return wrong(&format!("the log has {first:?}"));
                 }
                 if !own && !*duplicate {
                     return wrong("another message is there");
                 }
             }
-            Outcome::Conflict if first.as_ref().is_none_or(is_same) => return wrong("there is no conflict"),
+            // The store knows an answered prompt as its answer only: of a repetition it cannot tell that it is one.
+            Outcome::Conflict if first.as_ref().is_none_or(is_same) && !self.is_answered(a) => {
+                return wrong("there is no conflict");
+            }
             Outcome::Conflict | Outcome::Unavailable(_) | Outcome::Unknown => {}
+            Outcome::Rejected if means && !a.has_target => {}
+            // It is another's, from the beginning or since it was answered.
+            Outcome::Forbidden
+                if a.kind == Kind::Recall
+                    && (is(&edit_of(&a.target), &|_| true)
+                        || is(&a.target, &|e| e.entry.sender != a.sender)) => {}
             Outcome::Forbidden | Outcome::Rejected | Outcome::TooLarge => return wrong("nothing says so"),
         }
         Ok(())
+    }
+
+    /// Whether somebody has answered a prompt.
+    fn is_answered(&self, a: &Attempt) -> bool {
+        let answer = edit_of(&a.uid);
+        self.log.with_uid(a.partition, &a.topic, &answer, |e| e.is_some())
     }
 
     /// At the end: no attempt is in the log twice, and none that was told not to be stored is there.
@@ -269,7 +305,12 @@ impl Ledger {
         for (a, outcome) in self.attempts.lock().iter() {
             let stored = in_log.contains_key(&a.number);
             let must = matches!(outcome, Outcome::Stored { duplicate: false, .. });
-            let must_not = matches!(outcome, Outcome::Unavailable(_) | Outcome::Conflict);
+            let must_not = match outcome {
+                // See `check_outcome`.
+                Outcome::Conflict => !self.is_answered(a),
+                Outcome::Unavailable(_) | Outcome::Rejected | Outcome::Forbidden => true,
+                _ => false,
+            };
             if must && !stored || must_not && stored {
                 return Err(format!(
                     "attempt {} was answered {outcome:?}, in the log: {stored}",

@@ -10,7 +10,7 @@ use model::{FrameSeq, PartitionId, Position};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep, sleep_until};
-use wire::{Entry, Frame};
+use wire::{Entry, Frame, Kind};
 
 use crate::chance::Chance;
 use crate::process::Process;
@@ -36,6 +36,20 @@ struct Partition {
     epoch: u64,
     /// What must never be in a log.
     wrong: Option<String>,
+}
+
+/// What there is one of in a topic: a message of this uid, an answer to a prompt.
+pub fn known_as(entry: &Entry) -> (String, String) {
+    let uid = match entry.known_kind() {
+        Kind::Edit => edit_of(&entry.target),
+        _ => entry.uid.clone(),
+    };
+    (entry.topic.clone(), uid)
+}
+
+/// As what the answer to a prompt of this uid is known.
+pub fn edit_of(uid: &str) -> String {
+    format!("{uid} answered")
 }
 
 /// What became of an attempt to store a frame.
@@ -76,11 +90,13 @@ impl Partition {
     }
 
     fn place(&mut self, position: Position, entry: Entry, bytes: Bytes, origin: Option<(String, u64)>) {
-        if entry.is_unique() {
-            let key = (entry.topic.clone(), entry.uid.clone());
-            if let Some(first) = self.first.insert(key, position) {
-                self.fail(format!("{} is at {first} and again at {position}", entry.uid));
-            }
+        let known_as = known_as(&entry);
+        if entry.known_kind() == Kind::StreamPart {
+            self.first.entry(known_as).or_insert(position);
+        } else if (entry.is_unique() || entry.known_kind() == Kind::Edit)
+            && let Some(first) = self.first.insert(known_as, position)
+        {
+            self.fail(format!("{} is at {first} and again at {position}", entry.uid));
         }
         if origin.is_some() && self.entries.iter().any(|e| e.origin == origin) {
             self.fail(format!("{origin:?} is in the log again at {position}"));
@@ -212,7 +228,7 @@ impl Journal for ProcessJournal {
         let chance = &self.log.chance;
         chance.pause().await;
         self.process.pass().await;
-        if self.process.is_cut() {
+        if self.process.is_without_log() {
             return self.unknown().await;
         }
         if chance.happens(chance.faults().failed) {
@@ -238,7 +254,7 @@ impl Journal for ProcessJournal {
         let stored = self.log.store(p, follows, &id, &frame);
         chance.pause().await;
         self.process.pass().await;
-        if self.process.is_cut() {
+        if self.process.is_without_log() {
             return self.unknown().await;
         }
         stored
@@ -259,7 +275,7 @@ impl Journal for ProcessJournal {
         self.process.pass().await;
         self.log.chance.pause().await;
         self.process.pass().await;
-        if self.process.is_cut() || self.log.chance.happens(self.log.chance.faults().failed) {
+        if self.process.is_without_log() || self.log.chance.happens(self.log.chance.faults().failed) {
             return Err(JournalError::Unavailable {
                 reason: "not to be reached".into(),
             });

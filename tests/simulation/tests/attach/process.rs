@@ -17,6 +17,8 @@ pub struct Process {
     pub number: u64,
     state: Mutex<State>,
     cut: AtomicBool,
+    /// From the log and the leases only.
+    without_log: AtomicBool,
     changed: Notify,
 }
 
@@ -26,6 +28,7 @@ impl Process {
             number,
             state: Mutex::new(State::Running),
             cut: AtomicBool::new(false),
+            without_log: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -44,12 +47,12 @@ impl Process {
         }
     }
 
-    /// As [`Self::pass`], but a process that is cut off waits until it is not any more.
+    /// As [`Self::pass`], but a process that cannot reach the log waits until it can.
     pub async fn connected(&self) {
         loop {
             self.pass().await;
             let changed = self.changed.notified();
-            if !self.is_cut() {
+            if !self.is_without_log() {
                 return;
             }
             changed.await;
@@ -82,6 +85,12 @@ impl Process {
         self.changed.notify_waiters();
     }
 
+    /// Cuts it off from the log and the leases, while edges go on reaching it.
+    pub fn cut_log(&self, cut: bool) {
+        self.without_log.store(cut, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
     pub fn is_dead(&self) -> bool {
         *self.state.lock() == State::Dead
     }
@@ -92,5 +101,9 @@ impl Process {
 
     pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
+    }
+
+    pub fn is_without_log(&self) -> bool {
+        self.is_cut() || self.without_log.load(Ordering::Relaxed)
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{
-    EdgeId, Membership, MessageUid, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName,
-    UnixMillis, UserId,
+    EdgeId, Membership, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName, UnixMillis,
+    UserId,
 };
 use parking_lot::Mutex;
 use rpc::persistence::*;
@@ -17,8 +17,9 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
 use crate::chance::Chance;
-use crate::log::Log;
+use crate::log::{Log, edit_of};
 use crate::process::Process;
+use wire::Kind;
 
 /// How long a backlog waits for the log to be applied.
 const WAIT: Duration = Duration::from_secs(3);
@@ -181,13 +182,30 @@ impl StoreRpc {
                 sender: placed.entry.sender.as_str().into(),
                 author: placed.entry.author.as_str().into(),
                 digest: placed.entry.digest,
-                accepted_at: UnixMillis(0),
-                kind: FoundKind::Chat,
+                accepted_at: UnixMillis(placed.entry.accepted_at),
+                kind: match placed.entry.known_kind() {
+                    Kind::StreamPart => FoundKind::Stream,
+                    Kind::Recall => FoundKind::Recall,
+                    _ => FoundKind::Chat,
+                },
                 r#type: placed.entry.r#type.clone(),
                 recalled: false,
                 state: None,
             })
         })
+    }
+
+    /// A message as it is shown: one that was answered as its answer.
+    fn shown(&self, partition: PartitionId, topic: &TopicName, uid: &str) -> Option<Found> {
+        let message = self.found(partition, topic, uid)?;
+        match self.found(partition, topic, &edit_of(uid)) {
+            Some(answer) => Some(Found {
+                position: message.position,
+                accepted_at: message.accepted_at,
+                ..answer
+            }),
+            None => Some(message),
+        }
     }
 }
 
@@ -257,15 +275,13 @@ impl Persistence for StoreRpc {
         self.back(page).await
     }
 
-    async fn find_in_topic(
+    async fn find(
         &self,
-        org: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        partition: PartitionId,
+        keys: Vec<MessageKey>,
         applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
         self.there().await?;
-        let partition = self.store.partitioning.of(org, topic);
         let lane = BacklogLane {
             partition,
             after: Position::START,
@@ -275,7 +291,8 @@ impl Persistence for StoreRpc {
             self.process.pass().await;
             return unavailable("the log is not applied so far");
         }
-        let found = uids.iter().map(|uid| self.found(partition, topic, uid)).collect();
+        let found = keys.iter().map(|key| self.shown(partition, &key.topic, &key.uid));
+        let found = found.collect();
         self.back(found).await
     }
 
@@ -292,7 +309,8 @@ impl Persistence for StoreRpc {
         let applied = self.store.applied.lock()[usize::from(p.0)];
         let page = self.store.log.after(p, after, |entries| {
             let there = entries.iter().take_while(|e| e.position <= applied);
-            let mut unique = there.filter(|e| e.entry.is_unique());
+            let mut unique =
+                there.filter(|e| e.entry.is_unique() || e.entry.known_kind() == Kind::StreamPart);
             let uids: Vec<SeenUid> = unique
                 .by_ref()
                 .take(usize::try_from(limit.min(3)).unwrap_or(1))

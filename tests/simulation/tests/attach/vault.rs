@@ -70,7 +70,7 @@ impl ProcessVault {
         let chance = &self.vault.chance;
         chance.pause().await;
         self.process.pass().await;
-        if self.process.is_cut() || chance.happens(chance.faults().failed) {
+        if self.process.is_without_log() || chance.happens(chance.faults().failed) {
             sleep(Duration::from_millis(300)).await;
             self.process.pass().await;
             return Err(CheckpointError::Unavailable("not to be reached".into()));

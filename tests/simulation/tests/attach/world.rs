@@ -43,6 +43,8 @@ const TOPICS: [&str; 7] = [
 const CONVERSATIONS: usize = 4;
 /// How long everything may take to come to rest when nothing goes wrong any more.
 const REST: Duration = Duration::from_secs(120);
+/// For how long a message can be taken back, in milliseconds.
+const RECALL_WINDOW: u64 = 120_000;
 /// When the run begins, by the clock on the wall.
 const EPOCH_MILLIS: u64 = 1_800_000_000_000;
 
@@ -167,7 +169,9 @@ impl World {
                     self.start_owner();
                 }
             }
-            What::KillOwner | What::LeaveOwner | What::StopOwner | What::CutOwner => self.owner(what, a),
+            What::KillOwner | What::LeaveOwner | What::StopOwner | What::CutOwner | What::CutLog => {
+                self.owner(what, a)
+            }
             What::LoseLease => self.book.lose(&format!("routing/replica/{}", a % 3)),
             What::LosePartition => self
                 .book
@@ -184,6 +188,7 @@ impl World {
         match what {
             What::StopOwner => owner.process.stop(),
             What::CutOwner => owner.process.cut(true),
+            What::CutLog => owner.process.cut_log(true),
             What::LeaveOwner => {
                 let Owner { tasks, .. } = self.owners.swap_remove(which);
                 tasks.stop().stop_softly();
@@ -209,6 +214,7 @@ impl World {
         if let Some(process) = process {
             process.go_on();
             process.cut(false);
+            process.cut_log(false);
         }
     }
 
@@ -279,6 +285,7 @@ impl World {
         for process in processes {
             process.go_on();
             process.cut(false);
+            process.cut_log(false);
         }
         if self.owners.is_empty() {
             self.start_owner();

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use model::{Membership, MessageUid, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use model::{Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use prost::Message as _;
 
 use super::answer;
@@ -9,8 +9,8 @@ use crate::grpc::pb;
 use crate::grpc::wire::{Findings, Wire as _};
 use crate::persistence::{
     BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
-    HistoryPage, HistoryRequest, OpenSession, OpenThread, OpenedSession, OpenedThread, Persistence, Retained,
-    SaveSession, ThreadPage, ThreadsRequest, UidPage, UserCard,
+    HistoryPage, HistoryRequest, MessageKey, OpenSession, OpenThread, OpenedSession, OpenedThread,
+    Persistence, Retained, SaveSession, ThreadPage, ThreadsRequest, UidPage, UserCard,
 };
 use crate::{ErrorKind, RpcError};
 
@@ -59,21 +59,19 @@ impl Persistence for Remote {
         answer(found.retained)
     }
 
-    async fn find_in_topic(
+    async fn find(
         &self,
-        org: &OrgId,
-        topic: &TopicName,
-        uids: Vec<MessageUid>,
+        partition: PartitionId,
+        keys: Vec<MessageKey>,
         applied: Position,
     ) -> Result<Vec<Option<Found>>, RpcError> {
-        let asked = uids.len();
-        let request = pb::FindInTopicRequest {
-            org: org.to_string(),
-            topic: topic.to_string(),
-            uids: uids.to_wire(),
+        let asked = keys.len();
+        let request = pb::FindRequest {
+            partition: partition.to_wire(),
+            keys: keys.to_wire(),
             applied: applied.to_wire(),
         };
-        let Findings(found) = answer(self.0.call(Method::FindInTopic, request).await?)?;
+        let Findings(found) = answer(self.0.call(Method::Find, request).await?)?;
         counted(asked, found.len())?;
         Ok(found)
     }

@@ -53,11 +53,10 @@ impl Calls for Served<dyn Persistence> {
         .await
     }
 
-    async fn find_in_topic(&self, request: Request<pb::FindInTopicRequest>) -> Answer<pb::FoundAnswer> {
-        self.answer(Method::FindInTopic, request, |service, asked| async move {
-            let (org, topic) = (read(asked.org)?, read(asked.topic)?);
-            let (uids, applied) = (read(asked.uids)?, read(asked.applied)?);
-            let found = service.find_in_topic(&org, &topic, uids, applied).await?;
+    async fn find(&self, request: Request<pb::FindRequest>) -> Answer<pb::FoundAnswer> {
+        self.answer(Method::Find, request, |service, asked| async move {
+            let (partition, keys) = (read(asked.partition)?, read(asked.keys)?);
+            let found = service.find(partition, keys, read(asked.applied)?).await?;
             Ok(told(Findings(found)))
         })
         .await

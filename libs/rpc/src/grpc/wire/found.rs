@@ -1,6 +1,6 @@
 use super::{Malformed, Wire, read};
 use crate::grpc::pb;
-use crate::persistence::{Found, FoundKind, SeenUid, UidPage};
+use crate::persistence::{Found, FoundKind, MessageKey, SeenUid, UidPage};
 
 impl Wire for Found {
     type Message = pb::Found;
@@ -57,6 +57,26 @@ impl Wire for FoundKind {
                 pb::FoundKind::Recall => FoundKind::Recall,
             },
         )
+    }
+}
+
+impl Wire for MessageKey {
+    type Message = pb::MessageKey;
+
+    fn to_wire(self) -> pb::MessageKey {
+        pb::MessageKey {
+            org: self.org.to_wire(),
+            topic: self.topic.to_wire(),
+            uid: self.uid.to_wire(),
+        }
+    }
+
+    fn from_wire(m: pb::MessageKey) -> Result<Self, Malformed> {
+        Ok(Self {
+            org: read(m.org)?,
+            topic: read(m.topic)?,
+            uid: read(m.uid)?,
+        })
     }
 }
 

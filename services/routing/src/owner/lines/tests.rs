@@ -132,6 +132,42 @@ fn what_needs_a_proof_waits_for_the_lease_or_for_an_append_and_holds_back_what_f
 }
 
 #[test]
+fn what_is_not_in_the_log_does_not_pile_up_on_a_line_that_waits_for_a_proof() {
+    let mut lines = Lines::new(1);
+    let edge = open(&mut lines, 1, hello("e", 1, &["a"]));
+    for seq in [0, 0, 0, 0, 1, 0, 2] {
+        let position = if seq == 0 {
+            Position::START
+        } else {
+            Position::new(FrameSeq(seq), 0)
+        };
+        lines.fan_out(&RoutedEntry {
+            position,
+            ..entry("a", seq, 200 * 1024)
+        });
+    }
+    assert!(lines.flush(Position(9), 0, false));
+    lines.flush(Position(9), 1, false);
+    let said = edge.said.lock().clone();
+    let seqs: Vec<_> = said[0].entries.iter().map(|e| e.position.seq().0).collect();
+    assert_eq!((said.len(), seqs), (1, vec![0, 0, 1, 2]));
+}
+
+#[test]
+fn an_edge_that_comes_again_gets_what_it_missed_of_what_it_wants() {
+    let mut lines = Lines::new(1);
+    let _other = open(&mut lines, 1, hello("other", 1, &["#"]));
+    let missed = ["a", "b/c", "b/d", "e"].map(|topic| entry(topic, 1, 10));
+    let edge = Arc::<Edge>::default();
+    let hello = hello("e", 1, &["b/+", "b/c", "e"]);
+    lines.open(2, hello, edge.clone(), Position(9), 1, Some(missed.iter()));
+    lines.flush(Position(9), 1, true);
+    let said = edge.said.lock().clone();
+    let topics: Vec<_> = said[0].entries.iter().map(|e| e.entry.topic.as_str()).collect();
+    assert_eq!(topics, ["b/c", "b/d", "e"]);
+}
+
+#[test]
 fn much_is_said_in_parts_and_who_has_heard_nothing_is_told_how_far_the_log_goes() {
     let mut lines = Lines::new(1);
     let edge = open(&mut lines, 1, hello("e", 1, &["a"]));

@@ -15,7 +15,7 @@ use runtime::health::Health;
 use runtime::lifecycle::{Stop, Tasks};
 use runtime::metrics::Metrics;
 
-use super::{Edge, Owner, PARTITIONS, World};
+use super::{Edge, Owner, PARTITIONS, RECALL_WINDOW, World};
 use crate::leases::BookLeases;
 use crate::log::ProcessJournal;
 use crate::net::NetBus;
@@ -121,7 +121,7 @@ impl World {
             leases: self.leases(&process),
             persistence: self.persistence(&process),
             partitioning: Partitioning::new(PARTITIONS),
-            recall_window: 120_000,
+            recall_window: RECALL_WINDOW,
             holder: format!("owner-{}", process.number),
             clock: Clock::system(),
             metrics: Metrics::new().service("routing"),

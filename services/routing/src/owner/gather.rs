@@ -1,0 +1,46 @@
+//! How long the next frame waits for more.
+//!
+//! Whose messages one frame has carried are answered together and send their next ones together, but a little after the
+//! log is free again. So under load the next frame waits for them, a fraction of what the last append took: without
+//! that the senders fall into two groups that take turns, and every frame carries half of what it could
+//! (docs/adr/0013-gathering-frames.md).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The part of an append's time that the next frame waits for more.
+const GATHER_PART: u32 = 4;
+/// The least and the longest that a frame waits: less is below what a timer can do.
+const GATHER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
+/// With so many messages a frame does not wait for more.
+const GATHERED: usize = 256;
+
+/// How long the next frame waits for those whom the last one answers, and until when they can be expected.
+pub(super) struct Gather {
+    pause: Duration,
+    until: Instant,
+    /// When the frame that waits is built at the latest.
+    due: Option<Instant>,
+}
+
+impl Gather {
+    /// After a frame of so many messages, whose append begun then has just ended. `None` after a single message, or
+    /// when the log is too fast for a timer.
+    pub fn after(messages: usize, begun: Instant) -> Option<Self> {
+        let took = begun.elapsed();
+        let (pause, until) = ((took / GATHER_PART).min(GATHER.1), begun + took * 2);
+        (messages > 1 && pause >= GATHER.0).then_some(Self {
+            pause,
+            until,
+            due: None,
+        })
+    }
+
+    /// Until when a frame of so many messages is to wait; `None`: it is not.
+    pub fn waits(&mut self, messages: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let due = *self.due.get_or_insert(now + self.pause);
+        (messages < GATHERED && now < self.until && now < due).then_some(due)
+    }
+}
