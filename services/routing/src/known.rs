@@ -21,6 +21,11 @@ pub(crate) fn edit_key(entry: &Entry) -> u128 {
     uid_key(&entry.org, &entry.topic, &[&entry.target, "\0edit"].concat())
 }
 
+/// The key under which it is remembered that a message was taken back.
+pub(crate) fn recall_key(org: &str, topic: &str, uid: &str) -> u128 {
+    uid_key(org, topic, &[uid, "\0recall"].concat())
+}
+
 /// The record of an accepted entry.
 pub(crate) fn record_of(entry: &Entry, position: Position) -> Record {
     Record {
@@ -112,8 +117,8 @@ impl Known {
         }
     }
 
-    /// The same for a message of the log that the filter has already.
-    pub fn recall(&mut self, key: u128, record: &Record) {
+    /// The same without the filter, which has it already or need not know it.
+    pub fn remember_exactly(&mut self, key: u128, record: &Record) {
         self.memory.remember(key, record);
     }
 

@@ -7,11 +7,12 @@ use dedupe::Record;
 use model::{MessageKind, Position, ReceiptKind, Role, UnixMillis, recall_allowed};
 use rpc::persistence::{Found, MessageKey};
 use rpc::routing::Outcome;
+use wire::envelope::uid_key;
 use wire::{Entry, Kind};
 
 use super::Owner;
 use super::queue::Queued;
-use crate::known::{Seen, edit_key, key_of, record_found, target_of};
+use crate::known::{Seen, edit_key, key_of, recall_key, record_found, target_of};
 use crate::lookup;
 
 /// What becomes of a submission.
@@ -111,10 +112,27 @@ impl Owner {
         let role = Role::from_number(entry.sender_role);
         let (now, window) = (UnixMillis(entry.accepted_at), self.deps.recall_window);
         match recall_allowed(&entry.sender, role, &sender, target.accepted_at, now, window) {
-            Ok(()) => Judgement::Accept,
+            Ok(()) if target.kind == MessageKind::Recall => Judgement::Answer(Outcome::Rejected),
+            Ok(()) => match self.taken_back(entry, &entry.target) {
+                None => Judgement::Accept,
+                // Once is enough, whoever asks for it.
+                Some(Some(first)) => duplicate(first),
+                Some(None) => Judgement::Answer(Outcome::Rejected),
+            },
             Err(model::RecallRefusal::NotAuthor) => Judgement::Answer(Outcome::Forbidden),
             Err(_) => Judgement::Answer(Outcome::Rejected),
         }
+    }
+
+    /// Whether a message of an entry's topic was taken back; and by what, if that is remembered. What is taken back is nothing
+    /// that could be added to: history shows it without content.
+    fn taken_back(&self, entry: &Entry, uid: &str) -> Option<Option<Position>> {
+        if let Seen::Accepted(recall) = self.known.seen(recall_key(&entry.org, &entry.topic, uid)) {
+            return Some(Some(recall.position));
+        }
+        let message = uid_key(&entry.org, &entry.topic, uid);
+        let found = self.found(message).flatten().filter(|found| found.recalled);
+        found.map(|_| None)
     }
 
     /// An answer to a prompt takes its place, once.
@@ -128,6 +146,7 @@ impl Owner {
             return again(first);
         }
         match self.known.seen(target_of(entry)) {
+            _ if self.taken_back(entry, &entry.target).is_some() => Judgement::Answer(Outcome::Rejected),
             Seen::Fresh => Judgement::Answer(Outcome::Rejected),
             // What is remembered of it is remembered of its answer, which is younger.
             Seen::Accepted(_) => Judgement::Accept,
@@ -149,7 +168,10 @@ impl Owner {
             Seen::Accepted(first)
                 if first.sender.as_str() == entry.sender && first.kind == MessageKind::StreamPart =>
             {
-                Judgement::Accept
+                match self.taken_back(entry, &entry.uid) {
+                    None => Judgement::Accept,
+                    Some(_) => Judgement::Answer(Outcome::Rejected),
+                }
             }
             Seen::Accepted(_) => Judgement::Answer(Outcome::Conflict),
             Seen::Fresh => Judgement::Accept,

@@ -19,7 +19,7 @@ use super::tail::Stored;
 use super::{HELD_BYTES, Owner};
 use crate::Error;
 use crate::inbox::LineId;
-use crate::known::{edit_key, key_of, record_of};
+use crate::known::{edit_key, key_of, recall_key, record_of};
 
 /// How long to wait before an append of unknown outcome is repeated.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -177,12 +177,23 @@ impl Owner {
             let now = self.deps.clock.unix_millis();
             self.known.remember(key, &record_of(entry, position), now);
         }
+        self.remember_recall(entry, position);
     }
 
     /// The same for one that the filter has already.
     pub(super) fn remember_exactly(&mut self, entry: &Entry, position: Position) {
         if let Some(key) = remembered_as(entry) {
-            self.known.recall(key, &record_of(entry, position));
+            self.known.remember_exactly(key, &record_of(entry, position));
+        }
+        self.remember_recall(entry, position);
+    }
+
+    /// A recall is younger than its message: as long as that is remembered exactly, so is that it was taken back. Of what is
+    /// older the store tells.
+    fn remember_recall(&mut self, entry: &Entry, position: Position) {
+        let taken = recall_key(&entry.org, &entry.topic, &entry.target);
+        if entry.known_kind() == Kind::Recall && !self.known.remembers(taken) {
+            self.known.remember_exactly(taken, &record_of(entry, position));
         }
     }
 

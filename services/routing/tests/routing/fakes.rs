@@ -20,7 +20,7 @@ use rpc::persistence::*;
 use rpc::routing::{self as routing_line, Downstream, Hello, Routed, Routing, Upstream};
 use rpc::{ErrorKind, RpcError};
 use tokio::sync::watch;
-use wire::{Entry, Frame};
+use wire::{Entry, Frame, Kind};
 
 #[derive(Default)]
 struct Partition {
@@ -393,11 +393,19 @@ impl MemJournal {
     /// A message of the log, as the store would know it.
     fn find(&self, topic: &TopicName, uid: &MessageUid) -> Option<Found> {
         let partitions = (0..self.partitions.len()).map(|p| PartitionId(u16::try_from(p).unwrap()));
-        let mut entries = partitions.flat_map(|p| self.entries(p, Position::START, Position::END));
-        let same = |e: &Entry| e.topic == topic.as_str() && e.uid == **uid && e.is_history();
-        let (position, _, entry) = entries.find(|(.., e)| same(e))?;
+        let entries = partitions.flat_map(|p| self.entries(p, Position::START, Position::END));
+        let of_topic: Vec<_> = entries.filter(|(.., e)| e.topic == topic.as_str()).collect();
+        let same = |e: &Entry| e.uid == **uid && e.is_history();
+        let recall = |e: &Entry| e.known_kind() == Kind::Recall && e.target == **uid;
+        let (position, _, entry) = of_topic.iter().find(|(.., e)| same(e))?;
         Some(Found {
-            position,
+            position: *position,
+            kind: match entry.known_kind() {
+                Kind::StreamPart => FoundKind::Stream,
+                Kind::Recall => FoundKind::Recall,
+                _ => FoundKind::Chat,
+            },
+            recalled: of_topic.iter().any(|(.., e)| recall(e)),
             ..found(topic, &entry.sender, entry.digest, entry.accepted_at)
         })
     }

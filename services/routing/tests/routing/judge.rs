@@ -184,6 +184,33 @@ async fn a_recall_is_its_authors_within_the_window_or_an_agents_of_the_thread() 
     );
 }
 
+/// What was taken back is shown by nobody any more, so nothing is added to it: those who listen would see what history does not have.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_added_to_what_was_taken_back() {
+    for remembered in [500_000, 3] {
+        let world = World::new(1);
+        let _routing = world.routing_that(0, |c| c.remembered_messages = remembered);
+        let (core, _edge) = world.edge();
+        let say = async |entry: Entry| core.submit_and_wait(entry).await;
+        let part = |digest: u64| Entry {
+            kind: Kind::StreamPart.into(),
+            r#type: "STREAM".into(),
+            ..text("s", "a", digest, LATE)
+        };
+        let recall = |uid: &str, target: &str| about(Kind::Recall, "RECALL", uid, "a", target, LATE);
+        stored(&say(part(1)).await);
+        stored(&say(part(2)).await);
+        let (first, _) = stored(&say(recall("r1", "s")).await);
+        assert_eq!(stored(&say(recall("r2", "s")).await), (first, true), "once is enough");
+        assert_eq!(say(recall("r3", "r1")).await, Outcome::Rejected, "a recall stands");
+        assert_eq!(say(part(3)).await, Outcome::Rejected);
+        for n in 0..6 {
+            stored(&say(text(&format!("m{n}"), "a", n, LATE)).await);
+        }
+        assert_eq!(say(part(4)).await, Outcome::Rejected, "{remembered} are remembered");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn receipts_go_forward_only_and_not_to_their_own_authors_messages() {
     let world = World::new(1);
