@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use ::rpc::RpcError;
-use ::rpc::routing::{Outcome, submit};
+use ::rpc::routing::{Outcome, submit_once};
 use backplane::lease::Fence;
 use futures::future::join_all;
 use model::{EdgeId, PartitionId, UnixMillis};
@@ -136,7 +136,7 @@ impl Core {
     ) -> Result<impl Iterator<Item = u64> + use<>, RpcError> {
         let first = self.submitted.fetch_add(ids.len() as u64, Ordering::Relaxed);
         let edge = EdgeId::new(format!("persistence/{}", self.deps.holder));
-        let outcomes = submit(&*self.deps.routing, edge, partition, first, entries, SUBMIT).await?;
+        let outcomes = submit_once(&*self.deps.routing, edge, partition, first, entries, SUBMIT).await?;
         let over = |(id, outcome): (u64, Outcome)| is_over(id, &outcome);
         Ok(ids.into_iter().zip(outcomes).filter_map(over))
     }
