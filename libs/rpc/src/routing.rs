@@ -54,6 +54,9 @@ pub struct Hello {
     pub edge: EdgeId,
     /// The partition.
     pub partition: PartitionId,
+    /// The highest epoch under which the edge has heard of an owner: one of a lower epoch is none any more, though it
+    /// may not know that yet, and does not take up the line.
+    pub epoch: u64,
     /// The number of the first thing that is numbered.
     pub first: u64,
     /// Everything up to here has been given to the edge.
@@ -179,7 +182,8 @@ pub trait Upstream: Send + Sync + 'static {
 #[async_trait]
 pub trait Routing: Send + Sync + 'static {
     /// Opens a line to the owner of the partition; what the owner says goes to `edge`, maybe before this returns. A line
-    /// that the same edge has open there ends.
+    /// that the same edge has open there ends. Between processes it is open only when the owner has spoken: one that
+    /// takes up lines and says nothing may be cut off from the log, and another may be there by now. Cancel safe.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unavailable`] when no owner is to be found now.

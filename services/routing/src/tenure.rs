@@ -158,7 +158,7 @@ async fn own(
 ) -> Result<(), Error> {
     let (partition, epoch, fence) = (tenancy.partition, tenancy.epoch, tenancy.fence.clone());
     let owner = Owner::take_over(tenancy, config, deps.clone()).await?;
-    let open = Open::new(partition, deps);
+    let open = Open::new(partition, epoch, deps);
     tell(partition, epoch, deps).await;
     info!(%partition, epoch, held = Fence::holds(&fence), "owning a partition");
     owner.serve(&open.inbox, leave).await
@@ -172,9 +172,9 @@ struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    fn new(partition: PartitionId, deps: &'a With) -> Self {
+    fn new(partition: PartitionId, epoch: u64, deps: &'a With) -> Self {
         let inbox = Arc::<Inbox>::default();
-        deps.owners.enter(partition, &inbox);
+        deps.owners.enter(partition, epoch, &inbox);
         deps.metrics.partitions.inc();
         Self {
             partition,

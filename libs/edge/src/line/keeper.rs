@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
-use rpc::RpcError;
 use rpc::routing::{Downstream, Hello, Routing, Welcome};
+use rpc::{ErrorKind, RpcError};
 use tokio::time::sleep;
 use tracing::{debug, info};
 
@@ -61,28 +61,32 @@ impl Line {
     }
 
     async fn open(&self, with: With<'_>) -> Result<(), RpcError> {
-        let (line, next) = {
+        let (line, next, epoch) = {
             let mut state = self.state.lock();
             state.line += 1;
-            (state.line, state.next)
+            (state.line, state.next, state.epoch)
         };
         let hello = Hello {
             edge: with.edge.clone(),
             partition: self.partition,
+            epoch,
             first: next,
             after: self.heard(),
             // Entered into the table before they are attached: whatever is not among these waits to be sent.
             filters: with.listener.filters(self.partition),
         };
         let end = with.listener.end_of(self.partition, line);
-        let up = with.routing.open(hello, end).await?;
+        let up = tokio::select! {
+            biased;
+            up = with.routing.open(hello, end) => up?,
+            () = self.until_over(line) => return Err(over()),
+        };
         let mut state = self.state.lock();
         if state.line != line {
-            // It has ended already, or another owner has said that it is there.
-            self.changed.notify_one();
-            return Ok(());
+            return Err(over());
         }
         state.up = Some(up);
+        state.opened = Instant::now();
         let heard = self.heard();
         for number in state.first()..state.next {
             if !state.send(number, heard) {
@@ -93,8 +97,15 @@ impl Line {
         Ok(())
     }
 
+    /// Waits until the line that is being opened has ended already, or another owner has said that it is there.
+    async fn until_over(&self, line: u64) {
+        while self.state.lock().line == line {
+            self.changed.notified().await;
+        }
+    }
+
     async fn until_ended(&self) {
-        loop {
+        while self.state.lock().up.is_some() {
             tokio::select! {
                 biased;
                 () = self.changed.notified() => {}
@@ -105,13 +116,10 @@ impl Line {
                 let mut state = self.state.lock();
                 self.end(&mut state);
             }
-            if self.state.lock().up.is_none() {
-                return;
-            }
         }
     }
 
-    /// An owner has begun to speak.
+    /// An owner has begun to speak, or has given everything that was missed.
     pub(crate) fn welcomed(&self, welcome: Welcome, listener: &dyn Listener) {
         if !welcome.whole {
             listener.gap(self.partition);
@@ -119,4 +127,11 @@ impl Line {
         }
         self.whole.set_if_unset(welcome.boundary);
     }
+}
+
+fn over() -> RpcError {
+    RpcError::new(
+        ErrorKind::Unavailable,
+        "the line has ended already, or another owner is there",
+    )
 }

@@ -18,7 +18,8 @@ pub struct Config {
     pub routing: Vec<String>,
     /// How long a call may take in all, every repetition included. More than the `wait` of those who are called.
     pub deadline: HumanDuration,
-    /// How long a replica may take to accept a connection and to say that it serves.
+    /// How long a replica may take to accept a connection and to say that it serves, and the owner of a partition to
+    /// say its first word on a line.
     pub connect_timeout: HumanDuration,
     /// How often a silent connection is asked for a sign of life, and how long the sign may take: a peer that is cut off
     /// or stopped is left after the sum.

@@ -76,6 +76,7 @@ pub async fn submit_once(
     let hello = Hello {
         edge,
         partition,
+        epoch: 0,
         first,
         after: Position::END,
         filters: Vec::new(),

@@ -35,6 +35,7 @@ pub(crate) fn hello_to(hello: Hello) -> pb::LineHello {
         partition: u32::from(hello.partition.0),
         first: hello.first,
         after: hello.after.0,
+        epoch: hello.epoch,
         filters: hello.filters.into_iter().map(filter_from).collect(),
     }
 }
@@ -44,6 +45,7 @@ pub(crate) fn hello(message: pb::LineHello) -> Read<Hello> {
     Ok(Hello {
         edge: EdgeId::new(message.edge),
         partition: PartitionId(partition),
+        epoch: message.epoch,
         first: message.first,
         after: Position(message.after),
         filters: message.filters.into_iter().map(filter).collect::<Read<_>>()?,
