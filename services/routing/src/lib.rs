@@ -22,6 +22,7 @@ mod known;
 mod lookup;
 mod metrics;
 mod owner;
+mod pulse;
 mod service;
 mod tenure;
 

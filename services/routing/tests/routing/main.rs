@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod attach;
+mod cut_off;
 mod fakes;
 mod judge;
 mod replicas;
