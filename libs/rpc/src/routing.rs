@@ -113,7 +113,7 @@ pub struct RoutedEntry {
     pub prev: Option<Position>,
     /// The entry.
     pub entry: Arc<Entry>,
-    /// The same, encoded; empty at an edge, which has no use for it.
+    /// The same, encoded, where it is at hand; else empty.
     pub bytes: Bytes,
 }
 
@@ -146,7 +146,11 @@ pub struct Routed {
 impl RoutedEntry {
     /// About how many bytes it takes on a line.
     pub fn size(&self) -> usize {
-        self.bytes.len() + Routed::AROUND
+        let entry = match self.bytes.len() {
+            0 => self.entry.size(),
+            encoded => encoded,
+        };
+        entry + Routed::AROUND
     }
 }
 

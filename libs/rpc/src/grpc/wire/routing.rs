@@ -100,7 +100,10 @@ pub(crate) fn down_to(routed: Routed) -> pb::LineDown {
     let entry = |entry: RoutedEntry| pb::LineEntry {
         position: entry.position.0,
         prev: entry.prev.map(|p| p.0),
-        entry: entry.bytes,
+        entry: match entry.bytes.is_empty() {
+            true => entry.entry.to_bytes(),
+            false => entry.bytes,
+        },
     };
     let attached = |(number, boundary): (u64, Position)| pb::LineAttached {
         number,
