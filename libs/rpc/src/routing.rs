@@ -131,7 +131,8 @@ pub struct Welcome {
 pub struct Routed {
     /// The lease under which the owner speaks. Grows with each change of owner.
     pub epoch: u64,
-    /// The beginning of the line: the first thing that is said.
+    /// The beginning of the line. Between processes what was missed may come before it, where it is too much for one
+    /// message.
     pub welcome: Option<Welcome>,
     /// Entries that the edge has attached, in the order of the log.
     pub entries: Vec<RoutedEntry>,

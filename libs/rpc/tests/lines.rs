@@ -1,4 +1,4 @@
-//! Lines between an edge and the owner of a partition: which replica they are opened to.
+//! Lines between an edge and the owner of a partition: which replica they are opened to, and how much goes over them.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{EdgeId, FrameSeq, PartitionId, Position};
+use model::{EdgeId, FrameSeq, PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
 use rpc::grpc::{self, Config, Metrics, Services};
-use rpc::routing::{Downstream, Hello, Routed, Routing, Submission, Up, Upstream, Welcome};
+use rpc::routing::{
+    Downstream, Hello, Outcome, Routed, RoutedEntry, Routing, Submission, Up, Upstream, Welcome,
+};
 use rpc::{ErrorKind, RpcError};
-use runtime::config::HumanDuration;
+use runtime::config::{ByteSize, HumanDuration};
 use runtime::health::Health;
 use support::{Fake, Replica, quick, until};
 use wire::Entry;
@@ -324,4 +326,114 @@ async fn when_nobody_serves_each_replica_is_named_with_what_it_does() {
     assert!(error.detail.contains(&mute), "{error}");
     let refuses = format!("{}: no owner here", world.addresses[1]);
     assert!(error.detail.contains(&refuses), "{error}");
+}
+
+fn small() -> Config {
+    Config {
+        max_message: ByteSize::mib(16),
+        // Many bytes are read by a slow build.
+        connect_timeout: HumanDuration::from_secs(5),
+        ..quick()
+    }
+}
+
+#[tokio::test]
+async fn more_than_a_message_holds_goes_up_in_several() {
+    let world = World::with(1, small()).await;
+    world.owners[0].set(Mood::Says(welcome(1, true)));
+    let (line, edge) = world.open(hello()).await;
+    let line = line.unwrap();
+    // All of it before anything is taken: the test has this thread for itself until it waits.
+    for number in 1..=40 {
+        line.send(submit(number, 1 << 20));
+    }
+    let all: Vec<u64> = (1..=40).collect();
+    until("all of it arrives", || world.owners[0].numbers(0) == all).await;
+    assert!(!edge.has_ended.load(Ordering::SeqCst));
+    line.send(submit(41, 9 << 20));
+    until("the largest message too", || {
+        world.owners[0].numbers(0).len() == 41
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn more_filters_than_a_message_holds_are_attached() {
+    let world = World::with(1, small()).await;
+    world.owners[0].set(Mood::Says(welcome(1, true)));
+    let filter = |n: u64| TopicFilter::trusted(format!("{}/{n}", "a".repeat(500)));
+    let filters: Vec<_> = (0..40_000).map(|n| ("o".into(), filter(n))).collect();
+    let hello = Hello {
+        filters: filters.clone(),
+        ..hello()
+    };
+    let (line, _edge) = world.open(hello).await;
+    assert!(line.is_ok(), "{:?}", line.err());
+    let got = world.owners[0].hello(0);
+    assert_eq!((got.first, got.partition), (1, PartitionId(3)));
+    assert!(got.filters == filters, "each of them, in order");
+}
+
+/// What an owner says that has 20 MiB to give, and much to answer.
+fn much(whole: bool) -> Routed {
+    let routed = |seq| RoutedEntry {
+        position: at(seq),
+        prev: None,
+        entry: entry(1 << 20),
+        bytes: Bytes::new(),
+    };
+    let why = Outcome::Unavailable("the log is away".repeat(10));
+    Routed {
+        entries: (1..=20).map(routed).collect(),
+        attached: vec![(7, at(20))],
+        answers: (0..20_000).map(|n| (n, why.clone())).collect(),
+        upto: at(21),
+        ..welcome(1, whole)
+    }
+}
+
+#[tokio::test]
+async fn more_than_a_message_holds_comes_down_in_several() {
+    let world = World::with(1, small()).await;
+    world.owners[0].set(Mood::Says(much(true)));
+    let (line, edge) = world.open(hello()).await;
+    assert!(line.is_ok(), "{:?}", line.err());
+    let has_welcome = || edge.said.lock().iter().any(|routed| routed.welcome.is_some());
+    until("the welcome comes", has_welcome).await;
+    let said = edge.said.lock().clone();
+    let given: Vec<Position> = said.iter().flat_map(|r| &r.entries).map(|e| e.position).collect();
+    assert_eq!(given, (1..=20).map(at).collect::<Vec<_>>());
+    assert_eq!(said.iter().map(|r| r.answers.len()).sum::<usize>(), 20_000);
+    assert_eq!(said.iter().map(|r| r.attached.len()).sum::<usize>(), 1);
+    let (last, before) = said.split_last().unwrap();
+    assert!(before.len() >= 10, "{}", before.len());
+    assert!(last.welcome.is_some_and(|w| w.whole), "after all that was missed");
+    assert_eq!(last.upto, at(21));
+    let mut given = at(0);
+    for piece in before {
+        assert!(piece.welcome.is_none() && piece.epoch == 1);
+        given = piece
+            .entries
+            .iter()
+            .map(|e| e.position)
+            .fold(given, Position::max);
+        assert_eq!(piece.upto, given, "no further than it was given");
+    }
+    assert!(!edge.has_ended.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_gap_is_told_before_what_follows_it() {
+    let world = World::with(1, small()).await;
+    world.owners[0].set(Mood::Says(much(false)));
+    let (line, edge) = world.open(hello()).await;
+    assert!(line.is_ok(), "{:?}", line.err());
+    until("all of it comes", || {
+        edge.said.lock().last().unwrap().upto == at(21)
+    })
+    .await;
+    let said = edge.said.lock();
+    let (first, rest) = said.split_first().unwrap();
+    assert!(first.welcome.is_some_and(|w| !w.whole));
+    assert!(rest.iter().all(|piece| piece.welcome.is_none()));
 }

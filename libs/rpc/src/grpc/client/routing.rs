@@ -1,5 +1,6 @@
 //! Lines to owners in other processes.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,8 +33,6 @@ use crate::routing::{Downstream, Hello, Routing, Up, Upstream};
 use crate::{ErrorKind, RpcError};
 
 const PATH: &str = "/longwire.rpc.v1.Routing/Line";
-/// So much goes up in one message, about.
-const UP_ENTRIES: usize = 512;
 
 /// The owners of partitions in other processes: each replica owns some of them.
 pub(super) struct Remote {
@@ -82,7 +81,7 @@ impl Remote {
         let (until, known) = (Instant::now() + self.connect_timeout, hello.epoch);
         let (ups, said) = mpsc::unbounded_channel();
         let outgoing = Outgoing {
-            hello: Some(wire::hello_to(hello)),
+            hello: wire::hello_to(hello),
             said,
         };
         let opened = timeout_at(until, self.begin(connection, outgoing)).await;
@@ -206,9 +205,11 @@ impl Upstream for Line {
     }
 }
 
-/// What goes to the owner: all that waits at once. Bounded by the edge's credit, since all of it waits for an answer.
+/// What goes to the owner: of all that waits, as much at once as one message should hold. What is submitted is
+/// bounded by the edge's credit, what is attached by what its connections want; what is transient, and is not taken
+/// in time, goes with the line.
 struct Outgoing {
-    hello: Option<pb::LineHello>,
+    hello: VecDeque<pb::LineHello>,
     said: mpsc::UnboundedReceiver<Up>,
 }
 
@@ -216,20 +217,25 @@ impl Stream for Outgoing {
     type Item = pb::LineUp;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<pb::LineUp>> {
-        if let Some(hello) = self.hello.take() {
+        if let Some(hello) = self.hello.pop_front() {
             return Poll::Ready(Some(pb::LineUp {
                 hello: Some(hello),
                 said: Vec::new(),
             }));
         }
-        let mut ups = Vec::new();
-        match self.said.poll_recv_many(cx, &mut ups, UP_ENTRIES) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(0) => Poll::Ready(None),
-            Poll::Ready(_) => Poll::Ready(Some(pb::LineUp {
-                hello: None,
-                said: ups.into_iter().map(wire::up_to).collect(),
-            })),
+        let mut has_ended = false;
+        let said = wire::ups_to(|| match self.said.poll_recv(cx) {
+            Poll::Ready(None) => {
+                has_ended = true;
+                None
+            }
+            Poll::Ready(up) => up,
+            Poll::Pending => None,
+        });
+        match said.is_empty() {
+            false => Poll::Ready(Some(pb::LineUp { hello: None, said })),
+            true if has_ended => Poll::Ready(None),
+            true => Poll::Pending,
         }
     }
 }
