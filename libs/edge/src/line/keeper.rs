@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
 use rpc::routing::{Downstream, Hello, Routing, Welcome};
 use rpc::{ErrorKind, RpcError};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
 use super::Line;
@@ -17,6 +17,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// What an owner that lives has answered by then, even what it had to hold.
 const OVERDUE: Duration = Duration::from_secs(4);
+/// A line that has stood for so long is opened anew at once when it ends. What has ended another sooner may end the
+/// next too.
+const STEADY: Duration = Duration::from_secs(1);
 
 /// What a line tells the rest of the edge.
 pub(crate) trait Listener: Send + Sync {
@@ -45,17 +48,19 @@ impl Line {
         loop {
             match self.open(with).await {
                 Ok(()) => {
-                    pause = PAUSES.0;
+                    let opened = Instant::now();
                     self.until_ended().await;
-                }
-                Err(error) => {
-                    debug!(partition = %self.partition, %error, "a partition has no owner yet");
-                    tokio::select! {
-                        biased;
-                        () = self.announced.notified() => {}
-                        () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
+                    if opened.elapsed() >= STEADY {
+                        pause = PAUSES.0;
+                        continue;
                     }
                 }
+                Err(error) => debug!(partition = %self.partition, %error, "a partition has no owner yet"),
+            }
+            tokio::select! {
+                biased;
+                () = self.announced.notified() => {}
+                () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
             }
         }
     }

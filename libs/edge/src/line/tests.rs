@@ -20,6 +20,8 @@ struct Owner {
     away: Mutex<bool>,
     /// It takes a line up and says nothing, as one that is cut off from the log.
     mute: Mutex<bool>,
+    /// It ends each line as soon as it is open.
+    ends: Mutex<bool>,
 }
 
 struct Way(Arc<Mutex<Vec<Up>>>);
@@ -41,7 +43,10 @@ impl Routing for Owner {
             std::future::pending::<()>().await;
         }
         let said = Arc::<Mutex<Vec<Up>>>::default();
-        self.lines.lock().push((hello, edge, said.clone()));
+        self.lines.lock().push((hello, edge.clone(), said.clone()));
+        if *self.ends.lock() {
+            tokio::spawn(async move { edge.ended() });
+        }
         Ok(Box::new(Way(said)))
     }
 }
@@ -323,6 +328,20 @@ async fn a_newer_owner_that_is_announced_while_another_is_asked_gets_the_line() 
     assert!(!owner.welcome(1, 3), "and is not heeded");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(owner.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_ends_as_soon_as_it_is_open_is_not_opened_without_a_pause() {
+    let (owner, _around) = start(|_| {});
+    *owner.ends.lock() = true;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!((5..=20).contains(&owner.count()), "{}", owner.count());
+    *owner.ends.lock() = false;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = owner.count();
+    owner.end(before - 1);
+    soon().await;
+    assert_eq!(owner.count(), before + 1, "this one had stood");
 }
 
 #[tokio::test(start_paused = true)]
