@@ -58,9 +58,11 @@ struct State {
     /// By number, the last of which is `next - 1`; `None` = answered. The first is never answered.
     waiting: VecDeque<Option<Waiting>>,
     up: Option<Box<dyn Upstream>>,
+    /// When it was opened.
+    opened: Instant,
     /// Which line is open or being opened: what comes on an earlier one is not heeded.
     line: u64,
-    /// The highest epoch that an owner has spoken under.
+    /// The highest epoch that an owner has spoken under, or was announced under.
     epoch: u64,
 }
 
@@ -142,6 +144,7 @@ impl Line {
             next: 1,
             waiting: VecDeque::new(),
             up: None,
+            opened: Instant::now(),
             line: 0,
             epoch: 0,
         };
@@ -223,7 +226,9 @@ impl Line {
     /// An owner says that it is there, under this epoch.
     pub(crate) fn owner_announced(&self, epoch: u64) {
         let mut state = self.state.lock();
-        if state.up.is_some() && epoch > state.epoch {
+        if epoch > state.epoch {
+            state.epoch = epoch;
+            // One that is only being opened too: whoever is being asked may be none any more, and not know it.
             self.end(&mut state);
         }
         drop(state);
@@ -313,11 +318,14 @@ impl Line {
         touched.into_iter().for_each(|mailbox| mailbox.wake());
     }
 
-    /// Whether the oldest thing that was sent has waited for longer than an owner takes that lives.
+    /// Whether the oldest thing that was sent, or the first word, has been waited for longer than an owner takes that
+    /// lives.
     fn is_overdue(&self, limit: Duration) -> bool {
         let state = self.state.lock();
         let sent = state.waiting.iter().flatten().find_map(|w| w.sent);
-        sent.is_some_and(|sent| sent.elapsed() > limit)
+        let unwelcomed = (!self.whole.is_known()).then_some(state.opened);
+        let mut since = sent.into_iter().chain(unwelcomed);
+        state.up.is_some() && since.any(|since| since.elapsed() > limit)
     }
 
     /// Set while everything that is attached comes live: to where that began. Not set while there is no line, so that

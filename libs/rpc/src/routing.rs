@@ -20,7 +20,7 @@ use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
 use wire::Entry;
 
 use crate::RpcError;
-pub use once::submit;
+pub use once::submit_once;
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,9 @@ pub struct Hello {
     pub edge: EdgeId,
     /// The partition.
     pub partition: PartitionId,
+    /// The highest epoch under which the edge has heard of an owner: one of a lower epoch is none any more, though it
+    /// may not know that yet, and does not take up the line.
+    pub epoch: u64,
     /// The number of the first thing that is numbered.
     pub first: u64,
     /// Everything up to here has been given to the edge.
@@ -110,7 +113,7 @@ pub struct RoutedEntry {
     pub prev: Option<Position>,
     /// The entry.
     pub entry: Arc<Entry>,
-    /// The same, encoded; empty at an edge, which has no use for it.
+    /// The same, encoded, where it is at hand; else empty.
     pub bytes: Bytes,
 }
 
@@ -128,7 +131,8 @@ pub struct Welcome {
 pub struct Routed {
     /// The lease under which the owner speaks. Grows with each change of owner.
     pub epoch: u64,
-    /// The beginning of the line: the first thing that is said.
+    /// The beginning of the line. Between processes what was missed may come before it, where it is too much for one
+    /// message.
     pub welcome: Option<Welcome>,
     /// Entries that the edge has attached, in the order of the log.
     pub entries: Vec<RoutedEntry>,
@@ -143,7 +147,11 @@ pub struct Routed {
 impl RoutedEntry {
     /// About how many bytes it takes on a line.
     pub fn size(&self) -> usize {
-        self.bytes.len() + Routed::AROUND
+        let entry = match self.bytes.len() {
+            0 => self.entry.size(),
+            encoded => encoded,
+        };
+        entry + Routed::AROUND
     }
 }
 
@@ -179,7 +187,8 @@ pub trait Upstream: Send + Sync + 'static {
 #[async_trait]
 pub trait Routing: Send + Sync + 'static {
     /// Opens a line to the owner of the partition; what the owner says goes to `edge`, maybe before this returns. A line
-    /// that the same edge has open there ends.
+    /// that the same edge has open there ends. Between processes it is open only when the owner has spoken: one that
+    /// takes up lines and says nothing may be cut off from the log, and another may be there by now. Cancel safe.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unavailable`] when no owner is to be found now.

@@ -16,7 +16,7 @@ use tonic::{Code, Request, Status};
 
 fn small() -> Config {
     Config {
-        max_message: ByteSize::mib(1),
+        max_message: ByteSize::mib(16),
         ..quick()
     }
 }
@@ -57,11 +57,11 @@ async fn a_large_page_arrives_whole() {
 async fn what_is_too_large_is_refused_on_either_side() {
     let replica = Replica::start_at(1, "127.0.0.1:0".parse().unwrap(), small());
     let caller = Caller::of(&[replica.address]);
-    replica.fake.will_answer(page(3, 512 * 1024));
+    replica.fake.will_answer(page(3, 8 << 20));
     let error = caller.persistence.backlog(asked()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::PayloadTooLarge, "{error}");
     let caller = Caller::with(&[replica.address], small());
-    let who = vec![UserId::from("x".repeat(2 << 20))];
+    let who = vec![UserId::from("x".repeat(17 << 20))];
     let org = OrgId::from("o");
     let unread = caller.receipts.unread(&org, who, None);
     let error = unread.await.unwrap_err();
@@ -80,7 +80,7 @@ async fn more_sessions_than_a_message_holds_are_saved_in_parts() {
     let save = |epoch| SaveSession {
         key: key(),
         epoch,
-        state: Bytes::from(vec![0; 300 * 1024]),
+        state: Bytes::from(vec![0; 5 << 20]),
     };
     replica.fake.will_answer(vec![true, false, true]);
     replica.fake.will_answer(vec![true]);

@@ -1,23 +1,19 @@
 //! What happens by time: wills, session expiry, old publishes, trimming the journal.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-
 use ::rpc::persistence::edge_lease;
-use ::rpc::routing::{Outcome, submit};
 use ahash::AHashMap;
+use backplane::lease::Fence;
 use dedupe::Manifest;
 use model::{EdgeId, FrameSeq, PartitionId, Position, UnixMillis};
 use runtime::lifecycle::Stop;
-use store::{DueWill, Service, StoreError};
+use store::{Service, StoreError};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
-use wire::{Entry, envelope};
 
-use crate::Error;
 use crate::core::Core;
+use crate::{Error, wills};
 
 /// How often wills and sessions are looked at.
-const TICK: Duration = Duration::from_millis(250);
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// How often old publishes are removed.
 const PRUNE: Duration = Duration::from_secs(600);
 /// How often edges are looked for that hold connections and no lease.
@@ -27,8 +23,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const ABSENCE: Duration = Duration::from_secs(2);
 /// At most this many of anything at once.
 const LIMIT: usize = 1000;
-/// How long it may take to submit wills.
-const SUBMIT: Duration = Duration::from_secs(10);
 const LEASE: &str = "persistence/keeper";
 
 /// Since when an edge has been without its lease.
@@ -36,6 +30,13 @@ type Absent = AHashMap<EdgeId, Instant>;
 
 /// Keeps the store until told to stop. One replica does so at a time.
 pub(crate) async fn keep(core: &Core, stop: &Stop) {
+    let turn = Fence::new();
+    // Wills wait for owners of the log, and those for room in it: nothing that makes room may wait for a will.
+    tokio::join!(tend(core, &turn, stop), wills::keep(core, &turn, stop));
+}
+
+/// Everything but wills. `turn`: whether it is this replica's.
+async fn tend(core: &Core, turn: &Fence, stop: &Stop) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut trimmed, mut pruned) = (Instant::now(), Instant::now());
@@ -48,8 +49,13 @@ pub(crate) async fn keep(core: &Core, stop: &Stop) {
         }
         core.journal_check.set_result(&core.deps.journal.health());
         if held.is_none_or(|since| since.elapsed() >= lease / 3) {
+            let asked = Instant::now();
             let taken = core.deps.leases.acquire(LEASE, &core.deps.holder, lease).await;
-            held = taken.is_ok().then(Instant::now);
+            held = taken.is_ok().then_some(asked);
+            match held {
+                Some(asked) => turn.extend(asked + lease),
+                None => turn.lose(),
+            }
         }
         if held.is_none() {
             absent.clear();
@@ -60,7 +66,6 @@ pub(crate) async fn keep(core: &Core, stop: &Stop) {
             let ended = core.abandon_dead_edges(&mut absent).await;
             core.report("ending the connections of dead edges", ended);
         }
-        core.report("publishing wills", core.publish_wills().await);
         core.report("expiring sessions", core.expire_sessions().await);
         if pruned.elapsed() >= PRUNE {
             pruned = Instant::now();
@@ -73,92 +78,14 @@ pub(crate) async fn keep(core: &Core, stop: &Stop) {
     }
 }
 
-/// The entry of a will, to be stored once however often it is submitted. `Err`: it cannot be read.
-fn entry_of(will: DueWill, now: UnixMillis) -> Result<(u64, Entry), u64> {
-    let mut entry = wire::frame::decode_entry(will.entry).map_err(|_| will.id)?;
-    if entry.uid.is_empty() {
-        let made = [will.id.to_string(), entry.accepted_at.to_string()];
-        entry.uid = envelope::server_uid("will", &[&made[0], &made[1]]);
-    }
-    // Its message expiry counts from its publication.
-    if entry.expires_at != 0 {
-        let life = entry.expires_at.saturating_sub(entry.accepted_at);
-        entry.expires_at = now.0.saturating_add(life);
-    }
-    entry.accepted_at = now.0;
-    Ok((will.id, entry))
-}
-
-/// The id of a will that needs no more attention: it is stored, or refused for good.
-fn is_over(id: u64, outcome: &Outcome) -> Option<u64> {
-    match outcome {
-        Outcome::Stored { .. } => Some(id),
-        Outcome::Unavailable(_) | Outcome::Unknown => None,
-        refused => {
-            tracing::warn!(will = id, ?refused, "a will is refused; it is dropped");
-            Some(id)
-        }
-    }
-}
-
 impl Core {
-    fn report(&self, what: &'static str, result: Result<(), Error>) {
+    pub fn report(&self, what: &'static str, result: Result<(), Error>) {
         if let Err(error) = result {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "{what} failed; it will be tried again"
             );
         }
-    }
-
-    /// Puts wills whose time has come into the log; they are forgotten only when they are durable there.
-    pub async fn publish_wills(&self) -> Result<(), Error> {
-        let now = self.now();
-        loop {
-            let due = self.deps.store.due_wills(now, LIMIT).await?;
-            if due.is_empty() {
-                return Ok(());
-            }
-            let (done, result) = self.submit_wills(due, now).await;
-            self.metrics.wills.inc_by(done.len() as u64);
-            self.deps.store.forget_wills(done).await?;
-            result?;
-        }
-    }
-
-    /// Which of the wills are in the log, or never will be; and why others are not.
-    async fn submit_wills(&self, due: Vec<DueWill>, now: UnixMillis) -> (Vec<u64>, Result<(), Error>) {
-        let mut done = Vec::with_capacity(due.len());
-        let mut by_partition: BTreeMap<PartitionId, (Vec<u64>, Vec<Entry>)> = BTreeMap::new();
-        for will in due {
-            match entry_of(will, now) {
-                Ok((id, entry)) => {
-                    let partition = entry.partition(self.deps.partitioning);
-                    let (ids, entries) = by_partition.entry(partition).or_default();
-                    ids.push(id);
-                    entries.push(entry);
-                }
-                Err(id) => {
-                    tracing::error!(will = id, "a will cannot be read; it is dropped");
-                    done.push(id);
-                }
-            }
-        }
-        let mut result = Ok(());
-        for (partition, (ids, entries)) in by_partition {
-            let first = self.submitted.fetch_add(ids.len() as u64, Ordering::Relaxed);
-            let edge = EdgeId::new(format!("persistence/{}", self.deps.holder));
-            let routing = &*self.deps.routing;
-            match submit(routing, edge, partition, first, entries, SUBMIT).await {
-                Ok(outcomes) => done.extend(
-                    ids.into_iter()
-                        .zip(outcomes)
-                        .filter_map(|(id, o)| is_over(id, &o)),
-                ),
-                Err(error) => result = Err(error.into()),
-            }
-        }
-        (done, result)
     }
 
     /// An edge that died left its sessions connected: their wills and their expiry begin now. They get a new epoch, so that

@@ -26,6 +26,7 @@ mod rpc;
 mod service;
 mod stream;
 mod threads;
+mod wills;
 
 pub use config::{Config, History};
 pub use core::Deps;

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use rpc::persistence::{
     CloseSession, HistoryRange, HistoryRequest, OpenSession, OpenThread, SaveSession, SessionKey,
     ThreadsRequest, UserCard, Will,
 };
+use runtime::config::HumanDuration;
 use support::*;
 
 fn key(client: &str) -> SessionKey {
@@ -195,6 +198,16 @@ async fn until_wills(world: &World, n: usize) {
         .unwrap();
 }
 
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let reached = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let reached = tokio::time::timeout(Duration::from_secs(20), reached);
+    assert!(reached.await.is_ok(), "never: {what}");
+}
+
 #[tokio::test]
 async fn a_will_waits_for_its_delay_and_is_published_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -301,6 +314,58 @@ async fn the_wills_of_a_dead_process_are_published() {
     until_wills(&world, 2).await;
     world.settle().await;
     assert_eq!(wills(&world).await, 2);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_will_that_the_log_refuses_holds_up_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = persistence::Config {
+        trim_interval: HumanDuration::from_millis(10),
+        ..persistence::Config::default()
+    };
+    let refusing = Refusing::default();
+    let asked = refusing.asked.clone();
+    let world = World::owned_by(dir.path(), config, |_| Arc::new(refusing)).await;
+    let opened = world
+        .api
+        .open_session(open("c", false, 3600, Some(0)))
+        .await
+        .unwrap();
+    world
+        .api
+        .close_session(close("c", opened.epoch, 3600, true, NOW))
+        .await
+        .unwrap();
+    let is_asked = || asked.load(Ordering::Relaxed) > 0;
+    until("the will is submitted", is_asked).await;
+
+    let opened = world.api.open_session(open("d", false, 1, None)).await.unwrap();
+    world
+        .api
+        .close_session(close("d", opened.epoch, 1, false, NOW))
+        .await
+        .unwrap();
+    world.hand.advance(Duration::from_secs(1));
+    until("the session expires", || {
+        world
+            .metrics
+            .encode()
+            .contains("longwire_persistence_sessions_expired_total 1\n")
+    })
+    .await;
+    let before = (world.checkpoints.looked(), asked.load(Ordering::Relaxed));
+    until("the log is trimmed", || {
+        world.checkpoints.looked() > before.0 + u64::from(partitioning().count())
+    })
+    .await;
+    until("the will is submitted again", || {
+        asked.load(Ordering::Relaxed) > before.1
+    })
+    .await;
+    // A pause between the tries: it is the only will, and those were a few moments.
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked < 100, "it was submitted {asked} times");
     world.close().await;
 }
 

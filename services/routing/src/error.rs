@@ -38,6 +38,12 @@ pub enum Error {
         /// Where it is.
         found: u64,
     },
+    /// Neither the lease can be kept nor the log be reached: somebody else may own the partition by now.
+    #[error("partition {partition} is without its lease, and the log does not answer")]
+    CutOff {
+        /// The partition.
+        partition: PartitionId,
+    },
     /// The log does not give a frame that it has.
     #[error("the log of partition {partition} gives no frames, though it has some")]
     Silent {

@@ -37,7 +37,8 @@ struct Queue {
     closed: bool,
 }
 
-/// The inbox of one owner, from its taking over to its end. What edges put in is bounded by their credit.
+/// The inbox of one owner, from its taking over to its end. What edges submit is bounded by their credit; what they
+/// attach, by what their connections want.
 #[derive(Default)]
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
@@ -93,10 +94,18 @@ impl Inbox {
     }
 }
 
+/// An owner as edges find it.
+#[derive(Clone)]
+struct Entered {
+    /// Under which it owns its partition.
+    epoch: u64,
+    inbox: Arc<Inbox>,
+}
+
 /// The owners of this process, by partition: the routing service as edges in the same process use it. Made before the service, since
 /// others may need it that the service needs.
 pub struct Owners {
-    inboxes: Vec<Mutex<Option<Arc<Inbox>>>>,
+    owners: Vec<Mutex<Option<Entered>>>,
     next_line: AtomicU64,
 }
 
@@ -104,22 +113,23 @@ impl Owners {
     /// None yet.
     pub fn new(partitioning: Partitioning) -> Arc<Self> {
         Arc::new(Self {
-            inboxes: partitioning.all().map(|_| Mutex::default()).collect(),
+            owners: partitioning.all().map(|_| Mutex::default()).collect(),
             next_line: AtomicU64::new(1),
         })
     }
 
     /// From now on edges find this owner.
-    pub(crate) fn enter(&self, partition: PartitionId, inbox: &Arc<Inbox>) {
-        if let Some(slot) = self.inboxes.get(usize::from(partition.0)) {
-            *slot.lock() = Some(inbox.clone());
+    pub(crate) fn enter(&self, partition: PartitionId, epoch: u64, inbox: &Arc<Inbox>) {
+        if let Some(slot) = self.owners.get(usize::from(partition.0)) {
+            let inbox = inbox.clone();
+            *slot.lock() = Some(Entered { epoch, inbox });
         }
     }
 
     /// They find it no more.
     pub(crate) fn leave(&self, partition: PartitionId, inbox: &Arc<Inbox>) {
-        if let Some(slot) = self.inboxes.get(usize::from(partition.0)) {
-            slot.lock().take_if(|there| Arc::ptr_eq(there, inbox));
+        if let Some(slot) = self.owners.get(usize::from(partition.0)) {
+            slot.lock().take_if(|there| Arc::ptr_eq(&there.inbox, inbox));
         }
     }
 }
@@ -128,15 +138,20 @@ impl Owners {
 impl Routing for Owners {
     async fn open(&self, hello: Hello, edge: Arc<dyn Downstream>) -> Result<Box<dyn Upstream>, RpcError> {
         let partition = hello.partition;
-        let slot = self.inboxes.get(usize::from(partition.0));
-        let inbox = slot.and_then(|slot| slot.lock().clone());
+        let slot = self.owners.get(usize::from(partition.0));
+        let owner = slot.and_then(|slot| slot.lock().clone());
+        let no = |why: String| Err(RpcError::new(ErrorKind::Unavailable, why));
         let line = self.next_line.fetch_add(1, Ordering::Relaxed);
-        match inbox {
-            Some(inbox) if inbox.push(Item::Open(line, hello, edge)) => Ok(Box::new(Handle { inbox, line })),
-            _ => Err(RpcError::new(
-                ErrorKind::Unavailable,
-                format!("partition {partition} has no owner here"),
+        match owner {
+            // It does not know yet, or cannot: the edge has heard of its successor, who is in the log by then.
+            Some(Entered { epoch, .. }) if epoch < hello.epoch => no(format!(
+                "the owner of partition {partition} here is of epoch {epoch}, and there is one of {}",
+                hello.epoch
             )),
+            Some(Entered { inbox, .. }) if inbox.push(Item::Open(line, hello, edge)) => {
+                Ok(Box::new(Handle { inbox, line }))
+            }
+            _ => no(format!("partition {partition} has no owner here")),
         }
     }
 }

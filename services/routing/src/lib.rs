@@ -23,6 +23,7 @@ mod known;
 mod lookup;
 mod metrics;
 mod owner;
+mod pulse;
 mod service;
 mod tenure;
 

@@ -1,7 +1,8 @@
 //! How long a partition is owned: from its lease to the moment at which the log says that it is somebody else's.
 //!
 //! The lease elects, the log fences. An owner that cannot keep its lease goes on: nobody else may be there, and if somebody
-//! is, the log refuses what the old one appends.
+//! is, the log refuses what the old one appends. If the log does not answer either, it ends: it can serve nobody, and
+//! edges that can reach it are to look for whoever is there by now.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::inbox::Inbox;
 use crate::owner::{Owner, Tenancy};
+use crate::pulse::Pulse;
 use crate::service::With;
 use crate::{Config, Error};
 
@@ -102,6 +104,8 @@ async fn hold(
         fence: held.fence(),
     };
     let fence = held.fence();
+    let log = Pulse::of(deps.journal.clone());
+    let deps = &deps.on(log.clone());
     let mut owning = Box::pin(own(tenancy, config, deps, go.cancelled()));
     let end = tokio::select! {
         biased;
@@ -122,6 +126,7 @@ async fn hold(
                     result = &mut owning => End::Over(result),
                     // Under the new epoch everything begins anew, behind a new fence.
                     held = shares.take(partition.0) => End::Again(held),
+                    () = log.missed(config.lease.get()) => End::Over(Err(Error::CutOff { partition })),
                 };
             }
         },
@@ -160,7 +165,7 @@ async fn own(
 ) -> Result<(), Error> {
     let (partition, epoch, fence) = (tenancy.partition, tenancy.epoch, tenancy.fence.clone());
     let owner = Owner::take_over(tenancy, config, deps.clone()).await?;
-    let open = Open::new(partition, deps);
+    let open = Open::new(partition, epoch, deps);
     tell(partition, epoch, deps).await;
     info!(%partition, epoch, held = Fence::holds(&fence), "owning a partition");
     owner.serve(&open.inbox, leave).await
@@ -174,9 +179,9 @@ struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    fn new(partition: PartitionId, deps: &'a With) -> Self {
+    fn new(partition: PartitionId, epoch: u64, deps: &'a With) -> Self {
         let inbox = Arc::<Inbox>::default();
-        deps.owners.enter(partition, &inbox);
+        deps.owners.enter(partition, epoch, &inbox);
         deps.metrics.partitions.inc();
         Self {
             partition,

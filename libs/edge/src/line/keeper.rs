@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
-use rpc::RpcError;
 use rpc::routing::{Downstream, Hello, Routing, Welcome};
-use tokio::time::sleep;
+use rpc::{ErrorKind, RpcError};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
 use super::Line;
@@ -17,6 +17,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// What an owner that lives has answered by then, even what it had to hold.
 const OVERDUE: Duration = Duration::from_secs(4);
+/// A line that has stood for so long is opened anew at once when it ends. What has ended another sooner may end the
+/// next too.
+const STEADY: Duration = Duration::from_secs(1);
 
 /// What a line tells the rest of the edge.
 pub(crate) trait Listener: Send + Sync {
@@ -45,44 +48,50 @@ impl Line {
         loop {
             match self.open(with).await {
                 Ok(()) => {
-                    pause = PAUSES.0;
+                    let opened = Instant::now();
                     self.until_ended().await;
-                }
-                Err(error) => {
-                    debug!(partition = %self.partition, %error, "a partition has no owner yet");
-                    tokio::select! {
-                        biased;
-                        () = self.announced.notified() => {}
-                        () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
+                    if opened.elapsed() >= STEADY {
+                        pause = PAUSES.0;
+                        continue;
                     }
                 }
+                Err(error) => debug!(partition = %self.partition, %error, "a partition has no owner yet"),
+            }
+            tokio::select! {
+                biased;
+                () = self.announced.notified() => {}
+                () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
             }
         }
     }
 
     async fn open(&self, with: With<'_>) -> Result<(), RpcError> {
-        let (line, next) = {
+        let (line, next, epoch) = {
             let mut state = self.state.lock();
             state.line += 1;
-            (state.line, state.next)
+            (state.line, state.next, state.epoch)
         };
         let hello = Hello {
             edge: with.edge.clone(),
             partition: self.partition,
+            epoch,
             first: next,
             after: self.heard(),
             // Entered into the table before they are attached: whatever is not among these waits to be sent.
             filters: with.listener.filters(self.partition),
         };
         let end = with.listener.end_of(self.partition, line);
-        let up = with.routing.open(hello, end).await?;
+        let up = tokio::select! {
+            biased;
+            up = with.routing.open(hello, end) => up?,
+            () = self.until_over(line) => return Err(over()),
+        };
         let mut state = self.state.lock();
         if state.line != line {
-            // It has ended already, or another owner has said that it is there.
-            self.changed.notify_one();
-            return Ok(());
+            return Err(over());
         }
         state.up = Some(up);
+        state.opened = Instant::now();
         let heard = self.heard();
         for number in state.first()..state.next {
             if !state.send(number, heard) {
@@ -93,8 +102,15 @@ impl Line {
         Ok(())
     }
 
+    /// Waits until the line that is being opened has ended already, or another owner has said that it is there.
+    async fn until_over(&self, line: u64) {
+        while self.state.lock().line == line {
+            self.changed.notified().await;
+        }
+    }
+
     async fn until_ended(&self) {
-        loop {
+        while self.state.lock().up.is_some() {
             tokio::select! {
                 biased;
                 () = self.changed.notified() => {}
@@ -105,13 +121,10 @@ impl Line {
                 let mut state = self.state.lock();
                 self.end(&mut state);
             }
-            if self.state.lock().up.is_none() {
-                return;
-            }
         }
     }
 
-    /// An owner has begun to speak.
+    /// An owner has begun to speak, or has given everything that was missed.
     pub(crate) fn welcomed(&self, welcome: Welcome, listener: &dyn Listener) {
         if !welcome.whole {
             listener.gap(self.partition);
@@ -119,4 +132,11 @@ impl Line {
         }
         self.whole.set_if_unset(welcome.boundary);
     }
+}
+
+fn over() -> RpcError {
+    RpcError::new(
+        ErrorKind::Unavailable,
+        "the line has ended already, or another owner is there",
+    )
 }

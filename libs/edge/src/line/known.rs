@@ -15,6 +15,11 @@ impl Known {
         *self.at.lock()
     }
 
+    /// Whether it is.
+    pub fn is_known(&self) -> bool {
+        self.at.lock().is_some()
+    }
+
     /// Makes it known; one that is known stays as it is.
     pub fn set_if_unset(&self, position: Position) {
         let mut at = self.at.lock();

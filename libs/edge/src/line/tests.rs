@@ -18,6 +18,10 @@ type Opened = (Hello, Arc<dyn Downstream>, Arc<Mutex<Vec<Up>>>);
 struct Owner {
     lines: Mutex<Vec<Opened>>,
     away: Mutex<bool>,
+    /// It takes a line up and says nothing, as one that is cut off from the log.
+    mute: Mutex<bool>,
+    /// It ends each line as soon as it is open.
+    ends: Mutex<bool>,
 }
 
 struct Way(Arc<Mutex<Vec<Up>>>);
@@ -35,8 +39,14 @@ impl Routing for Owner {
         if *self.away.lock() {
             return Err(RpcError::new(ErrorKind::Unavailable, "away"));
         }
+        if *self.mute.lock() {
+            std::future::pending::<()>().await;
+        }
         let said = Arc::<Mutex<Vec<Up>>>::default();
-        self.lines.lock().push((hello, edge, said.clone()));
+        self.lines.lock().push((hello, edge.clone(), said.clone()));
+        if *self.ends.lock() {
+            tokio::spawn(async move { edge.ended() });
+        }
         Ok(Box::new(Way(said)))
     }
 }
@@ -65,6 +75,15 @@ impl Owner {
     fn say(&self, line: usize, routed: Routed) -> bool {
         let edge = self.lines.lock()[line].1.clone();
         edge.routed(routed)
+    }
+
+    fn welcome(&self, line: usize, epoch: u64) -> bool {
+        let welcome = Some(Welcome {
+            boundary: Position::START,
+            whole: true,
+        });
+        let routed = answers(epoch, Vec::new());
+        self.say(line, Routed { welcome, ..routed })
     }
 
     fn end(&self, line: usize) {
@@ -276,11 +295,53 @@ async fn a_newer_owner_that_is_announced_gets_a_line_at_once() {
 async fn an_owner_that_says_nothing_for_too_long_is_looked_for_again() {
     let (owner, around) = start(|_| {});
     soon().await;
+    owner.welcome(0, 1);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(owner.count(), 1, "nothing waits");
     put(&around, &Mailbox::new(1, 1), 0);
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(owner.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_only_listens_looks_again_for_an_owner_that_never_speaks() {
+    let (owner, _around) = start(|_| {});
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(owner.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_owner_that_is_announced_while_another_is_asked_gets_the_line() {
+    let (owner, around) = start(|_| {});
+    soon().await;
+    owner.welcome(0, 3);
+    *owner.mute.lock() = true;
+    owner.end(0);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    put(&around, &Mailbox::new(1, 1), 0);
+    *owner.mute.lock() = false;
+    around.line.owner_announced(4);
+    soon().await;
+    assert_eq!(owner.count(), 2, "whoever says nothing is asked no longer");
+    assert_eq!(owner.lines.lock()[1].0.epoch, 4, "nobody older is to take it up");
+    assert_eq!(owner.numbers(1), [(1, false)]);
+    assert!(!owner.welcome(1, 3), "and is not heeded");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(owner.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_ends_as_soon_as_it_is_open_is_not_opened_without_a_pause() {
+    let (owner, _around) = start(|_| {});
+    *owner.ends.lock() = true;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!((5..=20).contains(&owner.count()), "{}", owner.count());
+    *owner.ends.lock() = false;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = owner.count();
+    owner.end(before - 1);
+    soon().await;
+    assert_eq!(owner.count(), before + 1, "this one had stood");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,14 +18,16 @@ pub struct Config {
     pub routing: Vec<String>,
     /// How long a call may take in all, every repetition included. More than the `wait` of those who are called.
     pub deadline: HumanDuration,
-    /// How long a replica may take to accept a connection and to say that it serves.
+    /// How long a replica may take to accept a connection and to say that it serves, and the owner of a partition to
+    /// say its first word on a line.
     pub connect_timeout: HumanDuration,
     /// How often a silent connection is asked for a sign of life, and how long the sign may take: a peer that is cut off
     /// or stopped is left after the sum.
     pub keep_alive: HumanDuration,
     /// How often names are looked up again.
     pub resolve_interval: HumanDuration,
-    /// The largest request or answer. A page of history has up to 1000 messages.
+    /// The largest request or answer, at least 16 MiB: what goes on a line between an edge and an owner is cut, but
+    /// not the largest message. A page of history has up to 1000 messages.
     pub max_message: ByteSize,
     /// How many calls may be under way at once, to one service and in one that is called. One more is refused.
     pub max_calls: usize,
@@ -84,8 +86,8 @@ impl Config {
                 return Err(Invalid::new(key, "must be longer than 0"));
             }
         }
-        if self.max_message < ByteSize::mib(1) || self.max_message > ByteSize::mib(1024) {
-            return Err(Invalid::new("max_message", "must be from 1 MiB to 1 GiB"));
+        if self.max_message < ByteSize::mib(16) || self.max_message > ByteSize::mib(1024) {
+            return Err(Invalid::new("max_message", "must be from 16 MiB to 1 GiB"));
         }
         // What is above is no limit any more to a counter of permits.
         if self.max_calls == 0 || self.max_calls > 1 << 20 {
@@ -149,7 +151,7 @@ mod tests {
         assert!(refused(bad).starts_with("`persistence[1]`: `http://b:2` is not host:port"));
         assert!(refused(|c| c.receipts = vec!["a:0".into()]).contains("no port that can be called"));
         assert!(refused(|c| c.deadline = HumanDuration::from_secs(0)).starts_with("`deadline`"));
-        assert!(refused(|c| c.max_message = ByteSize::kib(1)).starts_with("`max_message`"));
+        assert!(refused(|c| c.max_message = ByteSize::mib(15)).starts_with("`max_message`"));
         assert!(refused(|c| c.max_calls = 0).starts_with("`max_calls`"));
         let half = Tls {
             ca: "ca.pem".into(),

@@ -15,28 +15,47 @@ use crate::{ErrorKind, RpcError};
 /// What came down a line.
 #[derive(Default)]
 struct Heard {
-    answers: Mutex<(BTreeMap<u64, Outcome>, bool)>,
+    answers: BTreeMap<u64, Outcome>,
+    /// The line has ended: no more will come.
+    ended: bool,
+}
+
+/// Our end of it.
+#[derive(Default)]
+struct End {
+    heard: Mutex<Heard>,
     changed: Notify,
 }
 
-impl Heard {
-    fn hear(&self, answers: Vec<(u64, Outcome)>, over: bool) {
-        let mut heard = self.answers.lock();
-        heard.0.extend(answers);
-        heard.1 |= over;
-        drop(heard);
+impl End {
+    fn hear(&self, hear: impl FnOnce(&mut Heard)) {
+        hear(&mut self.heard.lock());
         self.changed.notify_one();
+    }
+
+    /// Waits until there are so many answers, or no more to come.
+    async fn answered(&self, count: usize) {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let heard = self.heard.lock();
+                if heard.ended || heard.answers.len() >= count {
+                    return;
+                }
+            }
+            changed.await;
+        }
     }
 }
 
-impl Downstream for Heard {
+impl Downstream for End {
     fn routed(&self, routed: Routed) -> bool {
-        self.hear(routed.answers, false);
+        self.hear(|heard| heard.answers.extend(routed.answers));
         true
     }
 
     fn ended(&self) {
-        self.hear(Vec::new(), true);
+        self.hear(|heard| heard.ended = true);
     }
 }
 
@@ -46,7 +65,7 @@ impl Downstream for Heard {
 ///
 /// # Errors
 /// When no owner is to be found: then nothing was submitted.
-pub async fn submit(
+pub async fn submit_once(
     routing: &dyn Routing,
     edge: EdgeId,
     partition: PartitionId,
@@ -57,12 +76,13 @@ pub async fn submit(
     let hello = Hello {
         edge,
         partition,
+        epoch: 0,
         first,
         after: Position::END,
         filters: Vec::new(),
     };
-    let heard = Arc::<Heard>::default();
-    let opening = tokio::time::timeout(limit, routing.open(hello, heard.clone()));
+    let end = Arc::<End>::default();
+    let opening = tokio::time::timeout(limit, routing.open(hello, end.clone()));
     let line = opening
         .await
         .map_err(|_| RpcError::new(ErrorKind::Unavailable, "no owner answers"))??;
@@ -75,23 +95,10 @@ pub async fn submit(
             again: false,
         }));
     }
-    let answered = async {
-        loop {
-            let changed = heard.changed.notified();
-            let is_done = {
-                let heard = heard.answers.lock();
-                heard.1 || heard.0.len() >= count
-            };
-            if is_done {
-                return;
-            }
-            changed.await;
-        }
-    };
-    let _in_time = tokio::time::timeout(limit, answered).await;
-    let mut answers = heard.answers.lock();
+    let _in_time = tokio::time::timeout(limit, end.answered(count)).await;
+    let mut heard = end.heard.lock();
     let numbers = (first..).take(count);
     Ok(numbers
-        .map(|n| answers.0.remove(&n).unwrap_or(Outcome::Unknown))
+        .map(|n| heard.answers.remove(&n).unwrap_or(Outcome::Unknown))
         .collect())
 }

@@ -1,11 +1,13 @@
 //! A persistence service over a real store and a real log, with a clock that moves when told.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     reason = "each test file uses its part, and fails by panicking"
 )]
 
 mod owner;
+mod shelf;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,19 +15,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backplane::bus::{BusLimits, EmbeddedBus};
-use backplane::checkpoint::EmbeddedCheckpoints;
 use backplane::journal::{EmbeddedJournal, FrameId, Journal, JournalConfig};
 use backplane::lease::EmbeddedLeases;
 use bytes::Bytes;
 use model::{EdgeId, FrameSeq, OrgId, PartitionId, Partitioning, Position, Role, TopicName};
 use persistence::{Config, Deps, Service};
 use rpc::persistence::Persistence;
+use rpc::routing::Routing;
 use runtime::clock::{Clock, ManualClock};
 use runtime::health::Health;
 use runtime::lifecycle::Stop;
 use store::{LogStore, Options, SqliteStore};
 use tokio::task::JoinHandle;
 use wire::{Entry, Frame, Kind, Message, User};
+
+pub use owner::Refusing;
+pub use shelf::Shelf;
 
 pub const ORG: &str = "o";
 pub const NOW: u64 = 1_700_000_000_000;
@@ -43,6 +48,8 @@ pub struct World {
     pub clock: Clock,
     pub stop: Stop,
     pub running: JoinHandle<()>,
+    pub checkpoints: Arc<Shelf>,
+    pub metrics: runtime::metrics::Metrics,
     frames: AtomicU64,
 }
 
@@ -52,6 +59,15 @@ impl World {
     }
 
     pub async fn with(dir: &Path, config: Config) -> Self {
+        Self::owned_by(dir, config, |journal| Arc::new(owner::Owner(journal))).await
+    }
+
+    /// One whose partitions have such owners.
+    pub async fn owned_by(
+        dir: &Path,
+        config: Config,
+        owners: impl FnOnce(Arc<EmbeddedJournal>) -> Arc<dyn Routing>,
+    ) -> Self {
         let path = dir.join("store.db");
         SqliteStore::migrate(&path).unwrap();
         let store = SqliteStore::open(
@@ -69,10 +85,12 @@ impl World {
         let journal = Arc::new(EmbeddedJournal::open(dir.join("log"), config_of_log).unwrap());
         let bus = Arc::new(EmbeddedBus::new(BusLimits::default()));
         let (clock, hand) = Clock::manual(NOW);
+        let checkpoints = Arc::new(Shelf::open(&dir.join("checkpoints")));
+        let metrics = runtime::metrics::Metrics::new();
         let deps = Deps {
             store: Arc::new(store.clone()),
-            routing: Arc::new(owner::Owner(journal.clone())),
-            checkpoints: Arc::new(EmbeddedCheckpoints::open(dir.join("checkpoints")).unwrap()),
+            routing: owners(journal.clone()),
+            checkpoints: checkpoints.clone(),
             journal: journal.clone(),
             leases: Arc::new(EmbeddedLeases::new()),
             bus: bus.clone(),
@@ -80,7 +98,7 @@ impl World {
             partitioning: partitioning(),
             holder: "test".into(),
             embedded: true,
-            metrics: runtime::metrics::Metrics::new(),
+            metrics: metrics.clone(),
             health: Health::new(),
         };
         let service = Service::build(config, deps).await.unwrap();
@@ -98,6 +116,8 @@ impl World {
             clock,
             stop,
             running,
+            checkpoints,
+            metrics,
             frames: AtomicU64::new(1),
         }
     }

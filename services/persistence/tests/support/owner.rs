@@ -1,4 +1,4 @@
-//! The owner of every partition, who accepts whatever is submitted.
+//! The owner of every partition: one who accepts whatever is submitted, and one who refuses it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,6 +59,42 @@ impl Routing for Owner {
         Ok(Box::new(Line {
             journal: self.0.clone(),
             partition: hello.partition,
+            edge,
+        }))
+    }
+}
+
+/// One who stores nothing: the log has no room. Counts what it is asked.
+#[derive(Default)]
+pub struct Refusing {
+    pub asked: Arc<AtomicU64>,
+}
+
+struct RefusingLine {
+    asked: Arc<AtomicU64>,
+    edge: Arc<dyn Downstream>,
+}
+
+impl Upstream for RefusingLine {
+    fn send(&self, up: Up) -> bool {
+        if let Up::Submit(submission) = up {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let outcome = Outcome::Unavailable("the disk is full".to_owned());
+            return self.edge.routed(Routed {
+                epoch: 1,
+                answers: vec![(submission.number, outcome)],
+                ..Routed::default()
+            });
+        }
+        true
+    }
+}
+
+#[async_trait]
+impl Routing for Refusing {
+    async fn open(&self, _: Hello, edge: Arc<dyn Downstream>) -> Result<Box<dyn Upstream>, RpcError> {
+        Ok(Box::new(RefusingLine {
+            asked: self.asked.clone(),
             edge,
         }))
     }

@@ -66,6 +66,7 @@ impl World {
         let hello = Hello {
             edge: EdgeId::new("by hand"),
             partition,
+            epoch: 0,
             first,
             after: Position::START,
             filters: filter
@@ -88,6 +89,7 @@ impl World {
         let hello = Hello {
             edge: EdgeId::new("who asks"),
             partition,
+            epoch: 0,
             first: 1,
             after: Position::START,
             filters: Vec::new(),

@@ -201,13 +201,25 @@ async fn nothing_is_added_to_what_was_taken_back() {
         stored(&say(part(1)).await);
         stored(&say(part(2)).await);
         let (first, _) = stored(&say(recall("r1", "s")).await);
-        assert_eq!(stored(&say(recall("r2", "s")).await), (first, true), "once is enough");
-        assert_eq!(say(recall("r3", "r1")).await, Outcome::Rejected, "a recall stands");
+        assert_eq!(
+            stored(&say(recall("r2", "s")).await),
+            (first, true),
+            "once is enough"
+        );
+        assert_eq!(
+            say(recall("r3", "r1")).await,
+            Outcome::Rejected,
+            "a recall stands"
+        );
         assert_eq!(say(part(3)).await, Outcome::Rejected);
         for n in 0..6 {
             stored(&say(text(&format!("m{n}"), "a", n, LATE)).await);
         }
-        assert_eq!(say(part(4)).await, Outcome::Rejected, "{remembered} are remembered");
+        assert_eq!(
+            say(part(4)).await,
+            Outcome::Rejected,
+            "{remembered} are remembered"
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod attach;
 mod by_hand;
+mod cut_off;
 mod fakes;
 mod judge;
 mod known;

@@ -1,5 +1,6 @@
 //! Lines to owners in other processes.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,14 +13,16 @@ use http::uri::PathAndQuery;
 use model::PartitionId;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::client::Grpc;
-use tonic::{Request, Streaming};
+use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::board::Board;
 use super::connection::Connection;
 use super::finder::Finder;
+use super::unreadable;
 use crate::grpc::Config;
 use crate::grpc::method::Service;
 use crate::grpc::metrics::Metrics;
@@ -30,8 +33,6 @@ use crate::routing::{Downstream, Hello, Routing, Up, Upstream};
 use crate::{ErrorKind, RpcError};
 
 const PATH: &str = "/longwire.rpc.v1.Routing/Line";
-/// So much goes up in one message, about.
-const UP_ENTRIES: usize = 512;
 
 /// The owners of partitions in other processes: each replica owns some of them.
 pub(super) struct Remote {
@@ -60,91 +61,133 @@ impl Remote {
         self.last.lock().get(usize::from(partition.0)).copied().flatten()
     }
 
-    fn remember(&self, partition: PartitionId, address: SocketAddr) {
+    fn remember(&self, partition: PartitionId, address: Option<SocketAddr>) {
         let (mut last, index) = (self.last.lock(), usize::from(partition.0));
         if last.len() <= index {
             last.resize(index + 1, None);
         }
         if let Some(slot) = last.get_mut(index) {
-            *slot = Some(address);
+            *slot = address;
         }
     }
 
+    /// A line to this replica, if it is the owner and says so in time.
     async fn open_at(
         &self,
         connection: &Connection,
         hello: Hello,
         edge: &Arc<dyn Downstream>,
     ) -> Result<Box<dyn Upstream>, RpcError> {
+        let (until, known) = (Instant::now() + self.connect_timeout, hello.epoch);
         let (ups, said) = mpsc::unbounded_channel();
         let outgoing = Outgoing {
-            hello: Some(wire::hello_to(hello)),
+            hello: wire::hello_to(hello),
             said,
         };
-        let mut grpc = Grpc::new(connection.channel.clone()).max_decoding_message_size(self.max_message);
-        let codec = ProstCodec::<pb::LineUp, pb::LineDown>::default();
-        let opening = async {
-            grpc.ready()
-                .await
-                .map_err(|e| tonic::Status::from_error(Box::new(e)))?;
-            grpc.streaming(Request::new(outgoing), PathAndQuery::from_static(PATH), codec)
-                .await
-        };
-        let whom = format!("{} at {}", self.board.service, connection.address);
-        let opened = tokio::time::timeout(self.connect_timeout, opening).await;
-        let opened =
-            opened.map_err(|_| RpcError::new(ErrorKind::Unavailable, format!("{whom} does not answer")))?;
-        let downs = opened.map_err(|status| {
-            if is_unsent(&status) {
-                connection.closed.cancel();
-            }
-            from_status(&status, &format_args!("{whom}")).error
-        })?;
-        let reading = tokio::spawn(read(downs.into_inner(), edge.clone()));
+        let opened = timeout_at(until, self.begin(connection, outgoing)).await;
+        let mut downs = opened.map_err(|_| unavailable("it does not answer"))??;
+        let first = timeout_at(until, downs.message()).await;
+        let first = first.map_err(|_| unavailable("it took up the line and says nothing on it"))?;
+        let first = first.map_err(|status| self.refused(&status))?;
+        let first = first.ok_or_else(|| unavailable("it ended the line before it said anything"))?;
+        let first = wire::down(first).map_err(unreadable)?;
+        if first.epoch < known {
+            return Err(unavailable("it speaks under an epoch that is over"));
+        }
+        if !edge.routed(first) {
+            return Err(unavailable("the line is not wanted any more"));
+        }
+        let reading = tokio::spawn(read(downs, edge.clone()));
         Ok(Box::new(Line {
             ups,
             _reading: AbortOnDropHandle::new(reading),
         }))
     }
+
+    async fn begin(
+        &self,
+        connection: &Connection,
+        outgoing: Outgoing,
+    ) -> Result<Streaming<pb::LineDown>, RpcError> {
+        let mut grpc = Grpc::new(connection.channel.clone()).max_decoding_message_size(self.max_message);
+        let codec = ProstCodec::<pb::LineUp, pb::LineDown>::default();
+        let ready = grpc.ready().await;
+        let begun = match ready.map_err(|e| Status::from_error(Box::new(e))) {
+            Ok(()) => {
+                grpc.streaming(Request::new(outgoing), PathAndQuery::from_static(PATH), codec)
+                    .await
+            }
+            Err(status) => Err(status),
+        };
+        let begun = begun.map_err(|status| {
+            if is_unsent(&status) {
+                connection.closed.cancel();
+            }
+            self.refused(&status)
+        })?;
+        Ok(begun.into_inner())
+    }
+
+    fn refused(&self, status: &Status) -> RpcError {
+        from_status(status, &self.board.service).error
+    }
+}
+
+fn unavailable(why: &str) -> RpcError {
+    RpcError::new(ErrorKind::Unavailable, why)
 }
 
 #[async_trait]
 impl Routing for Remote {
-    /// Asks the replica that owned the partition last, then the others.
+    /// Asks the replica that owned the partition last, then the others. The one that speaks is the owner.
     async fn open(&self, hello: Hello, edge: Arc<dyn Downstream>) -> Result<Box<dyn Upstream>, RpcError> {
+        let partition = hello.partition;
         let mut replicas = self.board.ready();
-        let last = self.last(hello.partition);
+        let last = self.last(partition);
         replicas.sort_by_key(|c| Some(c.address) != last);
-        let mut refused = RpcError::new(
-            ErrorKind::Unavailable,
-            format!("{} is unavailable: {}", self.board.service, self.board.reason()),
-        );
+        if replicas.is_empty() {
+            let (service, why) = (self.board.service, self.board.reason());
+            return Err(unavailable(&format!("{service} is unavailable: {why}")));
+        }
+        let mut refusals = Vec::with_capacity(replicas.len());
         for connection in replicas {
+            // Until it has spoken: whoever gives up waiting asks another first the next time.
+            self.remember(partition, None);
             match self.open_at(&connection, hello.clone(), &edge).await {
                 Ok(line) => {
-                    self.remember(hello.partition, connection.address);
+                    self.remember(partition, Some(connection.address));
                     return Ok(line);
                 }
-                Err(error) => refused = error,
+                Err(error) => refusals.push(format!("{}: {}", connection.address, error.detail)),
             }
         }
-        Err(refused)
+        let refusals = refusals.join(", ");
+        Err(unavailable(&format!(
+            "no owner of partition {partition} is to be found: {refusals}"
+        )))
     }
 }
 
 /// Hands over what the owner says, until it says no more.
 async fn read(mut downs: Streaming<pb::LineDown>, edge: Arc<dyn Downstream>) {
-    while let Ok(Some(message)) = downs.message().await {
-        match wire::down(message) {
-            Ok(routed) => {
-                if !edge.routed(routed) {
-                    break;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what an owner says on a line cannot be read; the line is ended");
+    loop {
+        let message = match downs.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => break,
+            Err(status) => {
+                tracing::info!(%status, "a line to an owner is broken");
                 break;
             }
+        };
+        let goes_on = match wire::down(message) {
+            Ok(routed) => edge.routed(routed),
+            Err(error) => {
+                tracing::warn!(%error, "what an owner says on a line cannot be read; the line is ended");
+                false
+            }
+        };
+        if !goes_on {
+            break;
         }
     }
     edge.ended();
@@ -162,9 +205,11 @@ impl Upstream for Line {
     }
 }
 
-/// What goes to the owner: all that waits at once. Bounded by the edge's credit, since all of it waits for an answer.
+/// What goes to the owner: of all that waits, as much at once as one message should hold. What is submitted is
+/// bounded by the edge's credit, what is attached by what its connections want; what is transient, and is not taken
+/// in time, goes with the line.
 struct Outgoing {
-    hello: Option<pb::LineHello>,
+    hello: VecDeque<pb::LineHello>,
     said: mpsc::UnboundedReceiver<Up>,
 }
 
@@ -172,20 +217,25 @@ impl Stream for Outgoing {
     type Item = pb::LineUp;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<pb::LineUp>> {
-        if let Some(hello) = self.hello.take() {
+        if let Some(hello) = self.hello.pop_front() {
             return Poll::Ready(Some(pb::LineUp {
                 hello: Some(hello),
                 said: Vec::new(),
             }));
         }
-        let mut ups = Vec::new();
-        match self.said.poll_recv_many(cx, &mut ups, UP_ENTRIES) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(0) => Poll::Ready(None),
-            Poll::Ready(_) => Poll::Ready(Some(pb::LineUp {
-                hello: None,
-                said: ups.into_iter().map(wire::up_to).collect(),
-            })),
+        let mut has_ended = false;
+        let said = wire::ups_to(|| match self.said.poll_recv(cx) {
+            Poll::Ready(None) => {
+                has_ended = true;
+                None
+            }
+            Poll::Ready(up) => up,
+            Poll::Pending => None,
+        });
+        match said.is_empty() {
+            false => Poll::Ready(Some(pb::LineUp { hello: None, said })),
+            true if has_ended => Poll::Ready(None),
+            true => Poll::Pending,
         }
     }
 }

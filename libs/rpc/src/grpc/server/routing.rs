@@ -1,5 +1,6 @@
 //! Lines that edges open to owners in this process.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,11 +30,8 @@ impl Calls for Served<dyn Routing> {
 
     async fn line(&self, request: Request<Streaming<pb::LineUp>>) -> Result<Response<Said>, Status> {
         let mut ups = request.into_inner();
-        let first = tokio::time::timeout(HELLO, ups.message()).await;
-        let first = first.map_err(|_| refusal("no hello came on a line"))??;
-        let hello = first
-            .and_then(|up| up.hello)
-            .ok_or_else(|| refusal("a line began without a hello"))?;
+        let hello = tokio::time::timeout(HELLO, hello(&mut ups)).await;
+        let hello = hello.map_err(|_| refusal("no hello came on a line"))??;
         let hello = wire::hello(hello).map_err(|error| to_status(&super::malformed(&error)))?;
         let (outgoing, said) = outgoing();
         let up = self
@@ -54,9 +52,36 @@ impl Calls for Served<dyn Routing> {
     }
 }
 
+/// How an edge begins, in one message or in several.
+async fn hello(ups: &mut Streaming<pb::LineUp>) -> Result<pb::LineHello, Status> {
+    let mut hello: Option<pb::LineHello> = None;
+    loop {
+        let next = ups.message().await?.and_then(|up| up.hello);
+        let next = next.ok_or_else(|| refusal("a line began without a whole hello"))?;
+        let hello = match &mut hello {
+            None => hello.insert(next),
+            Some(hello) => {
+                wire::add_hello(hello, next);
+                hello
+            }
+        };
+        if !hello.more {
+            return Ok(std::mem::take(hello));
+        }
+    }
+}
+
 /// Passes on what the edge says, until it says no more or the owner has ended.
 async fn read(mut ups: Streaming<pb::LineUp>, up: &dyn Upstream) {
-    while let Ok(Some(message)) = ups.message().await {
+    loop {
+        let message = match ups.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return,
+            Err(status) => {
+                tracing::info!(%status, "a line from an edge is broken");
+                return;
+            }
+        };
         let whole = message.encoded_len();
         for said in message.said {
             match wire::up(said, whole) {
@@ -81,7 +106,12 @@ fn outgoing() -> (Arc<Outgoing>, Said) {
         frames: parking_lot::Mutex::new(Some(frames)),
         waiting: waiting.clone(),
     };
-    (Arc::new(outgoing), Said { said, waiting })
+    let said = Said {
+        said,
+        waiting,
+        pieces: VecDeque::new(),
+    };
+    (Arc::new(outgoing), said)
 }
 
 /// The owner's end of a line.
@@ -114,16 +144,22 @@ impl Downstream for Outgoing {
 pub(in crate::grpc) struct Said {
     said: mpsc::UnboundedReceiver<(Routed, usize)>,
     waiting: Arc<AtomicUsize>,
+    /// What is left of the last.
+    pieces: VecDeque<pb::LineDown>,
 }
 
 impl Stream for Said {
     type Item = Result<pb::LineDown, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(piece) = self.pieces.pop_front() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
         self.said.poll_recv(cx).map(|next| {
             let (routed, size) = next?;
             self.waiting.fetch_sub(size, Ordering::Relaxed);
-            Some(Ok(wire::down_to(routed)))
+            self.pieces = wire::down_to(routed);
+            self.pieces.pop_front().map(Ok)
         })
     }
 }

@@ -1,9 +1,12 @@
-//! What is said on a line, as messages.
+//! What is said on a line, as messages. However much it is, each message is small enough for any transport; one entry
+//! may make it larger.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
+use prost::Message as _;
 
 use super::Malformed;
 use crate::grpc::pb;
@@ -12,6 +15,9 @@ use crate::routing::{Hello, Outcome, Routed, RoutedEntry, Submission, Up, Welcom
 use pb::line_said::What;
 
 type Read<T> = Result<T, Malformed>;
+
+/// So many bytes go into one message, about.
+const PIECE: usize = 512 * 1024;
 
 fn missing<T>(what: Option<T>, name: &'static str) -> Read<T> {
     what.ok_or_else(|| Malformed::new(name, "it is missing"))
@@ -29,14 +35,39 @@ fn filter(message: pb::LineFilter) -> Read<(OrgId, TopicFilter)> {
     Ok((OrgId::new(message.org), filter))
 }
 
-pub(crate) fn hello_to(hello: Hello) -> pb::LineHello {
-    pb::LineHello {
+/// In as many pieces as its filters take.
+pub(crate) fn hello_to(hello: Hello) -> VecDeque<pb::LineHello> {
+    let mut next = pb::LineHello {
         edge: hello.edge.to_string(),
         partition: u32::from(hello.partition.0),
         first: hello.first,
         after: hello.after.0,
-        filters: hello.filters.into_iter().map(filter_from).collect(),
+        epoch: hello.epoch,
+        ..pb::LineHello::default()
+    };
+    let (mut pieces, mut bytes) = (VecDeque::new(), 0);
+    for of in hello.filters {
+        let size = filter_size(&of);
+        if bytes > 0 && bytes + size > PIECE {
+            next.more = true;
+            pieces.push_back(std::mem::take(&mut next));
+            bytes = 0;
+        }
+        bytes += size;
+        next.filters.push(filter_from(of));
     }
+    pieces.push_back(next);
+    pieces
+}
+
+fn filter_size((org, filter): &(OrgId, TopicFilter)) -> usize {
+    org.as_str().len() + filter.as_str().len() + Routed::AROUND
+}
+
+/// Adds a piece that follows to a hello that has said that there is more.
+pub(crate) fn add_hello(hello: &mut pb::LineHello, next: pb::LineHello) {
+    hello.more = next.more;
+    hello.filters.extend(next.filters);
 }
 
 pub(crate) fn hello(message: pb::LineHello) -> Read<Hello> {
@@ -44,13 +75,27 @@ pub(crate) fn hello(message: pb::LineHello) -> Read<Hello> {
     Ok(Hello {
         edge: EdgeId::new(message.edge),
         partition: PartitionId(partition),
+        epoch: message.epoch,
         first: message.first,
         after: Position(message.after),
         filters: message.filters.into_iter().map(filter).collect::<Read<_>>()?,
     })
 }
 
-pub(crate) fn up_to(up: Up) -> pb::LineSaid {
+/// Of what an edge has to say, so much that it goes up in one message; `next` gives what comes.
+pub(crate) fn ups_to(mut next: impl FnMut() -> Option<Up>) -> Vec<pb::LineSaid> {
+    let (mut said, mut bytes) = (Vec::new(), 0);
+    while bytes < PIECE
+        && let Some(up) = next()
+    {
+        let up = up_to(up);
+        bytes += up.encoded_len() + Routed::AROUND;
+        said.push(up);
+    }
+    said
+}
+
+fn up_to(up: Up) -> pb::LineSaid {
     let what = match up {
         Up::Attach { number, org, filter } => What::Attach(pb::LineAttach {
             number,
@@ -94,26 +139,85 @@ pub(crate) fn up(message: pb::LineSaid, whole: usize) -> Read<Up> {
     })
 }
 
-pub(crate) fn down_to(routed: Routed) -> pb::LineDown {
-    let entry = |entry: RoutedEntry| pb::LineEntry {
+/// In as many pieces as it takes. Each says how far what was given goes with it.
+pub(crate) fn down_to(routed: Routed) -> VecDeque<pb::LineDown> {
+    let mut pieces = Pieces::of(routed.epoch);
+    let welcome = routed.welcome.map(|w| pb::LineWelcome {
+        boundary: w.boundary.0,
+        whole: w.whole,
+    });
+    // A gap is known before what follows it is given; and that there is none when all that was missed has been.
+    let is_whole = routed.welcome.is_some_and(|w| w.whole);
+    if !is_whole {
+        pieces.next.welcome = welcome;
+    }
+    for entry in routed.entries {
+        let next = pieces.room(entry.size());
+        next.upto = next.upto.max(entry.position.0);
+        next.entries.push(entry_to(entry));
+    }
+    for (number, boundary) in routed.attached {
+        let boundary = boundary.0;
+        let attached = pb::LineAttached { number, boundary };
+        pieces.room(Routed::AROUND).attached.push(attached);
+    }
+    for answer in routed.answers {
+        let answer = answer_to(answer);
+        let size = answer.detail.len() + Routed::AROUND;
+        pieces.room(size).answers.push(answer);
+    }
+    if is_whole {
+        pieces.next.welcome = welcome;
+    }
+    pieces.next.upto = routed.upto.0;
+    pieces.done.push_back(pieces.next);
+    pieces.done
+}
+
+/// What an owner says, cut.
+struct Pieces {
+    done: VecDeque<pb::LineDown>,
+    next: pb::LineDown,
+    bytes: usize,
+}
+
+impl Pieces {
+    fn of(epoch: u64) -> Self {
+        let next = pb::LineDown {
+            epoch,
+            ..pb::LineDown::default()
+        };
+        Self {
+            done: VecDeque::new(),
+            next,
+            bytes: 0,
+        }
+    }
+
+    /// The piece that so many bytes go into.
+    fn room(&mut self, size: usize) -> &mut pb::LineDown {
+        if self.bytes > 0 && self.bytes + size > PIECE {
+            let next = pb::LineDown {
+                epoch: self.next.epoch,
+                upto: self.next.upto,
+                ..pb::LineDown::default()
+            };
+            self.done.push_back(std::mem::replace(&mut self.next, next));
+            self.bytes = 0;
+        }
+        self.bytes += size;
+        &mut self.next
+    }
+}
+
+fn entry_to(entry: RoutedEntry) -> pb::LineEntry {
+    pb::LineEntry {
         position: entry.position.0,
         prev: entry.prev.map(|p| p.0),
-        entry: entry.bytes,
-    };
-    let attached = |(number, boundary): (u64, Position)| pb::LineAttached {
-        number,
-        boundary: boundary.0,
-    };
-    pb::LineDown {
-        epoch: routed.epoch,
-        welcome: routed.welcome.map(|w| pb::LineWelcome {
-            boundary: w.boundary.0,
-            whole: w.whole,
-        }),
-        entries: routed.entries.into_iter().map(entry).collect(),
-        attached: routed.attached.into_iter().map(attached).collect(),
-        answers: routed.answers.into_iter().map(answer_to).collect(),
-        upto: routed.upto.0,
+        entry: match entry.bytes.is_empty() {
+            true => entry.entry.to_bytes(),
+            false => entry.bytes,
+        },
     }
 }
 

@@ -27,6 +27,7 @@ fn hello(edge: &str, first: u64, filters: &[&str]) -> Hello {
     Hello {
         edge: EdgeId::new(edge),
         partition: model::PartitionId(0),
+        epoch: 0,
         first,
         after: Position::START,
         filters: filters.collect(),
