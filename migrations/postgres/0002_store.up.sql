@@ -114,8 +114,9 @@ CREATE TABLE retained (
 );
 CREATE INDEX retained_branch ON retained (branch);
 
--- `began` is the epoch at which the state began, `opened` when the last connection was made, `present` whether the last connection found it, `previous` the edge that
--- held the session then and had not closed it, `replaced_will` what that connection left to be published.
+-- `began` is the epoch at which the state began, `opened` when the last connection was made, `present` whether it found the
+-- session, `previous` the edge that held it then and had not closed it, `replaced_will` what that connection left to be
+-- published.
 CREATE TABLE sessions (
   org           text COLLATE "C" NOT NULL,
   usr           text COLLATE "C" NOT NULL,

@@ -41,8 +41,8 @@ pub enum StoreError {
     },
     /// The store was filled from another log than the one that was opened.
     #[error(
-        "the store was filled from {stored}, and {opened} was opened: a position of the one means nothing in the other; \
-         restore the log that the store was filled from, or the store that was filled from this log, \
+        "the store was filled from {stored}, and {opened} was opened: a position of the one means nothing in the \
+         other; restore the log that the store was filled from, or the store that was filled from this log, \
          or begin with an empty store and an empty log"
     )]
     OtherLog {

@@ -204,9 +204,9 @@ pub struct Stored {
 /// Applies the log.
 #[async_trait]
 pub trait LogStore: Send + Sync + 'static {
-    /// Binds an empty store to the log that it is filled from, for good: durable on return. To be asked before anything of
-    /// the log is applied or read, by everybody who does; several may at once. Then [`crate::within_log`] tells whether the
-    /// log still reaches as far as the store.
+    /// Binds an empty store to the log that it is filled from, for good: durable on return. To be asked before
+    /// anything of the log is applied or read, by everybody who does; several may at once. Then [`crate::within_log`]
+    /// tells whether the log still reaches as far as the store.
     ///
     /// # Errors
     /// [`StoreError::OtherLog`] when the store was filled from another one.

@@ -1,7 +1,7 @@
 //! Which module of a crate uses which, as far as its text tells: `use`, and paths that begin with a module.
 //!
-//! `pub use` is no use of its own: whoever names something by it uses the module where it is. `mod` is none either. What
-//! is for tests is left out.
+//! `pub use` is no use of its own: whoever names something by it uses the module where it is. `mod` is none either.
+//! What is for tests is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

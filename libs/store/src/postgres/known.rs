@@ -1,9 +1,10 @@
 //! What a process knows of the database: how far the log is applied, which only grows, and the numbers of topics, which
 //! never change.
 //!
-//! A database that crashed has lost what was committed lazily, and with it progress that was told here. Its connections are
-//! gone then: each new one compares, and what the database lost is forgotten. Somebody may have been told just before; so
-//! what was told is remembered for a moment as a claim, and whoever acts on it checks that the database still keeps it.
+//! A database that crashed has lost what was committed lazily, and with it progress that was told here. Its
+//! connections are gone then: each new one compares, and what the database lost is forgotten. Somebody may have been
+//! told just before; so what was told is remembered for a moment as a claim, and whoever acts on it checks that the
+//! database still keeps it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -129,7 +130,8 @@ impl Progress {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// There is a new connection: the database may not be what it was. When it is behind what is known, that is forgotten.
+    /// There is a new connection: the database may not be what it was. When it is behind what is known, that is
+    /// forgotten.
     pub fn connected(&self, stored: AHashMap<Key, Position>) {
         let mut known = self.known.lock();
         let kept = |(key, at): (&Key, &Position)| stored.get(key).is_some_and(|stored| stored >= at);

@@ -1,8 +1,9 @@
 //! Sessions and wills.
 //!
-//! Opening, closing and abandoning are one statement each, whose every decision is made where the row is locked: two edges
-//! that open the same session at once do so one after the other, and nobody asks the database twice. What is decided is
-//! said in `rules/sessions.rs`, and the suite holds the statements to it. Epochs follow the clock of the database.
+//! Opening, closing and abandoning are one statement each, whose every decision is made where the row is locked: two
+//! edges that open the same session at once do so one after the other, and nobody asks the database twice. What is
+//! decided is said in `rules/sessions.rs`, and the suite holds the statements to it. Epochs follow the clock of the
+//! database.
 
 use ahash::AHashMap;
 use async_trait::async_trait;
@@ -27,8 +28,8 @@ macro_rules! anew {
 const OPEN: &str = concat!("
   WITH clock AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros),
   opened AS (
-    INSERT INTO sessions AS s (org, usr, client, epoch, began, edge, connected, opened, present, previous, expiry, expires_at,
-      will_delay, will, replaced_will, state)
+    INSERT INTO sessions AS s (org, usr, client, epoch, began, edge, connected, opened, present, previous, expiry,
+      expires_at, will_delay, will, replaced_will, state)
     SELECT $1, $2, $3, micros, micros, $4, true, $9, false, NULL, $5, NULL, $6, $7, NULL, '' FROM clock
     ON CONFLICT (org, usr, client) DO UPDATE SET
       epoch = greatest(s.epoch + 1, excluded.epoch),
@@ -90,14 +91,14 @@ const ABANDON: &str = "
     WHERE s.expiry > 0 AND sessions.org = s.org AND sessions.usr = s.usr AND sessions.client = s.client)
   SELECT count(*) FROM s";
 
-/// Wills whose time has come. One that waited is of no use when its session went on before it was due: its end and the new
-/// beginning did not see each other.
+/// Wills whose time has come. One that waited is of no use when its session went on before it was due: its end and
+/// the new beginning did not see each other.
 const DUE: &str = "
   WITH due AS MATERIALIZED (SELECT id, org, usr, client, epoch, waits, due_at, entry FROM wills
     WHERE due_at <= $1 ORDER BY due_at, id LIMIT $2),
   useless AS (DELETE FROM wills USING due, sessions s WHERE wills.id = due.id AND due.waits AND s.org = due.org
-    AND s.usr = due.usr AND s.client = due.client AND s.epoch > due.epoch AND s.began <= due.epoch AND s.connected AND s.opened < due.due_at
-    RETURNING wills.id)
+    AND s.usr = due.usr AND s.client = due.client AND s.epoch > due.epoch
+      AND s.began <= due.epoch AND s.connected AND s.opened < due.due_at RETURNING wills.id)
   SELECT id, entry FROM due WHERE id NOT IN (SELECT id FROM useless) ORDER BY due_at, id";
 
 #[async_trait]

@@ -14,8 +14,8 @@ use super::shared::{Shared, int, position, text};
 use crate::rules::threads::{candidates, least_loaded};
 use crate::{Assign, NewThread, OpenedRow, StoreError, ThreadQuery, ThreadRow, ThreadStore};
 
-/// `part`: the topics that any of the identities `$2` of the tenant `$1` takes part in (see `rules/threads.rs`), with the
-/// position from which.
+/// `part`: the topics that any of the identities `$2` of the tenant `$1` takes part in (see `rules/threads.rs`), with
+/// the position from which.
 macro_rules! taking_part {
     () => {
         "part AS (SELECT p.topic, min(p.since) AS since FROM (

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use model::Position;
 use rpc::persistence::{BacklogEntry, BacklogLane, BacklogPage, BacklogRequest};
 
-/// A page that is being filled: lane by lane, each in the order of its partition, until something does not fit. One entry
-/// fits however large it is, so that every page moves on.
+/// A page that is being filled: lane by lane, each in the order of its partition, until something does not fit. One
+/// entry fits however large it is, so that every page moves on.
 pub(crate) struct Filling<'a> {
     lanes: &'a [BacklogLane],
     entries: Vec<BacklogEntry>,

@@ -7,8 +7,8 @@ use model::{OrgId, Position, ReceiptKind, TopicName};
 
 use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, StoreError};
 
-/// What a batch comes to, each row once and in order: forward only, and of those who brought a message equally far the first
-/// counts. Topics are named by what a store knows them by; of one that is not stored nothing is said.
+/// What a batch comes to, each row once and in order: forward only, and of those who brought a message equally far
+/// the first counts. Topics are named by what a store knows them by; of one that is not stored nothing is said.
 pub(crate) struct Furthest<'a, T> {
     pub receipts: BTreeMap<(T, Position), &'a NewReceipt>,
     pub marks: BTreeMap<(T, &'a str), &'a NewMark>,
@@ -55,8 +55,8 @@ impl<'a, T: Copy + Ord> Furthest<'a, T> {
     }
 }
 
-/// The state of a message that no receipt names: delivered when anybody but who wrote it has everything up to it. `reached`
-/// are those who do.
+/// The state of a message that no receipt names: delivered when anybody but who wrote it has everything up to it.
+/// `reached` are those who do.
 ///
 /// # Errors
 /// When the message cannot be read.

@@ -5,8 +5,9 @@
 //! [MQTT-3.1.2-6]). Epochs follow the clock in microseconds and grow when it does not, so that none comes twice when a
 //! session is forgotten in between. Only the holder of the epoch, while it is connected, can save or close.
 //!
-//! A will is due when its connection ends badly: after its delay, or when the session ends if that comes first. One that
-//! waits for its delay is cancelled when the session goes on, and is due when the session is forgotten [MQTT-3.1.3-9].
+//! A will is due when its connection ends badly: after its delay, or when the session ends if that comes first. One
+//! that waits for its delay is cancelled when the session goes on, and is due when the session is forgotten
+//! [MQTT-3.1.3-9].
 
 use model::UnixMillis;
 

@@ -1,8 +1,9 @@
 //! Who has part in a thread, and to whom one is given.
 //!
-//! A user *takes part* in a thread under any of its identities: as its desk, but for that of a workgroup, which its agents
-//! have as members; as its visitor (or second member); as the agent of an `AGENT` thread; or as a member, and then from the
-//! position of its joining on. In what it takes part by several ways, the earliest counts. Both stores ask their tables so.
+//! A user *takes part* in a thread under any of its identities: as its desk, but for that of a workgroup, which its
+//! agents have as members; as its visitor (or second member); as the agent of an `AGENT` thread; or as a member, and
+//! then from the position of its joining on. In what it takes part by several ways, the earliest counts. Both stores
+//! ask their tables so.
 
 use crate::Assign;
 

@@ -105,16 +105,16 @@ impl Want {
     }
 }
 
-/// Those of the messages found under a uid's hashes that are of that uid in the tenant, the earliest first: as they were
-/// accepted, where the clocks of those who accepted them agree, and in the order of the log where it has one.
+/// Those of the messages found under a uid's hashes that are of that uid in the tenant, the earliest first: as they
+/// were accepted, where the clocks of those who accepted them agree, and in the order of the log where it has one.
 pub(crate) fn of_uid(mut found: Vec<Stored>, org: &str, uid: &str) -> Vec<Stored> {
     found.retain(|row| row.entry.org == org && uid_of(&row.entry) == uid);
     found.sort_by_key(|row| (row.entry.accepted_at, row.position));
     found
 }
 
-/// A page of a partition's uids: where it ends, given how far its rows were read and, when there are no more, how far the
-/// log was applied before they were read.
+/// A page of a partition's uids: where it ends, given how far its rows were read and, when there are no more, how far
+/// the log was applied before they were read.
 pub(crate) fn page(uids: Vec<SeenUid>, read: Position, applied: Position, more: bool) -> UidPage {
     let next = if more { read } else { read.max(applied) };
     UidPage { uids, next, more }

@@ -107,7 +107,8 @@ impl ThreadStore for SqliteStore {
     }
 }
 
-/// The threads that any of the identities takes part in (see `rules/threads.rs`), with the position from which. Each once.
+/// The threads that any of the identities takes part in (see `rules/threads.rs`), with the position from which. Each
+/// once.
 pub(super) fn taking_part(
     conn: &Connection,
     org: &str,

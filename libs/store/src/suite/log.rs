@@ -9,8 +9,8 @@ use rpc::persistence::HistoryRange;
 use super::*;
 use crate::{LogIdentity, StoreError};
 
-/// A store stays with the log that it was filled from: whatever is restored beside it, another log is refused, and so is
-/// that log when it has lost what was applied of it.
+/// A store stays with the log that it was filled from: whatever is restored beside it, another log is refused, and so
+/// is that log when it has lost what was applied of it.
 pub async fn a_store_is_of_one_log(fixture: &impl Fixture) {
     let log = |epoch, partitions| LogIdentity { epoch, partitions };
     // Above what a signed number holds.

@@ -265,8 +265,8 @@ impl World {
     }
 }
 
-/// Whatever connections begin, end, are replaced or die with their edge, under current and stale epochs: what is stored and
-/// answered is what the rules say.
+/// Whatever connections begin, end, are replaced or die with their edge, under current and stale epochs: what is
+/// stored and answered is what the rules say.
 pub async fn sessions_become_what_the_rules_say(fixture: &impl Fixture) {
     let mut world = World {
         store: fixture.open().await,
