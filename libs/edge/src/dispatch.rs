@@ -49,14 +49,15 @@ impl Dispatcher {
             return false;
         }
         let desk = &mut *desk;
-        if let Some(welcome) = routed.welcome.filter(|w| !w.whole) {
-            line.welcomed(welcome, self);
+        let welcome = routed.welcome;
+        if let Some(welcome) = welcome.filter(|w| !w.whole) {
+            self.skip_to(line.partition, welcome.boundary);
         }
         line.answered(&mut routed, &mut desk.touched);
         self.give_out(line.partition, &routed, desk);
         // Whoever waits for the line to be whole finds everything up to there given out.
-        if let Some(welcome) = routed.welcome.filter(|w| w.whole) {
-            line.welcomed(welcome, self);
+        if let Some(welcome) = welcome {
+            line.welcomed(welcome.boundary);
         }
         let touched = &mut desk.touched;
         if touched.len() > 1 {
@@ -65,6 +66,15 @@ impl Dispatcher {
         }
         touched.drain(..).for_each(|mailbox| mailbox.wake());
         true
+    }
+
+    /// What is before the boundary was lost for this edge, as far as it had not been given: sessions read it from the store.
+    fn skip_to(&self, partition: PartitionId, boundary: Position) {
+        self.metrics.gaps.inc();
+        // First the gap: a connection that reads how far things were given out, and then takes its mail, has it among that.
+        self.attachments.tell_all(|| Mail::Gap(partition));
+        self.attachments.reading().set_routed(partition, boundary);
+        self.attachments.tell_all(|| Mail::Boundary(partition, boundary));
     }
 
     fn give_out(&self, partition: PartitionId, routed: &Routed, desk: &mut Desk) {
@@ -97,17 +107,6 @@ impl Dispatcher {
 }
 
 impl Listener for Dispatcher {
-    fn gap(&self, _partition: PartitionId) {
-        self.metrics.gaps.inc();
-    }
-
-    fn boundary(&self, partition: PartitionId, boundary: Position) {
-        // First the gap: a connection that reads how far things were given out, and then takes its mail, has it among that.
-        self.attachments.tell_all(|| Mail::Gap(partition));
-        self.attachments.reading().set_routed(partition, boundary);
-        self.attachments.tell_all(|| Mail::Boundary(partition, boundary));
-    }
-
     fn filters(&self, partition: PartitionId) -> Vec<(OrgId, TopicFilter)> {
         self.attachments.wanted(partition)
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use ::rpc::routing::Routing;
 use backplane::bus::Bus;
@@ -16,6 +17,9 @@ use store::Store;
 
 use crate::metrics::Metrics;
 use crate::{Config, Policy};
+
+/// How often wills and sessions are looked at.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// What the service is given from outside.
 #[derive(Clone)]

@@ -9,11 +9,9 @@ use runtime::lifecycle::Stop;
 use store::{Service, StoreError};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 
-use crate::core::Core;
+use crate::core::{Core, TICK};
 use crate::{Error, wills};
 
-/// How often wills and sessions are looked at.
-pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// How often old publishes are removed.
 const PRUNE: Duration = Duration::from_secs(600);
 /// How often edges are looked for that hold connections and no lease.

@@ -11,11 +11,10 @@ use model::{EdgeId, PartitionId, UnixMillis};
 use runtime::lifecycle::Stop;
 use store::DueWill;
 use tokio::time::{Duration, MissedTickBehavior, interval};
-use wire::{Entry, envelope};
+use wire::{Entry, Kind, envelope};
 
 use crate::Error;
-use crate::core::Core;
-use crate::keeper::TICK;
+use crate::core::{Core, TICK};
 
 /// At most this many at once.
 const LIMIT: usize = 1000;
@@ -46,11 +45,17 @@ pub(crate) async fn keep(core: &Core, turn: &Fence, stop: &Stop) {
 }
 
 /// The entry of a will, to be stored once however often it is submitted. `Err`: it cannot be read.
+///
+/// Its uid is its own, whatever its message says: a client names its will once and connects again and again, and under one uid only
+/// the first of these would be a message.
 fn entry_of(will: DueWill, now: UnixMillis) -> Result<(u64, Entry), u64> {
     let mut entry = wire::frame::decode_entry(will.entry).map_err(|_| will.id)?;
-    if entry.uid.is_empty() {
-        let made = [will.id.to_string(), entry.accepted_at.to_string()];
-        entry.uid = envelope::server_uid("will", &[&made[0], &made[1]]);
+    let made = [will.id.to_string(), entry.accepted_at.to_string()];
+    entry.uid = envelope::server_uid("will", &[&made[0], &made[1]]);
+    if !matches!(entry.known_kind(), Kind::Generic) {
+        let mut message = envelope::parse(&entry.payload).map_err(|_| will.id)?;
+        message.uid.clone_from(&entry.uid);
+        entry.payload = envelope::encode(&message);
     }
     // Its message expiry counts from its publication.
     if entry.expires_at != 0 {
@@ -139,5 +144,38 @@ impl Core {
         let outcomes = submit_once(&*self.deps.routing, edge, partition, first, entries, SUBMIT).await?;
         let over = |(id, outcome): (u64, Outcome)| is_over(id, &outcome);
         Ok(ids.into_iter().zip(outcomes).filter_map(over))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Message;
+
+    #[test]
+    fn each_will_is_a_message_of_its_own_whatever_uid_its_client_gave_it() {
+        let message = Message {
+            uid: "always the same".into(),
+            r#type: "TEXT".into(),
+            content: "gone".into(),
+            ..Message::default()
+        };
+        let entry = Entry {
+            kind: Kind::Chat.into(),
+            uid: message.uid.clone(),
+            payload: envelope::encode(&message),
+            accepted_at: 5,
+            ..Entry::default()
+        };
+        let made = |id| {
+            let entry = entry.to_bytes();
+            let (_, made) = entry_of(DueWill { id, entry }, UnixMillis(9)).unwrap();
+            let shown = envelope::parse(&made.payload).unwrap();
+            assert_eq!((&shown.uid, &*shown.content), (&made.uid, "gone"));
+            made.uid
+        };
+        assert_eq!(made(1), made(1), "submitted again it is the same");
+        assert_ne!(made(1), made(2));
+        assert_ne!(made(1), entry.uid);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
-use rpc::routing::{Downstream, Hello, Routing, Welcome};
+use rpc::routing::{Downstream, Hello, Routing};
 use rpc::{ErrorKind, RpcError};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
@@ -21,12 +21,8 @@ const OVERDUE: Duration = Duration::from_secs(4);
 /// next too.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// What a line tells the rest of the edge.
+/// What a line asks of the rest of the edge.
 pub(crate) trait Listener: Send + Sync {
-    /// Entries of the partition were lost for this edge.
-    fn gap(&self, partition: PartitionId);
-    /// Everything after the boundary comes live again.
-    fn boundary(&self, partition: PartitionId, boundary: Position);
     /// Every filter that this edge wants from the partition.
     fn filters(&self, partition: PartitionId) -> Vec<(OrgId, TopicFilter)>;
     /// The edge's end of a line.
@@ -124,13 +120,9 @@ impl Line {
         }
     }
 
-    /// An owner has begun to speak, or has given everything that was missed.
-    pub(crate) fn welcomed(&self, welcome: Welcome, listener: &dyn Listener) {
-        if !welcome.whole {
-            listener.gap(self.partition);
-            listener.boundary(self.partition, welcome.boundary);
-        }
-        self.whole.set_if_unset(welcome.boundary);
+    /// An owner has begun to speak, or has given everything that was missed: what is after the boundary comes live.
+    pub(crate) fn welcomed(&self, boundary: Position) {
+        self.whole.set_if_unset(boundary);
     }
 }
 

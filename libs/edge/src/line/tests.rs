@@ -107,7 +107,10 @@ impl Downstream for End {
             return false;
         }
         if let Some(welcome) = routed.welcome {
-            around.line.welcomed(welcome, &**around);
+            around
+                .gaps
+                .fetch_add(usize::from(!welcome.whole), Ordering::Relaxed);
+            around.line.welcomed(welcome.boundary);
         }
         let mut touched = Vec::new();
         around.line.answered(&mut routed, &mut touched);
@@ -123,10 +126,6 @@ impl Downstream for End {
 struct Edge(Arc<Around>);
 
 impl Listener for Around {
-    fn gap(&self, _: PartitionId) {
-        self.gaps.fetch_add(1, Ordering::Relaxed);
-    }
-    fn boundary(&self, _: PartitionId, _: Position) {}
     fn filters(&self, _: PartitionId) -> Vec<(OrgId, TopicFilter)> {
         Vec::new()
     }
@@ -136,10 +135,6 @@ impl Listener for Around {
 }
 
 impl Listener for Edge {
-    fn gap(&self, p: PartitionId) {
-        self.0.gap(p);
-    }
-    fn boundary(&self, _: PartitionId, _: Position) {}
     fn filters(&self, _: PartitionId) -> Vec<(OrgId, TopicFilter)> {
         Vec::new()
     }

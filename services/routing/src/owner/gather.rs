@@ -2,7 +2,8 @@
 //!
 //! Whose messages one frame has carried are answered together and send their next ones together, but a little after the
 //! log is free again. So under load the next frame waits for them, a fraction of what the last append took: without
-//! that the senders fall into two groups that take turns, and every frame carries half of what it could
+//! that the senders fall into two groups that take turns, and every frame carries half of what it could. Frames that
+//! carry few cost the log the most for each message: behind one the next waits for twice the time of an append
 //! (docs/adr/0013-gathering-frames.md).
 
 use std::time::Duration;
@@ -11,6 +12,8 @@ use tokio::time::Instant;
 
 /// The part of an append's time that the next frame waits for more.
 const GATHER_PART: u32 = 4;
+/// After a frame of fewer messages than this, the next one waits for twice the time of an append.
+const SMALL: usize = 12;
 /// The least and the longest that a frame waits: less is below what a timer can do.
 const GATHER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 /// With so many messages a frame does not wait for more.
@@ -25,12 +28,20 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    /// After a frame of so many messages, whose append begun then has just ended. `None` after a single message, or
-    /// when the log is too fast for a timer.
-    pub fn after(messages: usize, begun: Instant) -> Option<Self> {
+    /// After a frame of so many messages, whose append begun then has just ended, while so many wait. `None` when nothing is to be
+    /// gained: after a single message behind which none waits, as of a sender that waits for each answer, or when the log is too
+    /// fast for a timer.
+    pub fn after(messages: usize, waiting: usize, begun: Instant) -> Option<Self> {
         let took = begun.elapsed();
-        let (pause, until) = ((took / GATHER_PART).min(GATHER.1), begun + took * 2);
-        (messages > 1 && pause >= GATHER.0).then_some(Self {
+        let pause = match messages < SMALL {
+            true => took * 2,
+            false => took / GATHER_PART,
+        };
+        let pause = pause.min(GATHER.1);
+        // When it is longer ago than that, nobody is expected.
+        let until = Instant::now() + took.max(pause);
+        let is_loaded = messages > 1 || waiting > 0;
+        (is_loaded && pause >= GATHER.0).then_some(Self {
             pause,
             until,
             due: None,

@@ -286,7 +286,7 @@ impl Owner {
         }
         self.tail.push(seq, entries);
         self.known.settle();
-        self.gather = Gather::after(messages, frame.begun);
+        self.gather = Gather::after(messages, self.queue.len(), frame.begun);
         Ok(())
     }
 

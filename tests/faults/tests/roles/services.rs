@@ -13,7 +13,7 @@ use crate::said;
 /// I10: from the return of a role to having caught up.
 const CAUGHT_UP: Duration = Duration::from_secs(10);
 
-/// X3, routing: kill -9 of one, then of all. Budget: its lease (5 s) and the election, 10 s; of all, until they are back.
+/// X3, routing: kill -9 of one, then of all. Budget: its lease (2 s) and the election, 10 s; of all, until they are back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn x3_routing_dies_one_then_all() {
     let mut trial = Trial::start(small(), plan()).await;

@@ -260,7 +260,10 @@ impl Ledger {
                 let own = self.log.at(a.partition, *position, own);
                 // The store knows where the prompt is, not its answer.
                 let is_place = |at: Position| at == *position || a.kind == Kind::Edit && *duplicate;
-                if a.unique && !first.as_ref().is_some_and(|f| is_same(f) && is_place(f.0)) {
+                // One recall of a message is enough, whoever asks for it.
+                let is_recalled =
+                    a.kind == Kind::Recall && *duplicate && self.recalls(a, *position, &a.target);
+                if a.unique && !is_recalled && !first.as_ref().is_some_and(|f| is_same(f) && is_place(f.0)) {
                     return wrong(&format!("the log has {first:?}"));
                 }
                 if !own && !*duplicate {
@@ -273,6 +276,7 @@ impl Ledger {
             }
             Outcome::Conflict | Outcome::Unavailable(_) | Outcome::Unknown => {}
             Outcome::Rejected if means && !a.has_target => {}
+            Outcome::Rejected if self.takes_nothing_more(a) => {}
             // It is another's, from the beginning or since it was answered.
             Outcome::Forbidden
                 if a.kind == Kind::Recall
@@ -281,6 +285,29 @@ impl Ledger {
             Outcome::Forbidden | Outcome::Rejected | Outcome::TooLarge => return wrong("nothing says so"),
         }
         Ok(())
+    }
+
+    /// Whether a recall of a message stands there.
+    fn recalls(&self, a: &Attempt, position: Position, target: &str) -> bool {
+        let is = |e: &Placed| {
+            e.entry.known_kind() == Kind::Recall && e.entry.topic == a.topic && e.entry.target == target
+        };
+        self.log.at(a.partition, position, |e| e.is_some_and(is))
+    }
+
+    /// Whether what it adds to, answers or takes back was taken back, or is a recall itself.
+    fn takes_nothing_more(&self, a: &Attempt) -> bool {
+        let meant = match a.kind {
+            Kind::StreamPart => &a.uid,
+            Kind::Edit | Kind::Recall => &a.target,
+            _ => return false,
+        };
+        self.log.after(a.partition, Position::START, |entries| {
+            entries.iter().any(|e| {
+                let is_recall = e.entry.topic == a.topic && e.entry.known_kind() == Kind::Recall;
+                is_recall && (e.entry.target == *meant || a.kind == Kind::Recall && e.entry.uid == *meant)
+            })
+        })
     }
 
     /// Whether somebody has answered a prompt.

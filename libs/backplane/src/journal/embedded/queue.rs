@@ -57,12 +57,6 @@ impl Queue {
         Ok(())
     }
 
-    /// How many appends wait.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.state.lock().waiting.len()
-    }
-
     /// No more appends; what waits is still done.
     pub fn close(&self) {
         self.state.lock().closed = true;

@@ -5,6 +5,7 @@ mod readers;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -34,6 +35,8 @@ struct FaultyDisk {
     plan: Arc<Mutex<Plan>>,
     /// Held by a test that wants the writer to wait in a sync.
     gate: Arc<Mutex<()>>,
+    /// How often it was to sync, and came to the gate.
+    syncs: Arc<AtomicUsize>,
 }
 
 fn eio() -> io::Error {
@@ -52,6 +55,7 @@ impl Disk for FaultyDisk {
     }
 
     fn sync(&mut self, file: &File) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         drop(self.gate.lock());
         let plan = self.plan.lock();
         assert!(!plan.panics, "the plan says so");
@@ -289,10 +293,10 @@ async fn what_follows_a_frame_that_fails_fails_with_it() {
         journal.append(P, Some(FrameSeq(after)), id("w", number), frame)
     };
     // The writer waits in the sync of the first; the others gather behind it, and their write fails.
-    let gate = disk.gate.lock();
+    let (gate, syncs) = (disk.gate.lock(), disk.syncs.load(Ordering::Relaxed));
     let mut first = Box::pin(follow(0, 0));
     assert!(first.as_mut().now_or_never().is_none());
-    while journal.queue.len() > 0 {
+    while disk.syncs.load(Ordering::Relaxed) == syncs {
         std::thread::yield_now();
     }
     let mut rest = Box::pin(futures::future::join3(follow(1, 1), follow(2, 2), follow(1, 3)));
