@@ -12,7 +12,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
-use super::shared::{Shared, int, position};
+use super::shared::{Shared, int, limit, position};
 use super::topics::branch;
 use crate::rules::pages::Filling;
 use crate::rules::starts::Starts;
@@ -244,7 +244,9 @@ async fn read(
                 SELECT lane, topic, source, position, prev, entry, found FROM sized
                 WHERE size - octet_length(entry) <= $11 ORDER BY lane, position";
     let most = request.max_entries.max(1);
-    let each = (most * 4 / news.len().max(1)).clamp(FEW.min(most), most) + 1;
+    let each = (most.saturating_mul(4) / news.len().max(1))
+        .clamp(FEW.min(most), most)
+        .saturating_add(1);
     let column = |of: fn(&News) -> i64| news.iter().map(of).collect::<Vec<i64>>();
     let ask = sqlx::query(text)
         .bind(column(|n| n.topic))
@@ -255,9 +257,9 @@ async fn read(
         .bind(news.iter().map(|n| n.messages).collect::<Vec<bool>>())
         .bind(news.iter().map(|n| n.receipts).collect::<Vec<bool>>())
         .bind(int(now.0))
-        .bind(each as i64)
-        .bind(most as i64 + 1)
-        .bind(request.max_bytes as i64);
+        .bind(limit(each))
+        .bind(limit(most.saturating_add(1)))
+        .bind(limit(request.max_bytes));
     let rows = conn.rows(DOING, ask).await?;
     let rows = rows.iter().map(Line::read).collect::<Result<Vec<_>, _>>();
     let rows = rows.map_err(StoreError::postgres(DOING))?;

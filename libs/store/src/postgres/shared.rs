@@ -27,6 +27,11 @@ pub(super) fn int(n: u64) -> i64 {
     n as i64
 }
 
+/// A limit; without one as much as PostgreSQL can count.
+pub(super) fn limit(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
 pub(super) fn position(n: i64) -> Position {
     Position(n as u64)
 }

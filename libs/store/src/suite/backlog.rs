@@ -18,7 +18,7 @@ pub(super) async fn drain(
         filter: TopicFilter::new(filter).unwrap(),
         start: starts,
     }];
-    drain_all(store, filters, max_entries, usize::MAX >> 1, Vec::new()).await
+    drain_all(store, filters, max_entries, usize::MAX, Vec::new()).await
 }
 
 async fn drain_all(
