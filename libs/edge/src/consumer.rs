@@ -769,6 +769,14 @@ impl Consumer {
         self.session.save().encode().into()
     }
 
+    /// The same without these inbound QoS 2 packet ids: of what they brought it is not known that it is stored. Whoever goes on from
+    /// this must take it when it comes again, not acknowledge it as something that is there.
+    pub fn state_without(&mut self, unsettled: &[u16]) -> Bytes {
+        let mut saved = self.session.save();
+        saved.received.retain(|id| !unsettled.contains(id));
+        saved.encode().into()
+    }
+
     /// The tenant it receives from.
     pub fn org(&self) -> &OrgId {
         &self.who.org

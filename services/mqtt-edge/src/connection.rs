@@ -155,6 +155,8 @@ pub(crate) struct Connection {
     /// Who waits for the session's state to be stored.
     handover: Vec<oneshot::Sender<()>>,
     saved_revision: u32,
+    /// A QoS 2 message has been stored since the session was saved, which says so of its packet id.
+    pub received_unsaved: bool,
     throttled: bool,
     /// Its place in the address book.
     present: Option<Present>,
@@ -181,6 +183,7 @@ impl Connection {
             client: start.key.client.to_string(),
             version,
             saved_revision: start.consumer.session.revision(),
+            received_unsaved: false,
             consumer: start.consumer,
             mailbox: start.mailbox,
             out,
@@ -524,7 +527,8 @@ impl Connection {
     }
 
     fn is_dirty(&self) -> bool {
-        self.expiry > 0 && self.consumer.session.revision() != self.saved_revision
+        let changed = self.consumer.session.revision() != self.saved_revision;
+        self.expiry > 0 && (changed || self.received_unsaved)
     }
 
     async fn time_passes(&mut self) -> Result<(), End> {
@@ -563,6 +567,7 @@ impl Connection {
 
     fn save(&mut self) {
         self.saved_revision = self.consumer.session.revision();
+        self.received_unsaved = false;
         let state = self.state();
         let saver = &self.edge.core.saver;
         saver.save(self.key.clone(), self.epoch, state, &self.mailbox);
@@ -579,6 +584,7 @@ impl Connection {
     /// Stores the session's state, in one write with those of all others that wait for theirs: whether the session is held here. `None` when the store does not say.
     async fn store_now(&mut self) -> Option<bool> {
         let (core, revision) = (self.edge.core.clone(), self.consumer.session.revision());
+        self.received_unsaved = false;
         let state = self.state();
         let storing = core
             .saver
@@ -593,7 +599,11 @@ impl Connection {
     fn state(&mut self) -> bytes::Bytes {
         match self.expiry {
             0 => bytes::Bytes::new(),
-            _ => self.consumer.state(),
+            _ => {
+                let mut unsettled = Vec::new();
+                self.outbox.unsettled(|id| unsettled.push(id));
+                self.consumer.state_without(&unsettled)
+            }
         }
     }
 
@@ -625,7 +635,7 @@ impl Connection {
         let given_out = self.consumer.given_out();
         self.mailbox.try_take(&mut self.mail);
         self.take_last_mail();
-        self.outbox.forget_unsettled(|id| {
+        self.outbox.unsettled(|id| {
             self.consumer.session.release(id);
         });
         if self.consumer.has_delivered() {

@@ -103,9 +103,9 @@ impl Outbox {
 
     /// The ids of QoS 2 messages that are not known to be stored: one that comes again under such an id is no resend of
     /// something we have.
-    pub fn forget_unsettled(&self, mut forget: impl FnMut(u16)) {
-        let lost = self.qos2().filter(|(_, w)| !matches!(w.outcome, Some(Ok(_))));
-        lost.for_each(|(id, _)| forget(id.get()));
+    pub fn unsettled(&self, mut each: impl FnMut(u16)) {
+        let unsettled = self.qos2().filter(|(_, w)| !matches!(w.outcome, Some(Ok(_))));
+        unsettled.for_each(|(id, _)| each(id.get()));
     }
 }
 
@@ -301,6 +301,7 @@ impl Connection {
 
     fn acknowledge(&mut self, waiting: &Waiting, position: Position) {
         let Some(id) = waiting.packet_id else { return };
+        self.received_unsaved |= waiting.qos == QoS::ExactlyOnce;
         let told = waiting.chat.as_ref();
         if let Some(sent) = told.filter(|_| self.version == Version::V5 && self.problem_information) {
             let properties = vec![
