@@ -14,7 +14,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/longwire-start.XXXXXX")
 binaries=${CARGO_TARGET_DIR:-target}/release
 ready=$work/ready
 pid=
-trap '[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT
+trap '[ -z "$pid" ] || { kill -9 "$pid"; wait "$pid"; } 2>/dev/null || true; rm -rf "$work"' EXIT
 [ -z "${BENCH_BUILD-yes}" ] || cargo build --release -p longwire -p load --bins
 
 field() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p' "$ready" | head -n 1; }
