@@ -35,6 +35,7 @@ use wire::{Entry, Kind};
 use crate::inbox::{Inbox, Item, LineId};
 use crate::known::Known;
 use crate::lookup::{self, Answered};
+use crate::pulse::Pulse;
 use crate::service::With;
 use crate::{Config, Error};
 use gather::Gather;
@@ -62,6 +63,8 @@ pub(crate) struct Tenancy {
     pub epoch: u64,
     /// Whether the lease is held.
     pub fence: Fence,
+    /// Whether the log answers.
+    pub log: Arc<Pulse>,
 }
 
 /// The soft state of a partition while this process owns it.
@@ -69,6 +72,7 @@ pub(crate) struct Owner {
     partition: PartitionId,
     epoch: u64,
     fence: Fence,
+    log: Arc<Pulse>,
     writer: EdgeId,
     deps: With,
     lines: Lines,
@@ -106,6 +110,7 @@ impl Owner {
             partition,
             epoch,
             fence,
+            log,
         } = tenancy;
         let records = config.remembered_messages / usize::from(deps.partitioning.count());
         let limits = Limits {
@@ -117,6 +122,7 @@ impl Owner {
             partition,
             epoch,
             fence,
+            log,
             writer: take_over::writer(partition, epoch),
             deps,
             lines: Lines::new(epoch),

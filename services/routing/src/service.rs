@@ -139,20 +139,6 @@ pub(crate) struct With {
     pub metrics: Metrics,
 }
 
-impl With {
-    /// The same on this log.
-    pub fn on(&self, journal: Arc<dyn Journal>) -> Self {
-        let deps = Deps {
-            journal,
-            ..Deps::clone(&self.deps)
-        };
-        Self {
-            deps: Arc::new(deps),
-            metrics: self.metrics.clone(),
-        }
-    }
-}
-
 impl std::ops::Deref for With {
     type Target = Deps;
     fn deref(&self) -> &Deps {

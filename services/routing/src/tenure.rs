@@ -98,14 +98,13 @@ async fn hold(
     mut leave: Pin<&mut impl Future<Output = ()>>,
 ) -> End {
     let go = CancellationToken::new();
+    let (fence, log) = (held.fence(), Arc::<Pulse>::default());
     let tenancy = Tenancy {
         partition,
         epoch: held.epoch(),
-        fence: held.fence(),
+        fence: fence.clone(),
+        log: log.clone(),
     };
-    let fence = held.fence();
-    let log = Pulse::of(deps.journal.clone());
-    let deps = &deps.on(log.clone());
     let mut owning = Box::pin(own(tenancy, config, deps, go.cancelled()));
     let end = tokio::select! {
         biased;

@@ -20,6 +20,7 @@ use super::{HELD_BYTES, Owner};
 use crate::Error;
 use crate::inbox::LineId;
 use crate::known::{edit_key, key_of, recall_key, record_of};
+use crate::pulse::Pulse;
 
 /// How long to wait before an append of unknown outcome is repeated.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -58,8 +59,9 @@ pub(super) enum Appended {
 
 /// Appends a frame, and again with the same id, bytes and expectation as long as its outcome is unknown: what may be stored
 /// is not said to be refused because a later try was.
-pub(super) async fn append(
+async fn append(
     journal: Arc<dyn Journal>,
+    log: Arc<Pulse>,
     partition: PartitionId,
     id: FrameId,
     follows: FrameSeq,
@@ -67,10 +69,8 @@ pub(super) async fn append(
 ) -> Appended {
     let mut unknown = false;
     loop {
-        let appended = journal
-            .append(partition, Some(follows), id.clone(), bytes.clone())
-            .await;
-        match appended {
+        let appended = journal.append(partition, Some(follows), id.clone(), bytes.clone());
+        match log.of(appended).await {
             Ok(seq) => return Appended::Stored(seq),
             Err(JournalError::Mismatch { .. }) => return Appended::Mismatch,
             Err(error) if !unknown && !matches!(error, JournalError::Unknown) => {
@@ -231,12 +231,22 @@ impl Owner {
 
     /// Begins to append a frame.
     pub(super) fn appending(&self, frame: &Frame) -> impl Future<Output = Appended> + Send + use<> {
+        self.append(frame.number, frame.follows, frame.bytes.clone())
+    }
+
+    /// Appends the frame of ours that has this number.
+    pub(super) fn append(
+        &self,
+        number: u64,
+        follows: FrameSeq,
+        bytes: Bytes,
+    ) -> impl Future<Output = Appended> + Send + use<> {
         let id = FrameId {
             writer: self.writer.clone(),
-            number: frame.number,
+            number,
         };
-        let journal = self.deps.journal.clone();
-        append(journal, self.partition, id, frame.follows, frame.bytes.clone())
+        let (journal, log) = (self.deps.journal.clone(), self.log.clone());
+        append(journal, log, self.partition, id, follows, bytes)
     }
 
     /// What the log said of the frame in flight: the edges are told.

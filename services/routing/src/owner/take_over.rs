@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
-use backplane::journal::{FrameId, Journal, JournalError, Reader, StoredFrame};
+use backplane::journal::{Journal, JournalError, Reader, StoredFrame};
 use dedupe::{Filter, Join, Manifest};
 use model::{EdgeId, FrameSeq, PartitionId, Position};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 use wire::FrameBuilder;
 
-use super::sequence::{Appended, Frame, append};
+use super::sequence::{Appended, Frame};
 use super::upkeep::Begun;
 use super::{Owner, Tenancy};
 use crate::checkpoint;
@@ -79,11 +79,7 @@ impl Owner {
         let number = self.next_number;
         self.next_number += 1;
         let (bytes, _) = FrameBuilder::new(self.epoch, number).finish();
-        let id = FrameId {
-            writer: self.writer.clone(),
-            number,
-        };
-        match append(self.deps.journal.clone(), self.partition, id, self.head, bytes).await {
+        match self.append(number, self.head, bytes).await {
             Appended::Stored(seq) => {
                 self.follow(self.head, seq)?;
                 self.last_epoch = self.epoch;
