@@ -243,8 +243,7 @@ impl Consumer {
             .chain(subscribed)
             .collect();
         let known: Vec<PartitionId> = self.session.partitions().collect();
-        let attachments = self.core.attachments.clone();
-        let attaching = attachments.attach(&self.mailbox, &self.who.org, &filters);
+        let attaching = self.enter(&filters);
         // Each partition for itself: an owner that does not answer holds up its own topics only.
         for (partition, entered, attaching) in attaching.by_partition() {
             let token = self.await_boundaries(attaching);
@@ -274,9 +273,13 @@ impl Consumer {
 
     /// Attaches filters; [`Left::Attached`] with the returned name tells when they are complete.
     pub fn attach(&mut self, filters: &[TopicFilter]) -> u64 {
-        let attachments = self.core.attachments.clone();
-        let attaching = attachments.attach(&self.mailbox, &self.who.org, filters);
+        let attaching = self.enter(filters);
         self.await_boundaries(attaching)
+    }
+
+    fn enter(&self, filters: &[TopicFilter]) -> Attaching {
+        let attachments = &self.core.attachments;
+        attachments.attach(&self.mailbox, &self.who.org, filters)
     }
 
     fn await_boundaries(&mut self, attaching: Attaching) -> u64 {
@@ -766,7 +769,7 @@ impl Consumer {
 
     /// The state to store.
     pub fn state(&mut self) -> Bytes {
-        self.session.save().encode().into()
+        self.state_without(&[])
     }
 
     /// The same without these inbound QoS 2 packet ids: of what they brought it is not known that it is stored. Whoever goes on from

@@ -20,6 +20,7 @@ mod core;
 mod delivered;
 pub mod delivery;
 mod dispatch;
+mod ending;
 mod error;
 pub mod ingest;
 pub mod line;
@@ -35,5 +36,6 @@ pub mod websocket;
 
 pub use config::{Config, Limits};
 pub use core::{Core, Outside};
+pub use ending::store_and_say;
 pub use error::Refusal;
 pub use rpc::routing::Outcome;

@@ -40,9 +40,6 @@ const STORED: Duration = Duration::from_secs(2);
 const TIDY: Duration = Duration::from_secs(30);
 /// How long an ending connection waits to hear what became of QoS 2 messages, so that its session can tell a resend.
 const LAST_OUTCOMES: Duration = Duration::from_millis(500);
-/// How long the last word to a client waits for the end of its session to be stored. A client that is told first may come back
-/// before that, and its session begins where it was last stored.
-const END_STORED: Duration = Duration::from_millis(500);
 /// How long a closing client has to take its last packets.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -567,7 +564,6 @@ impl Connection {
 
     fn save(&mut self) {
         self.saved_revision = self.consumer.session.revision();
-        self.received_unsaved = false;
         let state = self.state();
         let saver = &self.edge.core.saver;
         saver.save(self.key.clone(), self.epoch, state, &self.mailbox);
@@ -584,7 +580,6 @@ impl Connection {
     /// Stores the session's state, in one write with those of all others that wait for theirs: whether the session is held here. `None` when the store does not say.
     async fn store_now(&mut self) -> Option<bool> {
         let (core, revision) = (self.edge.core.clone(), self.consumer.session.revision());
-        self.received_unsaved = false;
         let state = self.state();
         let storing = core
             .saver
@@ -597,13 +592,10 @@ impl Connection {
 
     /// What is stored of the session: nothing of one that ends with its connection.
     fn state(&mut self) -> bytes::Bytes {
+        self.received_unsaved = false;
         match self.expiry {
             0 => bytes::Bytes::new(),
-            _ => {
-                let mut unsettled = Vec::new();
-                self.outbox.unsettled(|id| unsettled.push(id));
-                self.consumer.state_without(&unsettled)
-            }
+            _ => self.consumer.state_without(&self.outbox.unsettled()),
         }
     }
 
@@ -635,22 +627,15 @@ impl Connection {
         let given_out = self.consumer.given_out();
         self.mailbox.try_take(&mut self.mail);
         self.take_last_mail();
-        self.outbox.unsettled(|id| {
-            self.consumer.session.release(id);
-        });
         if self.consumer.has_delivered() {
             self.consumer.report_delivered();
         }
         self.consumer.upto(&given_out);
         self.consumer.leave();
         self.edge.users.leave(&self.who, self.user_rate.take());
-        let mut ended = Box::pin(self.ended(&end));
-        // Whoever is sent away is told in time, though the store may not answer.
-        if tokio::time::timeout(END_STORED, &mut ended).await.is_ok() {
-            (*self).say_goodbye(end).await;
-        } else {
-            tokio::join!((*self).say_goodbye(end), ended);
-        }
+        let ended = self.ended(&end);
+        // Kept apart: a connection that waits for its client has no room for it.
+        Box::pin(edge::store_and_say(ended, (*self).say_goodbye(end))).await;
     }
 
     /// A QoS 2 message that is on its way into the log is a resend when it comes again, one that did not get there is not.

@@ -103,9 +103,9 @@ impl Outbox {
 
     /// The ids of QoS 2 messages that are not known to be stored: one that comes again under such an id is no resend of
     /// something we have.
-    pub fn unsettled(&self, mut each: impl FnMut(u16)) {
+    pub fn unsettled(&self) -> Vec<u16> {
         let unsettled = self.qos2().filter(|(_, w)| !matches!(w.outcome, Some(Ok(_))));
-        unsettled.for_each(|(id, _)| each(id.get()));
+        unsettled.map(|(id, _)| id.get()).collect()
     }
 }
 

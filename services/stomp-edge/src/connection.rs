@@ -30,9 +30,6 @@ use crate::subscription::{self, Sub};
 const READ_AHEAD: usize = 64 * 1024;
 /// A client that leaves more than this unread is not decoded further.
 const WRITE_AHEAD: usize = 256 * 1024;
-/// How long the last word to a client waits until what is kept of it is stored. A client that is told first may come back before
-/// that, and a little of what it acknowledged comes again.
-const END_STORED: Duration = Duration::from_millis(500);
 
 /// A connection that has said who it is.
 pub(crate) struct Connection {
@@ -139,14 +136,9 @@ impl Connection {
         if self.socket.write_now().await.is_ok() {
             self.written();
         }
-        let mut ended = Box::pin(self.ended());
+        let ended = self.ended();
         let said = say_last(self.socket, &bye, Some(self.version));
-        // Whoever is sent away is told in time, though the store may not answer.
-        if tokio::time::timeout(END_STORED, &mut ended).await.is_ok() {
-            said.await;
-        } else {
-            tokio::join!(said, ended);
-        }
+        Box::pin(edge::store_and_say(ended, said)).await;
     }
 
     async fn until_bye(&mut self, stop: &Stop) -> Bye {
@@ -412,8 +404,7 @@ impl Connection {
         }
     }
 
-    /// Stores what outlives the connection and takes the rest away.
-    /// Ends its subscriptions, and stores what is kept of them.
+    /// Ends its subscriptions, and stores what outlives the connection.
     fn ended(&mut self) -> impl Future<Output = ()> + use<> {
         let edge = self.edge.clone();
         let (org, subs) = (self.identity.who.org.clone(), std::mem::take(&mut self.subs));
