@@ -9,9 +9,8 @@ use sqlx::Row;
 
 use super::PostgresStore;
 use super::conn::Conn;
-use super::known::key;
 use super::progress::{PROGRESS, step};
-use super::shared::{Shared, int};
+use super::shared::{Shared, at_most, int};
 use super::write;
 use crate::rules::identity;
 use crate::{Advance, LogBatch, LogIdentity, LogStore, Service, StoreError, Stored, TargetKey};
@@ -89,7 +88,7 @@ impl LogStore for PostgresStore {
                       ORDER BY accepted_at LIMIT $2) old
                     WHERE m.topic = old.topic AND m.position = old.position AND m.accepted_at = old.accepted_at";
         let mut conn = self.shared.conn(doing).await?;
-        let delete = sqlx::query(text).bind(int(before.0)).bind(limit as i64);
+        let delete = sqlx::query(text).bind(int(before.0)).bind(at_most(limit));
         Ok(conn.run(doing, delete).await? as usize)
     }
 }
@@ -122,11 +121,8 @@ impl Shared {
         write::retained(&mut tx, &topics, &batch.retained).await?;
         super::threads::enter(&mut tx, &topics, &batch.threads).await?;
         tx.commit(DOING).await?;
-        let steps = batch
-            .advances
-            .iter()
-            .map(|step| (key(Service::Persistence, step.partition), step.to));
-        self.known.progress.reached(steps);
+        let steps = batch.advances.iter().map(|step| (step.partition, step.to));
+        self.known.progress.applied(Service::Persistence, steps);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
-use super::shared::{Shared, int, limit, position};
+use super::shared::{Shared, at_most, int, position};
 use super::topics::branch;
 use crate::rules::pages::Filling;
 use crate::rules::starts::Starts;
@@ -257,9 +257,9 @@ async fn read(
         .bind(news.iter().map(|n| n.messages).collect::<Vec<bool>>())
         .bind(news.iter().map(|n| n.receipts).collect::<Vec<bool>>())
         .bind(int(now.0))
-        .bind(limit(each))
-        .bind(limit(most.saturating_add(1)))
-        .bind(limit(request.max_bytes));
+        .bind(at_most(each))
+        .bind(at_most(most.saturating_add(1)))
+        .bind(at_most(request.max_bytes));
     let rows = conn.rows(DOING, ask).await?;
     let rows = rows.iter().map(Line::read).collect::<Result<Vec<_>, _>>();
     let rows = rows.map_err(StoreError::postgres(DOING))?;

@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
 use super::conn::Conn;
-use super::shared::{Shared, int, position};
+use super::shared::{Shared, at_most, int, position};
 use crate::rules::history::Reading;
 use crate::rules::receipts::delivered;
 use crate::{Flags, MessageStore, Service, StoreError, Stored, TargetKey};
@@ -132,7 +132,7 @@ async fn history(conn: &mut Conn<'_>, topic: i64, range: HistoryRange) -> Result
     let page = sqlx::query(text)
         .bind(topic)
         .bind(int(reading.from.0))
-        .bind(reading.most() as i64)
+        .bind(at_most(reading.most()))
         .bind(int(reading.skip));
     let (rows, more) = reading.page(conn.rows(DOING, page).await?);
     Ok(HistoryPage {

@@ -119,6 +119,11 @@ impl Progress {
         self.known.lock().get(&key).copied().unwrap_or_default()
     }
 
+    /// Takes what one service has committed, or was read of it.
+    pub fn applied(&self, service: Service, steps: impl Iterator<Item = (PartitionId, Position)>) {
+        self.reached(steps.map(|(partition, to)| (key(service, partition), to)));
+    }
+
     /// Takes what was committed or read.
     pub fn reached(&self, steps: impl Iterator<Item = (Key, Position)>) {
         let mut known = self.known.lock();

@@ -48,10 +48,7 @@ impl Shared {
             .await?;
         let steps = rows.iter().map(step).collect::<Result<Vec<_>, _>>();
         let steps = steps.map_err(StoreError::postgres(doing))?;
-        let reached = steps
-            .iter()
-            .map(|(partition, at)| (key(service, *partition), *at));
-        self.known.progress.reached(reached);
+        self.known.progress.applied(service, steps.iter().copied());
         Ok(steps)
     }
 

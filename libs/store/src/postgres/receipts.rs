@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use super::PostgresStore;
 use super::apply::{Commit, advance};
 use super::conn::Conn;
-use super::known::{Topic, key};
+use super::known::Topic;
 use super::shared::{Shared, int, position};
 use crate::rules::receipts::{Furthest, Recipients};
 use crate::{ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
@@ -64,11 +64,8 @@ impl Shared {
         furthest(&mut tx, &last).await?;
         reads(&mut tx, &last).await?;
         tx.commit(DOING).await?;
-        let steps = batch
-            .advances
-            .iter()
-            .map(|step| (key(Service::Receipts, step.partition), step.to));
-        self.known.progress.reached(steps);
+        let steps = batch.advances.iter().map(|step| (step.partition, step.to));
+        self.known.progress.applied(Service::Receipts, steps);
         Ok(())
     }
 }

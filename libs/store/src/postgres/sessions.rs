@@ -13,7 +13,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
-use super::shared::{int, position};
+use super::shared::{at_most, int, position};
 use crate::rules::sessions::began_at;
 use crate::{DueWill, SessionRow, SessionStore, StoreError};
 
@@ -254,13 +254,13 @@ impl SessionStore for PostgresStore {
                       SELECT org, usr, client FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2
                       FOR UPDATE SKIP LOCKED) old
                     WHERE s.org = old.org AND s.usr = old.usr AND s.client = old.client";
-        let ask = sqlx::query(text).bind(int(now.0)).bind(limit as i64);
+        let ask = sqlx::query(text).bind(int(now.0)).bind(at_most(limit));
         Ok(self.shared.conn(doing).await?.run(doing, ask).await? as usize)
     }
 
     async fn due_wills(&self, now: UnixMillis, limit: usize) -> Result<Vec<DueWill>, StoreError> {
         let doing = "reading due wills";
-        let ask = sqlx::query(DUE).bind(int(now.0)).bind(limit as i64);
+        let ask = sqlx::query(DUE).bind(int(now.0)).bind(at_most(limit));
         let rows = self.shared.conn(doing).await?.rows(doing, ask).await?;
         let will = |row: &PgRow| -> Result<DueWill, sqlx::Error> {
             Ok(DueWill {

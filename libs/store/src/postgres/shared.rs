@@ -28,7 +28,7 @@ pub(super) fn int(n: u64) -> i64 {
 }
 
 /// A limit; without one as much as PostgreSQL can count.
-pub(super) fn limit(n: usize) -> i64 {
+pub(super) fn at_most(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 

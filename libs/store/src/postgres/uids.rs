@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
-use super::shared::{Shared, int, position};
+use super::shared::{Shared, at_most, int, position};
 use crate::rules::uids::{self, Bisect};
 use crate::{Service, StoreError};
 
@@ -31,7 +31,7 @@ pub(super) async fn uids_since(
         .bind(i64::from(partition.0))
         .bind(int(begin))
         .bind(int(since.0))
-        .bind(limit as i64);
+        .bind(at_most(limit));
     let rows = conn.rows(DOING, ask).await?;
     let uids = rows.iter().map(seen).collect::<Result<Vec<_>, _>>();
     let uids = uids.map_err(StoreError::postgres(DOING))?;
