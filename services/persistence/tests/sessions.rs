@@ -152,12 +152,7 @@ async fn a_session_that_ends_with_its_connection_leaves_nothing() {
 async fn a_session_is_forgotten_when_its_time_is_over() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::open(dir.path()).await;
-    let opened = world.api.open_session(open("c", false, 60, None)).await.unwrap();
-    world
-        .api
-        .close_session(close("c", opened.epoch, 60, false, NOW))
-        .await
-        .unwrap();
+    was_open(&world, open("c", false, 60, None), false, NOW).await;
     world.hand.advance(Duration::from_secs(59));
     let again = world.api.open_session(open("c", false, 60, None)).await.unwrap();
     assert!(again.present);
@@ -176,6 +171,14 @@ async fn a_session_is_forgotten_when_its_time_is_over() {
             .present
     );
     world.close().await;
+}
+
+/// A session is opened and closed again.
+async fn was_open(world: &World, open: OpenSession, publish_will: bool, at: u64) {
+    let (key, expiry) = (open.key.clone(), open.expiry);
+    let opened = world.api.open_session(open).await.unwrap();
+    let close = close(&key.client, opened.epoch, expiry, publish_will, at);
+    world.api.close_session(close).await.unwrap();
 }
 
 /// How many wills are in the log.
@@ -213,16 +216,7 @@ async fn a_will_waits_for_its_delay_and_is_published_once() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::open(dir.path()).await;
     // Cancelled: the session goes on within the delay.
-    let opened = world
-        .api
-        .open_session(open("c", false, 3600, Some(60)))
-        .await
-        .unwrap();
-    world
-        .api
-        .close_session(close("c", opened.epoch, 3600, true, NOW))
-        .await
-        .unwrap();
+    was_open(&world, open("c", false, 3600, Some(60)), true, NOW).await;
     let opened = world
         .api
         .open_session(open("c", false, 3600, Some(60)))
@@ -236,32 +230,14 @@ async fn a_will_waits_for_its_delay_and_is_published_once() {
         .unwrap();
     // Due: its delay passes; the session expires first in one of the two.
     for (client, expiry) in [("d", 3600), ("e", 10)] {
-        let opened = world
-            .api
-            .open_session(open(client, false, expiry, Some(60)))
-            .await
-            .unwrap();
-        world
-            .api
-            .close_session(close(client, opened.epoch, expiry, true, NOW))
-            .await
-            .unwrap();
+        was_open(&world, open(client, false, expiry, Some(60)), true, NOW).await;
     }
     world.hand.advance(Duration::from_secs(10));
     until_wills(&world, 1).await;
     world.hand.advance(Duration::from_secs(50));
     until_wills(&world, 2).await;
     // Due at once: the session is forgotten.
-    let opened = world
-        .api
-        .open_session(open("f", false, 3600, Some(60)))
-        .await
-        .unwrap();
-    world
-        .api
-        .close_session(close("f", opened.epoch, 3600, true, NOW + 60_000))
-        .await
-        .unwrap();
+    was_open(&world, open("f", false, 3600, Some(60)), true, NOW + 60_000).await;
     world.api.open_session(open("f", true, 3600, None)).await.unwrap();
     until_wills(&world, 3).await;
     world.settle().await;
@@ -327,25 +303,11 @@ async fn a_will_that_the_log_refuses_holds_up_nothing_else() {
     let refusing = Refusing::default();
     let asked = refusing.asked.clone();
     let world = World::owned_by(dir.path(), config, |_| Arc::new(refusing)).await;
-    let opened = world
-        .api
-        .open_session(open("c", false, 3600, Some(0)))
-        .await
-        .unwrap();
-    world
-        .api
-        .close_session(close("c", opened.epoch, 3600, true, NOW))
-        .await
-        .unwrap();
+    was_open(&world, open("c", false, 3600, Some(0)), true, NOW).await;
     let is_asked = || asked.load(Ordering::Relaxed) > 0;
     until("the will is submitted", is_asked).await;
 
-    let opened = world.api.open_session(open("d", false, 1, None)).await.unwrap();
-    world
-        .api
-        .close_session(close("d", opened.epoch, 1, false, NOW))
-        .await
-        .unwrap();
+    was_open(&world, open("d", false, 1, None), false, NOW).await;
     world.hand.advance(Duration::from_secs(1));
     until("the session expires", || {
         world

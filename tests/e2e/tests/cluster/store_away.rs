@@ -20,13 +20,16 @@ const HOLD: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(2);
 const VISITOR: &str = "v1";
 
-/// One partition, so that it is known who owns the conversation.
-async fn start() -> Longwire {
+/// One partition, so that it is known who owns the conversation; an agent's token, and two who talk.
+async fn start() -> (Longwire, String, Talk) {
     let cluster = Cluster::builder()
         .nats(1)
         .partitions(1)
         .env("LONGWIRE_ROUTING__REMEMBERED_MESSAGES", &REMEMBERED.to_string());
-    Longwire::from(cluster.start().await)
+    let server = Longwire::from(cluster.start().await);
+    let token = agent_token(&server).await;
+    let talk = Talk::begin(&server, &token).await;
+    (server, token, talk)
 }
 
 /// The owner of the one partition.
@@ -101,6 +104,18 @@ impl Talk {
         self.said.push(message.uid.clone());
     }
 
+    /// What history has in the end: each once, in the order in which it was shown.
+    async fn ends(&mut self, server: &Longwire, token: &str) -> Vec<(String, u64)> {
+        self.visitor_says("at the end").await;
+        let all = stored(server, token, &self.topic).await;
+        assert_eq!(
+            uids(&all),
+            self.said,
+            "history has each once, in the order in which it was shown"
+        );
+        all
+    }
+
     /// So much that the owner remembers nothing exactly of what was said before.
     async fn talk_much(&mut self) {
         for n in 0..REMEMBERED / 2 {
@@ -161,10 +176,8 @@ fn uids(stored: &[(String, u64)]) -> Vec<&str> {
 /// where the first is, because the new owner remembers it, or to try again, because it only knows that there was one.
 #[tokio::test]
 async fn a_conversation_without_dates_goes_on_while_the_store_hangs_and_its_owner_dies() {
-    let server = start().await;
+    let (server, token, mut talk) = start().await;
     let cluster = server.cluster();
-    let token = agent_token(&server).await;
-    let mut talk = Talk::begin(&server, &token).await;
     let (old, old_place) = talk.agent_says("old").await;
     talk.talk_much().await;
     let of_visitor = talk.visitor_says("the visitor's last").await;
@@ -208,13 +221,7 @@ async fn a_conversation_without_dates_goes_on_while_the_store_hangs_and_its_owne
         old_place,
         "the first one's place"
     );
-    talk.visitor_says("at the end").await;
-    let all = stored(&server, &token, &talk.topic).await;
-    assert_eq!(
-        uids(&all),
-        talk.said,
-        "history has each once, in the order in which it was shown"
-    );
+    let all = talk.ends(&server, &token).await;
     for (message, place) in [(&old, old_place), (&of_agent, recent_place)] {
         assert!(all.contains(&(message.uid.clone(), place)), "{}", message.content);
     }
@@ -224,10 +231,8 @@ async fn a_conversation_without_dates_goes_on_while_the_store_hangs_and_its_owne
 /// topic. Others are not held, nor is its sender elsewhere. After [`HOLD`] those that were are told to send again.
 #[tokio::test]
 async fn what_looks_like_a_repetition_holds_back_its_senders_later_messages_of_that_topic_only() {
-    let server = start().await;
+    let (server, token, mut talk) = start().await;
     let cluster = server.cluster();
-    let token = agent_token(&server).await;
-    let mut talk = Talk::begin(&server, &token).await;
     let mut elsewhere = visitor(&server, "v2").await;
     let (old, old_place) = talk.agent_says("old").await;
     talk.talk_much().await;
@@ -266,13 +271,7 @@ async fn what_looks_like_a_repetition_holds_back_its_senders_later_messages_of_t
     );
     let later_place = is_stored(&server, &token, &later).await;
     talk.page_is_shown(&later).await;
-    talk.visitor_says("at the end").await;
-    let all = stored(&server, &token, &talk.topic).await;
-    assert_eq!(
-        uids(&all),
-        talk.said,
-        "history has each once, in the order in which it was shown"
-    );
+    let all = talk.ends(&server, &token).await;
     assert!(all.contains(&(later.uid.clone(), later_place)));
 }
 
@@ -288,10 +287,8 @@ async fn holds(owner: &Replica, count: u32) {
 /// Over MQTT and STOMP the word is the end of the connection, and comes as soon as by HTTP.
 #[tokio::test]
 async fn whoever_is_held_too_long_is_told_so_in_time_over_mqtt_and_stomp() {
-    let server = start().await;
+    let (server, token, mut talk) = start().await;
     let cluster = server.cluster();
-    let token = agent_token(&server).await;
-    let mut talk = Talk::begin(&server, &token).await;
     let mut repeats = Mqtt::connect(&server, agent_options_v5(&token, "repeats")).await;
     let (of_agent, _) = talk.agent_says("old").await;
     let of_visitor = talk.visitor_says("old as well").await;
