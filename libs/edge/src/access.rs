@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::Acl;
+use contract::persistence::Persistence;
 use model::{Access, ChatTopic, Membership, OrgId, Origin, Principal, ThreadKind, TopicFilter, TopicName};
 use parking_lot::Mutex;
-use rpc::persistence::Persistence;
 use tokio::time::Instant;
 
 use crate::Refusal;
-use crate::presence::PRESENCE_FILTER;
 
+/// Who subscribes to this is told when those it shares a thread with come and go. Everybody with a token may.
+pub const PRESENCE_FILTER: &str = "$longwire/presence";
 /// First levels under which conversations live. A filter that could reach into them is judged by their rules.
 const CHAT_ROOTS: [&str; 8] = [
     "org",

@@ -11,6 +11,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use prometheus_client::metrics::gauge::Gauge;
 use smallvec::SmallVec;
 use tokio_util::task::AbortOnDropHandle;
+use wire::Entry;
 
 use crate::line::{Known, Line};
 use crate::mailbox::{Boundaries, Mail, Mailbox};
@@ -133,6 +134,13 @@ pub struct Attachments {
 }
 
 impl Attachments {
+    /// The line that an entry goes up.
+    pub fn line_of(&self, entry: &Entry) -> &Line {
+        let partition = entry.partition(self.partitioning);
+        self.line(partition)
+            .expect("there is a line for each partition that there is")
+    }
+
     pub(crate) fn new(partitioning: Partitioning, config: &crate::Config, waiting: &Gauge) -> Self {
         let table = Table {
             routed: partitioning.all().map(|_| AtomicU64::new(0)).collect(),

@@ -1,7 +1,7 @@
 //! What a user receives without asking. Deployed agents send no SUBSCRIBE and must get everything all the same.
 
+use contract::persistence::MemberTopic;
 use model::{Origin, Principal, Role, TopicFilter, TopicName, UserId};
-use rpc::persistence::MemberTopic;
 
 /// The topic on which services tell one user.
 pub fn of_user(user: &UserId) -> TopicName {
@@ -43,4 +43,32 @@ pub fn of_member_topic(who: &Principal, thread: &MemberTopic) -> Vec<TopicFilter
         filters.push(TopicFilter::trusted(format!("{}_internal", thread.topic)));
     }
     filters
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use model::{OrgId, PartitionId, Partitioning};
+
+    use super::*;
+
+    #[test]
+    fn an_agents_login_concerns_the_partitions_of_its_organisation_its_identities_and_its_colleagues() {
+        let partitioning = Partitioning::new(1000);
+        let mut who = Principal::new(OrgId::new("o"), UserId::new("u"), Role::Agent, Origin::Token);
+        who.aliases = vec![UserId::new("desk"), UserId::new("member")];
+        let filters = of_principal(&who);
+        let concerned: BTreeSet<PartitionId> = filters
+            .iter()
+            .flat_map(|filter| partitioning.of_filter(&who.org, filter))
+            .collect();
+        let homes = ["org/o", "user/u", "user/desk", "user/member", "org/member/a/b"];
+        let wanted: BTreeSet<PartitionId> = homes
+            .iter()
+            .map(|topic| partitioning.of(&who.org, &TopicName::trusted(topic)))
+            .collect();
+        assert_eq!(concerned, wanted);
+        assert!(filters.len() > 3 * wanted.len(), "{filters:?}");
+    }
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use contract::RpcError;
+use contract::persistence::{BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, MemberTopic};
 use futures::future::BoxFuture;
 use model::{Concerned, OrgId, PartitionId, Position, Principal, TopicFilter, TopicName, UnixMillis};
-use rpc::RpcError;
-use rpc::persistence::{BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, MemberTopic};
 use session::{Ack, Fetch, Limits, Output, Page, SavedState, Session};
 use smallvec::SmallVec;
 use tokio::time::timeout_at;
@@ -24,7 +24,7 @@ use crate::attach::Attaching;
 use crate::delivered::{Delivered, Note};
 use crate::delivery::Delivery;
 use crate::mailbox::{Boundaries, Mail, Mailbox};
-use crate::{Core, audience, presence};
+use crate::{Core, access, audience, presence};
 
 /// How long to wait after a failed read of the backlog.
 const RETRY: Duration = Duration::from_millis(500);
@@ -540,7 +540,7 @@ impl Consumer {
 
     fn hears_presence(&self) -> bool {
         let mut subscribed = self.session.subscriptions().iter();
-        self.hears_presence || subscribed.any(|s| s.filter.as_str() == presence::PRESENCE_FILTER)
+        self.hears_presence || subscribed.any(|s| s.filter.as_str() == access::PRESENCE_FILTER)
     }
 
     /// What the subscriptions make of an entry, in one pass. Conversations need none, so of them only what is told beside is

@@ -9,10 +9,10 @@ use backplane::bus::{Bus, BusError, Subscription};
 use backplane::journal::Journal;
 use backplane::lease::Leases;
 use backplane::presence::PresenceBook;
+use contract::persistence::Persistence;
+use contract::routing::{Announcement, Outcome, Routing};
 use jiff::tz::TimeZone;
 use model::{EdgeId, OrgId, PartitionId, Partitioning, Position, TopicName, UnixMillis};
-use rpc::persistence::Persistence;
-use rpc::routing::{Announcement, Outcome, Routing};
 use runtime::clock::Clock;
 use runtime::health::Health;
 use runtime::lifecycle::{OnError, Tasks};
@@ -26,13 +26,13 @@ use crate::access::Gate;
 use crate::attach::Attachments;
 use crate::dispatch::Dispatcher;
 use crate::ingest::Ingest;
+use crate::lease::{self, EdgeLease};
 use crate::line::{LOOK, Line, Ticket, With};
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
-use crate::presence::Keeper;
+use crate::presence::{self, Keeper};
 use crate::registry::Registry;
 use crate::saver::Saver;
-use crate::standing::{self, Standing};
 
 /// The subject on which changes of membership are told: payload is org, a zero byte, topic.
 pub const ACCESS_SUBJECT: &str = "access";
@@ -82,11 +82,11 @@ pub struct Core {
     /// Who may do what.
     pub gate: Gate,
     /// From payloads to entries.
-    pub ingest: Ingest,
+    pub ingest: Arc<Ingest>,
     /// The lines to the owners: into the log and out of it.
     pub attachments: Arc<Attachments>,
     /// Whether this edge may act for its clients.
-    pub standing: Standing,
+    pub lease: Arc<EdgeLease>,
     /// Sessions held here.
     pub registry: Registry,
     /// Progress of sessions.
@@ -142,9 +142,9 @@ impl Core {
         let dispatcher = Dispatcher::new(attachments.clone(), series);
         Arc::new(Self {
             gate: Gate::new(acl, persistence.clone(), config.membership_ttl.get()),
-            ingest: Ingest::new(zone),
+            ingest: Arc::new(Ingest::new(zone)),
             saver: Saver::new(persistence.clone(), config.save_interval.get()),
-            standing: Standing::new(health.require(format!("{role}/lease"))),
+            lease: Arc::new(EdgeLease::new(health.require(format!("{role}/lease")))),
             present: Keeper::new(id.clone(), presence.clone(), &config, &metrics),
             registry: Registry::default(),
             next_connection: AtomicU64::new(1),
@@ -167,9 +167,24 @@ impl Core {
 
     /// Spawns what an edge runs besides its connections. They end last, so that connections can finish.
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
-        let keep = standing::keep(self.clone(), self.leases.clone(), tasks.stop().clone());
+        let of_lease = lease::With {
+            edge: self.id.clone(),
+            lease: self.lease.clone(),
+            leases: self.leases.clone(),
+            attachments: self.attachments.clone(),
+            ttl: self.config.lease.get(),
+            fence_after: self.config.fence_after.get(),
+        };
+        let keep = lease::keep(of_lease, tasks.stop().clone());
         tasks.spawn_last("edge/lease", OnError::StopProcess, keep);
-        let present = Keeper::run(self.clone(), tasks.stop().clone());
+        let of_presence = presence::With {
+            persistence: self.persistence.clone(),
+            book: self.presence.clone(),
+            ingest: self.ingest.clone(),
+            attachments: self.attachments.clone(),
+            clock: self.clock.clone(),
+        };
+        let present = self.present.clone().run(of_presence, tasks.stop().clone());
         tasks.spawn_last("edge/presence", OnError::StopProcess, present);
         for partition in self.partitioning.all() {
             let core = self.clone();
@@ -198,7 +213,7 @@ impl Core {
     /// Waits until the edge holds its lease and knows where each partition of the log stands: nothing may be attached
     /// before that, or it would begin at the beginning of the log. Accept nobody before.
     pub async fn ready(&self) {
-        self.standing.joined().await;
+        self.lease.joined().await;
         let (mut begun, all) = (self.begun.subscribe(), usize::from(self.partitioning.count()));
         let _known = begun.wait_for(|n| *n >= all).await;
     }
@@ -226,14 +241,6 @@ impl Core {
         .await;
     }
 
-    /// The line that an entry goes up.
-    pub fn line_of(&self, entry: &Entry) -> &Line {
-        let partition = entry.partition(self.partitioning);
-        self.attachments
-            .line(partition)
-            .expect("there is a line for each partition that there is")
-    }
-
     /// Whether so much that was submitted to a partition waits that who publishes there should not be read. `None`: has not
     /// published yet.
     pub fn is_full(&self, partition: Option<PartitionId>) -> bool {
@@ -251,7 +258,7 @@ impl Core {
     /// Submits an entry for the log: see [`Line::submit`].
     pub fn submit(&self, entry: impl Into<Arc<Entry>>, ticket: Ticket) {
         let entry = entry.into();
-        let line = self.line_of(&entry);
+        let line = self.attachments.line_of(&entry);
         line.submit(entry, ticket);
     }
 
@@ -300,7 +307,7 @@ impl Core {
     /// Sends what is not in the log (typing, QoS 0 on ordinary topics) to whoever is online. May be lost.
     pub fn send_transient(&self, entry: impl Into<Arc<Entry>>) {
         let entry = entry.into();
-        let line = self.line_of(&entry);
+        let line = self.attachments.line_of(&entry);
         line.transient(entry);
     }
 

@@ -54,7 +54,7 @@ impl Delivered {
     pub fn flush(&mut self, core: &Core, who: &Principal) {
         for (topic, (uid, upto)) in self.latest.drain() {
             let entry = core.ingest.delivered(who, &topic, &uid, upto, core.now());
-            if !core.line_of(&entry).is_full() {
+            if !core.attachments.line_of(&entry).is_full() {
                 core.submit(entry, Ticket::Nobody);
             }
         }

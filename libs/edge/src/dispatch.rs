@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use contract::routing::{Downstream, Routed};
 use model::{OrgId, PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
-use rpc::routing::{Downstream, Routed};
 
 use crate::attach::{Attachments, Subscriber};
 use crate::delivery::Delivery;

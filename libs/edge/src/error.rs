@@ -1,4 +1,4 @@
-use rpc::{ErrorKind, RpcError};
+use contract::{ErrorKind, RpcError};
 use thiserror::Error;
 
 /// Why a client does not get what it asked for. The text is for its author.

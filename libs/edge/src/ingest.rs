@@ -1,11 +1,11 @@
 //! From what a client publishes to an entry of the log, with every rule about who may say what.
 
 use bytes::Bytes;
+use contract::ErrorKind;
 use jiff::tz::TimeZone;
 use model::{
     ChatTopic, MessageKind, Origin, Principal, ThreadKind, TopicName, UnixMillis, format_created_at,
 };
-use rpc::ErrorKind;
 use wire::envelope::{self, SERVER_UID, digest, is_prompt};
 use wire::{Entry, Kind, Message};
 

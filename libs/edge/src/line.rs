@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use contract::routing::{Outcome, Routed, Submission, Up, Upstream};
 use model::{OrgId, PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
-use rpc::routing::{Outcome, Routed, Submission, Up, Upstream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::Entry;

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 
 use crate::delivery::Delivery;
-use rpc::routing::Outcome;
+use contract::routing::Outcome;
 
 /// From where on a filter comes live, for each partition that it concerns.
 pub type Boundaries = SmallVec<[(PartitionId, Position); 1]>;

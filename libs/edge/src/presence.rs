@@ -26,10 +26,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
-use crate::Core;
-pub use news::PRESENCE_FILTER;
 use news::Teller;
-pub(crate) use news::is_news;
+pub(crate) use news::{With, is_news};
 
 /// How often every connection is entered anew; more often where its time to live is short.
 const RENEW: Duration = Duration::from_secs(10);
@@ -164,15 +162,14 @@ impl Keeper {
     }
 
     /// Writes what changes, and all of it again and again, until the hard stop; then strikes out what is left.
-    pub(crate) async fn run(core: Arc<Core>, stop: Stop) {
-        let keeper = core.present.clone();
-        let mut teller = Teller::new(core);
+    pub(crate) async fn run(self: Arc<Self>, with: With, stop: Stop) {
+        let mut teller = Teller::new(with);
         tokio::select! {
             () = stop.hard().cancelled() => {}
-            () = keeper.keep(|who, online| teller.tell(who, online)) => {}
+            () = self.keep(|who, online| teller.tell(who, online)) => {}
         }
-        keeper.leave_all();
-        if !matches!(timeout(LAST, keeper.strike()).await, Ok(Ok(()))) {
+        self.leave_all();
+        if !matches!(timeout(LAST, self.strike()).await, Ok(Ok(()))) {
             info!("presence of the last connections is left to run out");
         }
     }

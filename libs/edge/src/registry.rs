@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::persistence::SessionKey;
 use parking_lot::Mutex;
-use rpc::persistence::SessionKey;
 use tokio::sync::oneshot;
 
 use crate::mailbox::{Mail, Mailbox};

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use contract::RpcError;
+use contract::persistence::{Persistence, SaveSession, SessionKey};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use rpc::RpcError;
-use rpc::persistence::{Persistence, SaveSession, SessionKey};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use contract::persistence::SessionKey;
 use model::{ClientId, EdgeId, OrgId, UserId};
-use rpc::persistence::SessionKey;
 use tracing::debug;
 
 use crate::Core;

@@ -11,8 +11,8 @@
 //! | `org/ticket/{any kind of desk}/{desk}` and everything below | `{desk}` |
 //! | `org/group/{group}`, `group/{group}` and everything below | `{group}` |
 //! | `user/{user}`, `file/{user}`, `clipboard/{user}`, `system/{user}` and everything below | `{user}` |
-//! | `org/member/{member}` | `{member}` |
-//! | `org/member/{a}/{b}`, `private/{a}/{b}` and everything below | the pair, whichever comes first |
+//! | `org/member` and everything below: all colleague threads of an organisation | `org/member` |
+//! | `private/{a}/{b}` and everything below | the pair, whichever comes first |
 //! | anything else, such as `org/{org}` or an ordinary topic | itself |
 //!
 //! The side channel `{topic}_internal` lives with its topic, whatever that is.
@@ -20,6 +20,7 @@
 use crate::TopicFilter;
 
 const INTERNAL: &str = "_internal";
+const COLLEAGUES: &str = "org/member";
 
 /// What a topic's partition is chosen by. Part of the storage format: what is the home of a topic never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +29,7 @@ pub enum Home<'a> {
     Uid(&'a str),
     /// Two colleagues; the smaller uid first.
     Pair(&'a str, &'a str),
-    /// The topic itself.
+    /// The topic itself, or the one that it lies below.
     Topic(&'a str),
 }
 
@@ -100,10 +101,9 @@ fn of_levels<'a>(levels: &[Level<'a>; LEVELS]) -> Option<Option<Home<'a>>> {
             Level::Is("agent" | "workgroup" | "robot" | "unified" | "kb" | "kbdoc") => one(third),
             Level::Is("department" | "queue" | "group") => one(third),
             Level::Is("ticket") => one(fourth),
-            Level::Is("member") => match pair(uid(third)?, uid(fourth)?) {
-                None => one(third),
-                pair => Some(pair),
-            },
+            // Both sides follow their threads by wildcards, `org/member/{me}/+` and `org/member/+/{me}`: no other home would
+            // let either concern one partition.
+            Level::Is("member") => Some(Some(Home::Topic(COLLEAGUES))),
             Level::Is(_) | Level::None => Some(None),
         },
         Level::Is(_) | Level::None => Some(None),

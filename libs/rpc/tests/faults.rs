@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use contract::receipts::Receipts;
+use contract::{ErrorKind, RpcError};
 use futures::future::join_all;
-use rpc::grpc::Config;
-use rpc::receipts::Receipts;
-use rpc::{ErrorKind, RpcError};
+use rpc::Config;
 use runtime::config::HumanDuration;
 use support::{Caller, Ice, Mode, Replica, ask, key, open, quick, until};
 use tokio::net::TcpListener;
@@ -283,7 +283,7 @@ async fn what_may_have_been_done_is_not_done_again() {
     // Closing a session twice is closing it once.
     lives.fake.set(Mode::Answer);
     lives.fake.will_answer(());
-    let close = rpc::persistence::CloseSession {
+    let close = contract::persistence::CloseSession {
         key: key(),
         epoch: 1,
         state: bytes::Bytes::new(),

@@ -4,11 +4,11 @@
 mod support;
 
 use bytes::Bytes;
+use contract::ErrorKind;
+use contract::persistence::{BacklogEntry, BacklogPage, BacklogRequest, SaveSession};
 use model::{OrgId, PartitionId, Position, UserId};
 use prost::Message as _;
-use rpc::ErrorKind;
-use rpc::grpc::{Config, Services};
-use rpc::persistence::{BacklogEntry, BacklogPage, BacklogRequest, SaveSession};
+use rpc::{Config, Services};
 use runtime::config::ByteSize;
 use support::{Caller, Fake, Mode, Replica, ask, key, quick, until};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -311,7 +311,7 @@ async fn both_sides_count_by_method_and_code() {
     let replica = Replica::start(1);
     let caller = Caller::of(&[replica.address]);
     ask(&caller.receipts).await.unwrap();
-    let error = rpc::RpcError::new(ErrorKind::NotFound, "no");
+    let error = contract::RpcError::new(ErrorKind::NotFound, "no");
     replica.fake.set(Mode::Refuse(error));
     ask(&caller.receipts).await.unwrap_err();
     let has = |text: String, line: &str| assert!(text.lines().any(|l| l == line), "no `{line}` in:\n{text}");

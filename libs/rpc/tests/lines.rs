@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{EdgeId, FrameSeq, PartitionId, Position, TopicFilter};
-use parking_lot::Mutex;
-use rpc::grpc::{self, Config, Metrics, Services};
-use rpc::routing::{
+use contract::routing::{
     Downstream, Hello, Outcome, Routed, RoutedEntry, Routing, Submission, Up, Upstream, Welcome,
 };
-use rpc::{ErrorKind, RpcError};
+use contract::{ErrorKind, RpcError};
+use model::{EdgeId, FrameSeq, PartitionId, Position, TopicFilter};
+use parking_lot::Mutex;
+use rpc::{Config, Metrics, Services};
 use runtime::config::{ByteSize, HumanDuration};
 use runtime::health::Health;
 use support::{Fake, Replica, quick, until};
@@ -183,8 +183,7 @@ impl World {
         };
         config.validate().unwrap();
         let metrics = runtime::metrics::Metrics::new();
-        let client =
-            grpc::connect_routing(&config, &Metrics::new(&metrics), Health::new().require("routing"));
+        let client = rpc::connect_routing(&config, &Metrics::new(&metrics), Health::new().require("routing"));
         let seen = format!("longwire_rpc_replicas{{service=\"routing\",state=\"Ready\"}} {replicas}\n");
         until("the replicas are seen", || metrics.encode().contains(&seen)).await;
         Self {

@@ -9,13 +9,13 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use contract::persistence::Persistence;
+use contract::receipts::Receipts;
+use contract::{ErrorKind, RpcError};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
-use rpc::persistence::Persistence;
-use rpc::receipts::Receipts;
-use rpc::{ErrorKind, RpcError};
 use support::{Caller, Fake, Mode, Replica};
 
 /// Calls with any question and any answer: what was asked arrives as it was, what is answered too.
@@ -130,7 +130,7 @@ async fn every_kind_of_error_arrives_as_it_was_said() {
 async fn an_answer_for_each_question_or_none_at_all() {
     let replica = Replica::start(1);
     let caller = Caller::of(&[replica.address]);
-    let save = rpc::persistence::SaveSession {
+    let save = contract::persistence::SaveSession {
         key: support::key(),
         epoch: 1,
         state: bytes::Bytes::new(),

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
-use rpc::ErrorKind;
-use rpc::grpc::{Config, Error, Metrics, Services, Tls, serve};
+use contract::ErrorKind;
+use rpc::{Config, Error, Metrics, Services, Tls, serve};
 use runtime::lifecycle::Stop;
 use support::{Caller, Replica, ask, quick};
 use tokio::net::TcpListener;

@@ -25,6 +25,18 @@ impl<E: Item> Session<E> {
     /// it), and this is called when it is handed out, before the next save. Then the grants at or below the saved `sent`
     /// of its partition are exactly those that the session knows, and no crash loses or repeats a catch-up.
     pub fn catch_up(&mut self, partition: PartitionId, filter: TopicFilter, after: Position) {
+        self.catch_up_to(partition, filter, after, Position::END);
+    }
+
+    /// The same for a filter with which the lane has read on from `upto`: what comes after that has been handed out, or
+    /// will be.
+    pub fn catch_up_to(
+        &mut self,
+        partition: PartitionId,
+        filter: TopicFilter,
+        after: Position,
+        upto: Position,
+    ) {
         self.touch();
         let Some(i) = self.lane_index(LaneId::main(partition)) else {
             self.insert(Lane::new(LaneId::main(partition), Mode::Detached, after));
@@ -34,7 +46,7 @@ impl<E: Item> Session<E> {
         // What is queued is not saved: it has to be read again, now with the filter. So the catch-up ends at `sent`.
         self.buffer.drop_new(LaneId::main(partition));
         self.lanes[i].unqueue();
-        let end = self.lanes[i].sent;
+        let end = self.lanes[i].sent.min(upto);
         if after < end {
             let sides = self.lanes.iter().filter(|l| l.id.partition == partition);
             let side = sides.map(|l| l.id.side).max().unwrap_or(0).saturating_add(1);

@@ -298,6 +298,25 @@ fn a_new_member_gets_what_its_lane_has_passed_before_anything_newer() {
 }
 
 #[test]
+fn a_member_that_has_read_on_with_the_topic_gets_nothing_of_it_twice() {
+    let mut rig = Rig::attached();
+    // 13 on the topic that it reads since 12; before that it passed 11 without it.
+    rig.live([13, 15]);
+    for id in 1..=2 {
+        rig.ack(id);
+    }
+    rig.sent();
+    let filter = TopicFilter::new("org/group/g").unwrap();
+    rig.session
+        .catch_up_to(P, filter.clone(), Position(10), Position(12));
+    rig.boundary(17);
+    assert_eq!((rig.range(), rig.fetch().filter), ((10, 12), Some(filter)));
+    rig.page(&[thing(11, 1)], 12);
+    assert_eq!(rig.sent(), [11]);
+    assert_eq!((rig.range(), rig.fetch().filter), ((15, 17), None));
+}
+
+#[test]
 fn a_throttled_connection_gets_nothing_and_nothing_is_lost() {
     let mut rig = Rig::attached();
     rig.session.throttle(true, &mut rig.out);

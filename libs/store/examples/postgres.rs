@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use contract::persistence::{OpenSession, SessionKey};
 use model::{FrameSeq, PartitionId, Partitioning, Position, UnixMillis};
-use rpc::persistence::{OpenSession, SessionKey};
 use runtime::config::Secret;
 use store::{
     Advance, Flags, LogBatch, LogStore, NewMessage, PostgresConfig, PostgresStore, Service, SessionStore,

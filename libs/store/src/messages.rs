@@ -1,6 +1,6 @@
 use async_trait::async_trait;
+use contract::persistence::{BacklogPage, BacklogRequest, HistoryPage, HistoryRange, Retained, UidPage};
 use model::{OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis};
-use rpc::persistence::{BacklogPage, BacklogRequest, HistoryPage, HistoryRange, Retained, UidPage};
 
 use crate::{StoreError, Stored, TargetKey};
 

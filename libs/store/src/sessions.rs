@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
+use contract::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey};
 use model::{EdgeId, OrgId, UnixMillis, UserId};
-use rpc::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey};
 
 use crate::StoreError;
 
@@ -39,7 +39,7 @@ pub struct SessionRow {
 /// Sessions and wills. All of it durable on return but for [`SessionStore::save_sessions`].
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
-    /// Opens a session at `now`: see [`rpc::persistence::Persistence::open_session`].
+    /// Opens a session at `now`: see [`contract::persistence::Persistence::open_session`].
     ///
     /// A will that waits for its delay is cancelled when the session goes on, and due when it is forgotten. The will of a
     /// connection that was never closed is due too when it had no delay.
@@ -49,7 +49,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// session, in order.
     async fn save_sessions(&self, saves: Vec<SaveSession>) -> Result<Vec<bool>, StoreError>;
 
-    /// Ends a connection: see [`rpc::persistence::Persistence::close_session`].
+    /// Ends a connection: see [`contract::persistence::Persistence::close_session`].
     async fn close_session(&self, close: CloseSession) -> Result<(), StoreError>;
 
     /// Ends the connections of every session that is marked connected: the process that held them is dead. Says how

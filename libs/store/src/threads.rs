@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
+use contract::persistence::{MemberTopic, UserCard};
 use model::{Membership, OrgId, PartitionId, Position, TopicName, UnixMillis, UserId};
-use rpc::persistence::{MemberTopic, UserCard};
 
 use crate::{NewThread, StoreError};
 

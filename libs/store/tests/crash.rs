@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use contract::persistence::HistoryRange;
 use model::{FrameSeq, OrgId, PartitionId, Position, TopicName};
-use rpc::persistence::HistoryRange;
 use store::{
     Advance, Flags, LogBatch, LogStore, MessageStore, NewMessage, Options, Service, SqliteStore, TargetKey,
     Want,

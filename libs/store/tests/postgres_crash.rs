@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use batches::{NOW, PARTITION, applied, backlog, batch, check, open};
 use bytes::Bytes;
+use contract::persistence::{HistoryRange, OpenSession, SessionKey};
 use model::{FrameSeq, OrgId, Position, ReceiptKind, TopicName};
-use rpc::persistence::{HistoryRange, OpenSession, SessionKey};
 use store::{
     Advance, LogStore, MessageStore, NewReceipt, PostgresStore, ReceiptBatch, ReceiptStore, Service,
     SessionStore, StoreError,

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use auth::Signer;
+use contract::receipts::Receipts;
 use edge::Core;
 use jiff::tz::TimeZone;
 use model::{ChatTopic, OrgId, Origin, Principal, TopicName, UnixMillis, UserId, format_created_at};
-use rpc::receipts::Receipts;
 use runtime::lifecycle::Stop;
 
 use crate::Config;

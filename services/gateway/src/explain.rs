@@ -5,8 +5,8 @@ mod verdict;
 use std::sync::Arc;
 
 use axum::extract::State;
+use contract::persistence::{ExplainRequest, Explained, ExplainedRecipient, StoredSession, Tie};
 use model::{MessageUid, ReceiptKind, Role, UserId};
-use rpc::persistence::{ExplainRequest, Explained, ExplainedRecipient, StoredSession, Tie};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use contract::persistence::{HistoryEntry, HistoryRange, HistoryRequest};
 use edge::delivery::Delivery;
 use model::{Position, Principal, ReceiptKind};
-use rpc::persistence::{HistoryEntry, HistoryRange, HistoryRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};

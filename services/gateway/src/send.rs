@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use axum::extract::State;
 use bytes::Bytes;
+use contract::ErrorKind;
+use contract::persistence::{HistoryRange, HistoryRequest};
 use edge::Outcome;
 use edge::ingest::{self, Chat};
 use model::{ChatTopic, Position, Principal, TopicName, UnixMillis};
-use rpc::ErrorKind;
-use rpc::persistence::{HistoryRange, HistoryRequest};
 use serde::Deserialize;
 use serde_json::Value;
 use wire::envelope::{self, Stamp};
@@ -118,7 +118,7 @@ pub(crate) async fn store(app: &App, who: &Principal, chat: Chat) -> Result<Stri
         app.core.send_transient(chat.entry.clone());
         return Ok(spell(&chat, Position::START));
     }
-    if app.core.line_of(&chat.entry).is_full() {
+    if app.core.attachments.line_of(&chat.entry).is_full() {
         return Err(Problem::new(
             ErrorKind::Unavailable,
             "too much waits to be stored; send the message again",

@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use auth::Signer;
 use axum::Router;
+use contract::receipts::Receipts;
 use edge::Core;
 use jiff::tz::TimeZone;
 use model::OrgId;
-use rpc::receipts::Receipts;
 use runtime::lifecycle::Stop;
 use runtime::metrics::ServiceMetrics;
 

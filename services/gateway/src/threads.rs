@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use contract::persistence::{AgentCard, ThreadCard, ThreadsRequest, UserCard};
 use edge::delivery::Delivery;
 use model::{ChatTopic, Position, Principal};
-use rpc::persistence::{AgentCard, ThreadCard, ThreadsRequest, UserCard};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};

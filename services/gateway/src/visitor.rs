@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use auth::Claims;
 use axum::extract::State;
+use contract::ErrorKind;
+use contract::persistence::{Desk, DeskKind, OpenThread, UserCard};
 use model::{OrgId, Role, UserId};
-use rpc::ErrorKind;
-use rpc::persistence::{Desk, DeskKind, OpenThread, UserCard};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;

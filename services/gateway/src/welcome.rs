@@ -1,11 +1,11 @@
 //! What a desk is told when a visitor comes, and what the visitor is told. All of it goes through the log, so that whoever
 //! is away gets it later.
 
+use contract::persistence::{Desk, OpenedThread, ThreadCard, UserCard};
 use edge::audience;
 use edge::ingest::{self, Chat};
 use futures::future::join_all;
 use model::{OrgId, Origin, Principal, Role, UserId};
-use rpc::persistence::{Desk, OpenedThread, ThreadCard, UserCard};
 use serde_json::Value;
 use wire::envelope::{self, server_uid};
 use wire::{Entry, Kind, Message, Thread, User};

@@ -73,7 +73,7 @@ pub(crate) struct Config {
     /// The database of a cluster.
     pub postgres: store::PostgresConfig,
     /// The calls between the roles of a cluster.
-    pub rpc: rpc::grpc::Config,
+    pub rpc: rpc::Config,
     /// What the edges share.
     pub edge: edge::Config,
     /// The MQTT edge.
@@ -161,7 +161,7 @@ impl Default for Config {
             nats: backplane::nats::NatsConfig::default(),
             redis: backplane::presence::RedisConfig::default(),
             postgres: store::PostgresConfig::default(),
-            rpc: rpc::grpc::Config::default(),
+            rpc: rpc::Config::default(),
             edge: edge::Config::default(),
             mqtt: mqtt_edge::Config::default(),
             stomp: stomp_edge::Config::default(),
@@ -216,7 +216,7 @@ impl Default for Cluster {
 impl Default for Journal {
     fn default() -> Self {
         Self {
-            partitions: 8,
+            partitions: 4,
             retention: HumanDuration::from_secs(3600),
             segment_size: runtime::config::ByteSize::mib(64),
             reserve: runtime::config::ByteSize::mib(32),

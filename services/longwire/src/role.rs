@@ -12,11 +12,11 @@ use backplane::journal::{JetStreamJournal, Journal};
 use backplane::lease::KvLeases;
 use backplane::nats::{Nats, NatsError};
 use backplane::presence::RedisPresence;
+use contract::persistence::Persistence;
+use contract::receipts::Receipts;
+use contract::routing::Routing;
 use model::Partitioning;
-use rpc::grpc::{Metrics as Calls, Services as Served};
-use rpc::persistence::Persistence;
-use rpc::receipts::Receipts;
-use rpc::routing::Routing;
+use rpc::{Metrics as Calls, Services as Served};
 use runtime::lifecycle::OnError;
 use store::{PostgresStore, Store};
 use tracing::warn;
@@ -206,19 +206,19 @@ fn services(process: &Process, calls: &Calls) -> Services {
 /// The owners of partitions in other processes. Without them nothing is taken in; what has an owner goes on.
 fn routing(process: &Process, calls: &Calls) -> Arc<dyn Routing> {
     let check = process.health.advise("routing");
-    rpc::grpc::connect_routing(&process.config.rpc, calls, check)
+    rpc::connect_routing(&process.config.rpc, calls, check)
 }
 
 /// Without persistence live delivery goes on, so it is no reason to get no traffic; so without receipts. But nobody can
 /// connect where it was never reached.
 fn persistence(process: &Process, calls: &Calls) -> Arc<dyn Persistence> {
     let check = process.health.require_at_first("persistence");
-    rpc::grpc::connect_persistence(&process.config.rpc, calls, check)
+    rpc::connect_persistence(&process.config.rpc, calls, check)
 }
 
 fn receipts(process: &Process, calls: &Calls) -> Arc<dyn Receipts> {
     let check = process.health.advise("receipts");
-    rpc::grpc::connect_receipts(&process.config.rpc, calls, check)
+    rpc::connect_receipts(&process.config.rpc, calls, check)
 }
 
 /// A database of an unknown schema is refused; one that is not there yet is waited for.
@@ -249,7 +249,7 @@ async fn serve_calls(process: &Process, served: Served, calls: Calls) -> anyhow:
         .await
         .with_context(|| format!("listening on rpc.listen {at}"))?;
     let bound = listener.local_addr()?;
-    let serve = rpc::grpc::serve(listener, config, served, calls, process.tasks.stop().clone());
+    let serve = rpc::serve(listener, config, served, calls, process.tasks.stop().clone());
     process.tasks.spawn_last("rpc", OnError::StopProcess, serve);
     Ok(bound)
 }

@@ -4,6 +4,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use contract::ErrorKind;
+use contract::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
 use edge::Refusal;
 use edge::consumer::{Consumer, asked_for_threads};
 use edge::mailbox::{Mail, Mailbox};
@@ -11,8 +13,6 @@ use model::{ChatTopic, ClientId, OrgId, Origin, Principal, Role, TopicName, User
 use mqtt_codec::{
     ConnAck, Connect, Decoder, Packet, PublishProperties, QoS, ReasonCode, Utf8, Version, WillProperties,
 };
-use rpc::ErrorKind;
-use rpc::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
 use session::{Limits as SessionLimits, SavedState};
 use tokio::time::Instant;
 use tracing::{debug, info};
@@ -294,11 +294,11 @@ async fn start_session(
     will: Option<Will>,
 ) -> Result<Box<Start>, Refusal> {
     let core = &edge.core;
-    if !core.standing.is_good() {
+    if !core.lease.is_held() {
         let detail = "this server is cut off from the rest; connect again";
         return Err(Refusal::new(ErrorKind::Unavailable, detail));
     }
-    let term = core.standing.term();
+    let term = core.lease.term();
     let key = SessionKey {
         org: who.org.clone(),
         user: who.user.clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use contract::persistence::{CloseSession, SessionKey};
 use edge::consumer::{Consumer, Item, Left};
 use edge::mailbox::{Mail, Mailbox};
 use edge::presence::Present;
@@ -16,7 +17,6 @@ use mqtt_codec::{
     ReasonCode, Utf8, Version, encode_pingresp,
 };
 use rand::Rng;
-use rpc::persistence::{CloseSession, SessionKey};
 use runtime::lifecycle::Stop;
 use session::{Ack as SessionAck, Output};
 use tokio::sync::oneshot;
@@ -471,8 +471,8 @@ impl Connection {
     /// so. Otherwise the store is asked, by storing the state.
     async fn is_ours(&mut self) -> Result<bool, End> {
         let core = self.edge.core.clone();
-        let (term, now) = (core.standing.term(), Instant::now());
-        if !core.standing.is_good() {
+        let (term, now) = (core.lease.term(), Instant::now());
+        if !core.lease.is_held() {
             return Ok(false);
         }
         if self.term == term || !self.stored {
@@ -484,7 +484,7 @@ impl Connection {
         match self.store_now().await {
             Some(true) => {
                 self.term = term;
-                Ok(core.standing.is_good())
+                Ok(core.lease.is_held())
             }
             Some(false) => Err(End::TakenOver),
             None => {
@@ -508,7 +508,7 @@ impl Connection {
         if self.is_dirty() {
             due = due.min(now + self.edge.core.saver.interval());
         }
-        if self.stored && self.term != self.edge.core.standing.term() {
+        if self.stored && self.term != self.edge.core.lease.term() {
             due = due.min(self.ask_again.max(now + Duration::from_millis(1)));
         }
         if self.consumer.has_delivered() {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use contract::ErrorKind;
 use edge::delivery::Delivery;
 use edge::ingest::{Chat, refusal};
 use edge::line::Ticket;
@@ -12,7 +13,6 @@ use mqtt_codec::{
     Ack, AckProperties, Packet, PacketId, Publish, PublishProperties, PublishRef, QoS, ReasonCode,
     UserProperty, Utf8, Version, encode_puback, encode_pubrec,
 };
-use rpc::ErrorKind;
 use session::Inbound;
 use tokio::time::Instant;
 use tracing::debug;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use contract::persistence::BacklogLane;
 use edge::mailbox::Boundaries;
 use edge::mailbox::Mail;
 use model::{ChatTopic, TopicFilter};
 use mqtt_codec::{
     Packet, PacketId, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version,
 };
-use rpc::persistence::BacklogLane;
 use session::Subscription;
 use tracing::debug;
 

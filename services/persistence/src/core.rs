@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use ::rpc::routing::Routing;
 use backplane::bus::Bus;
 use backplane::checkpoint::Checkpoints;
 use backplane::journal::Journal;
 use backplane::lease::Leases;
 use consumer::Consumer;
+use contract::routing::Routing;
 use model::{Partitioning, UnixMillis};
 use runtime::clock::Clock;
 use runtime::health::{Check, Health};

@@ -1,7 +1,7 @@
 //! Who answers at which desk.
 
+use contract::persistence::{AgentCard, Desk, DeskKind, UserCard};
 use model::{OrgId, UserId};
-use rpc::persistence::{AgentCard, Desk, DeskKind, UserCard};
 use serde::{Deserialize, Serialize};
 
 /// The desks of an installation. The default has those of the development seed.

@@ -1,7 +1,7 @@
 use backplane::checkpoint::CheckpointError;
 use backplane::journal::JournalError;
 use backplane::lease::LeaseError;
-use rpc::{ErrorKind, RpcError};
+use contract::{ErrorKind, RpcError};
 use store::StoreError;
 use thiserror::Error;
 

@@ -2,8 +2,8 @@
 
 mod ties;
 
-use ::rpc::RpcError;
-use ::rpc::persistence::{
+use contract::RpcError;
+use contract::persistence::{
     BacklogLane, ExplainRequest, Explained, ExplainedMember, ExplainedReceipt, HistoryRange, StoredSession,
 };
 use model::{OrgId, Position, Role, TopicName, UnixMillis, UserId};
@@ -20,7 +20,7 @@ const LOG_WAIT: Duration = Duration::from_millis(1500);
 const VOICES: u32 = 200;
 
 impl Core {
-    /// See [`::rpc::persistence::Persistence::explain`].
+    /// See [`contract::persistence::Persistence::explain`].
     pub(crate) async fn explained(&self, request: &ExplainRequest) -> Result<Vec<Explained>, RpcError> {
         // One who asks why something hangs is not to hang with it.
         let _late = timeout(LOG_WAIT, self.reach_ends()).await;

@@ -1,7 +1,7 @@
 //! What an owner asks before it accepts: whether a uid was there before, and which were.
 
-use ::rpc::RpcError;
-use ::rpc::persistence::{Found, FoundKind, MessageKey, UID_WINDOW, UidPage};
+use contract::RpcError;
+use contract::persistence::{Found, FoundKind, MessageKey, UID_WINDOW, UidPage};
 use model::{PartitionId, Position, TopicName, UnixMillis, UserId};
 use store::{Flags, Stored, TargetKey, Want};
 use wire::Kind;
@@ -10,7 +10,7 @@ use crate::core::Core;
 use crate::error::{answer, late};
 
 impl Core {
-    /// See [`::rpc::persistence::Persistence::find`].
+    /// See [`contract::persistence::Persistence::find`].
     pub(crate) async fn found(
         &self,
         partition: PartitionId,
@@ -32,7 +32,7 @@ impl Core {
         Ok(rows.into_iter().map(first).collect())
     }
 
-    /// See [`::rpc::persistence::Persistence::uids_since`].
+    /// See [`contract::persistence::Persistence::uids_since`].
     pub(crate) async fn uid_page(
         &self,
         partition: PartitionId,

@@ -1,8 +1,8 @@
 //! What happens by time: wills, session expiry, old publishes, trimming the journal.
 
-use ::rpc::persistence::edge_lease;
 use ahash::AHashMap;
 use backplane::lease::Fence;
+use contract::persistence::edge_lease;
 use dedupe::Manifest;
 use model::{EdgeId, FrameSeq, PartitionId, Position, UnixMillis};
 use runtime::lifecycle::Stop;

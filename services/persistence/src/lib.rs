@@ -9,7 +9,7 @@
 //! ```text
 //!  journal ─► reader of each partition (lease) ─► fold ─► store
 //!                                                           ▲
-//!  edges, gateway, routing ── rpc::Persistence ─────────────┘
+//!  edges, gateway, routing ── contract::Persistence ─────────────┘
 //! ```
 
 mod apply;

@@ -1,14 +1,14 @@
 //! What other services ask: the rpc trait over the store.
 
-use ::rpc::persistence::{
+use async_trait::async_trait;
+use bytes::Bytes;
+use contract::persistence::{
     AgentCard, BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained,
     Found, HistoryPage, HistoryRange, HistoryRequest, MessageKey, OpenSession, OpenThread, OpenedSession,
     OpenedThread, Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UidPage,
     UserCard,
 };
-use ::rpc::{ErrorKind, RpcError};
-use async_trait::async_trait;
-use bytes::Bytes;
+use contract::{ErrorKind, RpcError};
 use model::{Membership, OrgId, PartitionId, Position, ThreadKind, TopicFilter, TopicName, UserId};
 use store::{Assign, NewThread, Service, ThreadQuery, ThreadRow, UnreadQuery};
 use tokio::time::Duration;
@@ -248,7 +248,7 @@ impl Core {
     }
 
     fn new_thread(&self, open: &OpenThread, desk: &Desk, visitor: UserCard) -> (NewThread, Vec<Assign>) {
-        use ::rpc::persistence::DeskKind;
+        use contract::persistence::DeskKind;
         let (kind, level) = match desk.kind {
             DeskKind::Agent => (ThreadKind::Agent, "agent"),
             DeskKind::Workgroup => (ThreadKind::Workgroup, "workgroup"),

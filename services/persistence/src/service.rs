@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use ::rpc::persistence::Persistence;
 use consumer::Consumer;
+use contract::persistence::Persistence;
 use model::UnixMillis;
 use runtime::lifecycle::Stop;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use ::rpc::RpcError;
-use ::rpc::routing::{Outcome, submit_once};
 use backplane::lease::Fence;
+use contract::RpcError;
+use contract::routing::{Outcome, submit_once};
 use futures::future::join_all;
 use model::{EdgeId, PartitionId, UnixMillis};
 use runtime::lifecycle::Stop;

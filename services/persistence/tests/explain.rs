@@ -6,11 +6,11 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{OrgId, Position, ReceiptKind, Role, UnixMillis, UserId};
-use rpc::persistence::{
+use contract::persistence::{
     CloseSession, ExplainRequest, Explained, ExplainedRecipient, OpenSession, OpenThread, SaveSession,
     SessionKey, Tie, UserCard,
 };
+use model::{OrgId, Position, ReceiptKind, Role, UnixMillis, UserId};
 use store::{NewMark, NewReceipt, ReceiptBatch, ReceiptStore};
 use support::*;
 use wire::{Entry, Kind};

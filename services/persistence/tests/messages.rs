@@ -3,11 +3,11 @@
 
 mod support;
 
-use model::{Position, Role, TopicFilter};
-use rpc::persistence::{
+use contract::persistence::{
     BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, Found, HistoryPage, HistoryRange,
     HistoryRequest, MessageKey,
 };
+use model::{Position, Role, TopicFilter};
 use support::*;
 use wire::{Entry, Kind};
 
@@ -78,7 +78,7 @@ async fn find(
     name: &str,
     uids: &[&str],
     applied: Position,
-) -> Result<Vec<Option<Found>>, rpc::RpcError> {
+) -> Result<Vec<Option<Found>>, contract::RpcError> {
     let key = |uid: &&str| MessageKey {
         org: org(),
         topic: topic(name),
@@ -213,7 +213,7 @@ async fn a_message_is_looked_for_when_the_log_is_applied_as_far_as_asked() {
     assert_eq!(found[0].as_ref().map(|f| f.position), Some(at[0]));
     let beyond = Position::new(model::FrameSeq(at[0].seq().0 + 1), 0);
     let refused = find(&world, THREAD, &["m"], beyond).await.unwrap_err();
-    assert_eq!(refused.kind, rpc::ErrorKind::Unavailable, "{refused}");
+    assert_eq!(refused.kind, contract::ErrorKind::Unavailable, "{refused}");
     world.close().await;
 }
 

@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{Position, Role, UnixMillis};
-use rpc::ErrorKind;
-use rpc::persistence::{
+use contract::ErrorKind;
+use contract::persistence::{
     CloseSession, HistoryRange, HistoryRequest, OpenSession, OpenThread, SaveSession, SessionKey,
     ThreadsRequest, UserCard, Will,
 };
+use model::{Position, Role, UnixMillis};
 use runtime::config::HumanDuration;
 use support::*;
 

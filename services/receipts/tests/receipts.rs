@@ -9,10 +9,10 @@ use std::time::Duration;
 use backplane::journal::{EmbeddedJournal, FrameId, Journal, JournalConfig};
 use backplane::lease::EmbeddedLeases;
 use bytes::Bytes;
+use contract::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
+use contract::receipts::Receipts;
 use model::{EdgeId, OrgId, Partitioning, Position, ReceiptKind, TopicFilter, TopicName, UnixMillis, UserId};
 use receipts::{Config, Deps, Service};
-use rpc::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
-use rpc::receipts::Receipts;
 use runtime::health::Health;
 use runtime::lifecycle::Stop;
 use store::{Advance, Flags, LogBatch, LogStore, MessageStore, NewMessage, Options, SqliteStore};
@@ -307,8 +307,9 @@ async fn a_backlog_has_the_latest_receipt_of_each_message_once() {
         };
         world.store.backlog(request, UnixMillis(2))
     };
-    let positions =
-        |page: &rpc::persistence::BacklogPage| page.entries.iter().map(|e| e.position).collect::<Vec<_>>();
+    let positions = |page: &contract::persistence::BacklogPage| {
+        page.entries.iter().map(|e| e.position).collect::<Vec<_>>()
+    };
     let all = page(Position::START).await.unwrap();
     assert_eq!(
         positions(&all),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backplane::checkpoint::{CheckpointError, Checkpoints};
-use dedupe::{Checkpoint, Manifest, Part, Rebuild, Sealed, Sealing, Wanted};
+use contract::persistence::{Persistence, SeenUid, UidPage};
+use dedupe::{Checkpoint, Manifest, Rebuild, Sealed, Sealing, Wanted};
 use model::{PartitionId, Position};
-use rpc::persistence::{Persistence, SeenUid, UidPage};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use crate::inbox::{Inbox, Item};
+use crate::inbox::{Done, Inbox, Item};
 
 /// Fewer bytes than this are dealt with at once, not on a thread of their own.
 const SMALL: usize = 256 * 1024;
@@ -20,31 +20,6 @@ const SMALL: usize = 256 * 1024;
 const UID: usize = size_of::<SeenUid>();
 /// How long to wait before the store, or where checkpoints are, is asked again.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
-
-/// What was done beside the owner.
-pub(crate) enum Done {
-    /// The checkpoint could not be claimed at the take-over, and is now; with what it is, if it is of any use.
-    Claimed(Option<Box<Late>>),
-    /// A blob of the checkpoint was read.
-    Loaded(Box<Part>),
-    /// It cannot be had.
-    Lost(Wanted),
-    /// A generation has its filter.
-    Sealed(Box<Sealed>),
-    /// Everything up to this time was made anew from the store.
-    Rebuilt(u64),
-    /// A checkpoint is stored, or is not.
-    Stored(Box<Checkpoint>, Result<(), CheckpointError>),
-}
-
-/// A checkpoint that an owner has got when it served already.
-pub(crate) struct Late {
-    pub manifest: Manifest,
-    /// What was accepted after it and before what the owner has read of the log itself.
-    pub between: Vec<u128>,
-    /// The log does not have all of that any more.
-    pub is_trimmed: bool,
-}
 
 /// Claims the manifest, so that no older owner can replace it any more, and reads it. `None` when there is none, or it
 /// is damaged. An error says nothing about what is there.

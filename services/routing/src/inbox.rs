@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use backplane::checkpoint::CheckpointError;
+use contract::persistence::Found;
+use contract::routing::{Downstream, Hello, Routing, Up, Upstream};
+use contract::{ErrorKind, RpcError};
+use dedupe::{Checkpoint, Manifest, Part, Sealed, Wanted};
 use model::{PartitionId, Partitioning};
 use parking_lot::Mutex;
-use rpc::routing::{Downstream, Hello, Routing, Up, Upstream};
-use rpc::{ErrorKind, RpcError};
 use tokio::sync::Notify;
 use tokio::task::consume_budget;
-
-use crate::checkpoint::Done;
-use crate::lookup::Answered;
 
 /// Names a line within this process.
 pub(crate) type LineId = u64;
@@ -29,6 +29,38 @@ pub(crate) enum Item {
     Answered(Answered),
     /// Something was done about what is known of uids.
     Done(Done),
+}
+
+/// What the store said, by key; of those it did not answer there is nothing in `found`.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    pub asked: Vec<u128>,
+    pub found: Vec<(u128, Option<Found>)>,
+}
+
+/// What was done beside the owner.
+pub(crate) enum Done {
+    /// The checkpoint could not be claimed at the take-over, and is now; with what it is, if it is of any use.
+    Claimed(Option<Box<Late>>),
+    /// A blob of the checkpoint was read.
+    Loaded(Box<Part>),
+    /// It cannot be had.
+    Lost(Wanted),
+    /// A generation has its filter.
+    Sealed(Box<Sealed>),
+    /// Everything up to this time was made anew from the store.
+    Rebuilt(u64),
+    /// A checkpoint is stored, or is not.
+    Stored(Box<Checkpoint>, Result<(), CheckpointError>),
+}
+
+/// A checkpoint that an owner has got when it served already.
+pub(crate) struct Late {
+    pub manifest: Manifest,
+    /// What was accepted after it and before what the owner has read of the log itself.
+    pub between: Vec<u128>,
+    /// The log does not have all of that any more.
+    pub is_trimmed: bool,
 }
 
 #[derive(Default)]

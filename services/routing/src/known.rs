@@ -1,8 +1,8 @@
 //! What the owner of a partition knows of messages: the latest exactly, and of all others for days whether their uid was accepted.
 
+use contract::persistence::{Found, FoundKind};
 use dedupe::{Filter, Limits, Lookup, Memory, Record};
 use model::{MessageKind, Position, ReceiptKind, UnixMillis, UserId};
-use rpc::persistence::{Found, FoundKind};
 use wire::envelope::uid_key;
 use wire::{Entry, Kind};
 

@@ -17,6 +17,7 @@
 
 mod checkpoint;
 mod config;
+mod deps;
 mod error;
 mod inbox;
 mod known;
@@ -28,6 +29,7 @@ mod service;
 mod tenure;
 
 pub use config::Config;
+pub use deps::Deps;
 pub use error::Error;
 pub use inbox::Owners;
-pub use service::{Deps, Service};
+pub use service::Service;

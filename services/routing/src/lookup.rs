@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::persistence::{MessageKey, Persistence};
 use model::{PartitionId, Position};
-use rpc::persistence::{Found, MessageKey, Persistence};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 use wire::envelope::uid_key;
 
-use crate::inbox::{Inbox, Item};
+use crate::inbox::{Answered, Inbox, Item};
 
 /// How long to wait before the store is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -17,13 +17,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The key of a message as the owner knows it.
 pub(crate) fn key_of(message: &MessageKey) -> u128 {
     uid_key(&message.org, &message.topic, &message.uid)
-}
-
-/// What the store said, by key; of those it did not answer there is nothing in `found`.
-#[derive(Debug, Default)]
-pub(crate) struct Answered {
-    pub asked: Vec<u128>,
-    pub found: Vec<(u128, Option<Found>)>,
 }
 
 /// Asks, once, and puts what is said into the inbox. `applied`: everything up to there is beyond what is remembered, so

@@ -2,7 +2,8 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use runtime::metrics::ServiceMetrics;
+use prometheus_client::metrics::histogram::Histogram;
+use runtime::metrics::{Scale, ServiceMetrics};
 
 /// Why an entry was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,6 +28,8 @@ pub(crate) struct Metrics {
     pub lookups: Counter,
     /// Partitions owned now.
     pub partitions: Gauge,
+    /// From the lease of a partition to its owner's readiness to serve it.
+    pub take_over: Histogram,
 }
 
 impl Metrics {
@@ -48,6 +51,11 @@ impl Metrics {
                 "Messages looked up in the store to recognise a late resend",
             ),
             partitions: m.gauge("partitions", "Partitions owned by this process"),
+            take_over: m.histogram(
+                "take_over_duration",
+                "Time from the lease of a partition until its owner serves it",
+                Scale::Seconds,
+            ),
         }
     }
 

@@ -14,138 +14,37 @@ mod lines;
 mod lookups;
 mod queue;
 mod sequence;
+mod state;
 mod tail;
 mod take_over;
 mod upkeep;
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backplane::lease::Fence;
 use bytes::Bytes;
-use dedupe::{Filter, Limits};
-use model::{EdgeId, FrameSeq, PartitionId, Position};
-use rpc::routing::{RoutedEntry, Submission, Up};
+use contract::routing::{RoutedEntry, Submission, Up};
+use model::Position;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use wire::{Entry, Kind};
 
-use crate::inbox::{Inbox, Item, LineId};
-use crate::known::Known;
-use crate::lookup::{self, Answered};
-use crate::pulse::Pulse;
-use crate::service::With;
-use crate::{Config, Error};
-use gather::Gather;
-use lines::{Lines, Numbered};
-use lookups::Lookups;
-use queue::{Queue, Queued};
+use crate::inbox::{Answered, Inbox, Item, LineId};
+use crate::{Error, lookup};
+use lines::Numbered;
+use queue::Queued;
 use sequence::{Appended, Frame};
-use tail::Tail;
-use upkeep::Upkeep;
+pub(crate) use state::{Owner, Tenancy};
 
-/// What a record of a message takes at most, with its sender.
-const RECORD_BYTES: usize = 160;
 /// How many topics' last positions are remembered.
 const REMEMBERED_HEADS: usize = 200_000;
-/// How much may be held while the store is asked.
-const HELD_BYTES: usize = 8 << 20;
 /// How often edges that have heard nothing are told how far the log goes.
 const TELL: Duration = Duration::from_secs(1);
-
-/// Under which right a partition is owned.
-#[derive(Clone)]
-pub(crate) struct Tenancy {
-    pub partition: PartitionId,
-    /// Of the lease: what is appended carries it.
-    pub epoch: u64,
-    /// Whether the lease is held.
-    pub fence: Fence,
-    /// Whether the log answers.
-    pub log: Arc<Pulse>,
-}
-
-/// The soft state of a partition while this process owns it.
-pub(crate) struct Owner {
-    partition: PartitionId,
-    epoch: u64,
-    fence: Fence,
-    log: Arc<Pulse>,
-    writer: EdgeId,
-    deps: With,
-    lines: Lines,
-    queue: Queue,
-    known: Known,
-    upkeep: Upkeep,
-    tail: Tail,
-    /// The last position of each topic.
-    heads: HashMap<u128, Position, ahash::RandomState>,
-    lookups: Lookups,
-    /// The last frame of the log: confirmed, and given out.
-    head: FrameSeq,
-    last_epoch: u64,
-    /// What was accepted up to here the filter had from the checkpoint.
-    checkpointed: Position,
-    next_number: u64,
-    /// The last frame of ours that is in the log.
-    proven: u64,
-    waits_for_proof: bool,
-    /// The lease is not held: an append is to tell whether somebody else owns the partition.
-    probe: bool,
-    /// Not before this is an empty frame appended again that the log did not take.
-    proof_at: Instant,
-    gather: Option<Gather>,
-    max_frame: usize,
-    hold: Duration,
-}
 
 type Appending = Pin<Box<dyn Future<Output = Appended> + Send>>;
 
 impl Owner {
-    /// One that has read the log up to `after`.
-    fn new(tenancy: Tenancy, after: FrameSeq, filter: Filter, config: &Config, deps: With) -> Self {
-        let Tenancy {
-            partition,
-            epoch,
-            fence,
-            log,
-        } = tenancy;
-        let records = config.remembered_messages / usize::from(deps.partitioning.count());
-        let limits = Limits {
-            records: records.max(1),
-            bytes: records.max(1) * RECORD_BYTES,
-        };
-        let since = Position::end_of(after);
-        Self {
-            partition,
-            epoch,
-            fence,
-            log,
-            writer: take_over::writer(partition, epoch),
-            deps,
-            lines: Lines::new(epoch),
-            queue: Queue::default(),
-            known: Known::new(limits, since, filter),
-            upkeep: Upkeep::new(config.checkpoint_interval.get()),
-            tail: Tail::new(since, config.tail.as_usize()),
-            heads: HashMap::default(),
-            lookups: Lookups::default(),
-            head: after,
-            last_epoch: 0,
-            checkpointed: Position::START,
-            next_number: 1,
-            proven: 0,
-            waits_for_proof: false,
-            probe: false,
-            proof_at: Instant::now(),
-            gather: None,
-            max_frame: config.max_frame.as_usize(),
-            hold: config.hold.get(),
-        }
-    }
-
     /// Serves edges until `leave` resolves: then what is in flight is answered, and nothing more taken in. An error means that
     /// it owns the partition no more, or cannot.
     pub async fn serve(mut self, inbox: &Arc<Inbox>, leave: impl Future<Output = ()>) -> Result<(), Error> {

@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use backplane::lease::Fence;
 use backplane::lease::share::{Ended, Held, Shares};
+use contract::routing::Announcement;
 use model::PartitionId;
-use rpc::routing::Announcement;
 use runtime::lifecycle::Stop;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::deps::With;
 use crate::inbox::Inbox;
 use crate::owner::{Owner, Tenancy};
 use crate::pulse::Pulse;
-use crate::service::With;
 use crate::{Config, Error};
 
 /// How long to wait, at first and at most, after a partition could not be owned.
@@ -163,10 +163,13 @@ async fn own(
     leave: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let (partition, epoch, fence) = (tenancy.partition, tenancy.epoch, tenancy.fence.clone());
+    let leased = Instant::now();
     let owner = Owner::take_over(tenancy, config, deps.clone()).await?;
     let open = Open::new(partition, epoch, deps);
+    let took = leased.elapsed();
+    deps.metrics.take_over.observe(took.as_secs_f64());
     tell(partition, epoch, deps).await;
-    info!(%partition, epoch, held = Fence::holds(&fence), "owning a partition");
+    info!(%partition, epoch, held = Fence::holds(&fence), ?took, "owning a partition");
     owner.serve(&open.inbox, leave).await
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::socket::Lost;
+use contract::ErrorKind;
 use edge::Refusal;
-use rpc::ErrorKind;
 use stomp_codec::{DecodeError, Frame, FrameError, Version};
 
 /// Why a connection ends.

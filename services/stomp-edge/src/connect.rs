@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use contract::ErrorKind;
 use edge::Refusal;
-use rpc::ErrorKind;
 use runtime::lifecycle::Stop;
 use stomp_codec::{Command, Decoder, Frame, HeartBeat, Item, Limits, Role, Version, validate};
 use tokio::time::Instant;
@@ -100,7 +100,7 @@ async fn greet(
     input: &mut BytesMut,
 ) -> Result<Hello, Bye> {
     let frame = first_frame(edge, socket, decoder, input).await?;
-    if !edge.core.standing.is_good() {
+    if !edge.core.lease.is_held() {
         let detail = "this server is cut off from the rest; connect again";
         return Err(Bye::refused(Refusal::new(ErrorKind::Unavailable, detail), None));
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use contract::ErrorKind;
 use edge::Refusal;
 use edge::delivery::Delivery;
 use edge::mailbox::{Mail, Mailbox};
 use edge::presence::Present;
 use edge::rate::{Bucket, Shared};
 use model::PartitionId;
-use rpc::ErrorKind;
 use runtime::lifecycle::Stop;
 use stomp_codec::{Command, Decoder, Frame, Item, Version, encode_receipt, validate};
 use tokio::time::Instant;

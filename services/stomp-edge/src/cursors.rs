@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use contract::RpcError;
+use contract::persistence::{CloseSession, OpenSession, SaveSession, SessionKey};
 use edge::Core;
 use model::{PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
-use rpc::RpcError;
-use rpc::persistence::{CloseSession, OpenSession, SaveSession, SessionKey};
 use session::SavedState;
 use tokio::sync::Notify;
 use tokio::time::Instant;

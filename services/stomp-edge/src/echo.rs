@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use contract::persistence::{BacklogFilter, BacklogLane, BacklogRequest};
 use edge::Core;
 use edge::delivery::Delivery;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, Stream};
 use model::{OrgId, Position, TopicName};
-use rpc::persistence::{BacklogFilter, BacklogLane, BacklogRequest};
 
 use crate::connection::Connection;
 use crate::deliver;

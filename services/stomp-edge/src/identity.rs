@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use contract::ErrorKind;
 use edge::Refusal;
 use model::{ChatTopic, OrgId, Origin, Principal, Role, TopicName, UserId};
-use rpc::ErrorKind;
 use stomp_codec::Frame;
 
 use crate::service::Edge;

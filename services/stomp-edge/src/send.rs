@@ -2,11 +2,11 @@
 
 use std::error::Error as _;
 
+use contract::ErrorKind;
 use edge::Outcome;
 use edge::line::Ticket;
 use edge::{Refusal, ingest};
 use model::{ChatTopic, Origin, TopicName};
-use rpc::ErrorKind;
 use stomp_codec::Frame;
 use tokio::time::Instant;
 use wire::envelope::{self, EnvelopeError};

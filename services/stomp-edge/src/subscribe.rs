@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::ErrorKind;
+use contract::persistence::SessionKey;
 use edge::consumer::Consumer;
 use edge::mailbox::{Boundaries, Mail};
 use edge::{Refusal, audience};
 use model::{ChatTopic, ClientId, OrgId, PartitionId, Position, TopicFilter, TopicName};
-use rpc::ErrorKind;
-use rpc::persistence::SessionKey;
 use session::Limits;
 use stomp_codec::{AckMode, Frame};
 

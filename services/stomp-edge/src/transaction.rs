@@ -1,8 +1,8 @@
 //! BEGIN, COMMIT, ABORT. Frames of a transaction are kept until COMMIT and then handled in order, as if they came now: a
 //! transaction is a way to send several messages at once, not a promise that all of them are stored or none.
 
+use contract::ErrorKind;
 use edge::Refusal;
-use rpc::ErrorKind;
 use stomp_codec::{Command, Frame};
 
 use crate::bye::Bye;

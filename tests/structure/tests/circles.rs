@@ -10,7 +10,6 @@ const BEFORE: &[&str] = &[
     "libs/backplane",
     "libs/consumer",
     "libs/dedupe",
-    "libs/edge",
     "libs/mqtt-codec",
     "libs/rpc",
     "libs/session",
@@ -21,7 +20,6 @@ const BEFORE: &[&str] = &[
     "services/gateway",
     "services/longwire",
     "services/mqtt-edge",
-    "services/routing",
     "services/stomp-edge",
 ];
 

@@ -9,8 +9,8 @@ use structure::{none, read, root};
 const LAYERS: [(&str, &[&str]); 8] = [
     ("ground", &["model", "runtime", "mqtt-codec", "stomp-codec"]),
     ("seams", &["auth", "backplane", "dedupe", "session", "wire"]),
-    ("calls", &["rpc"]),
-    ("store", &["store"]),
+    ("what services ask", &["contract"]),
+    ("ways to the answer", &["rpc", "store"]),
     ("what services share", &["consumer", "edge"]),
     (
         "services",

@@ -202,7 +202,7 @@ async fn a_log_of_the_former_kind_is_refused_in_words_and_left_alone() {
                 error,
                 OpenError::Format {
                     found: 1,
-                    known: 2,
+                    known: 3,
                     ..
                 }
             ),

@@ -1,8 +1,8 @@
 //! What a connection receives changes while it lives: its user becomes a member of threads, and ceases to be one.
 
+use contract::persistence::MemberTopic;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Access, ChatTopic, OrgId, PartitionId, Position, TopicFilter, TopicName};
-use rpc::persistence::MemberTopic;
 use smallvec::SmallVec;
 use wire::Kind;
 
@@ -127,17 +127,25 @@ impl Consumer {
         for filter in audience::of_member_topic(&self.who, &thread) {
             // One that was implied from the beginning is read with the rest, as far as the saved session had not got
             // past it.
-            if new.contains(&filter) || self.had_passed(partition, thread.since) {
-                self.session.catch_up(partition, filter.clone(), thread.since);
+            let passed = match new.contains(&filter) {
+                true => Some(Position::END),
+                false => self.had_passed(partition, thread.since),
+            };
+            if let Some(upto) = passed {
+                self.session
+                    .catch_up_to(partition, filter.clone(), thread.since, upto);
                 let token = self.attach(std::slice::from_ref(&filter));
                 self.grants.push((token, partition));
             }
         }
     }
 
-    fn had_passed(&self, partition: PartitionId, since: Position) -> bool {
+    /// How far the saved session had got in a partition without what it may see since then. From there on this connection
+    /// has read with it.
+    fn had_passed(&self, partition: PartitionId, since: Position) -> Option<Position> {
         let mut resumed = self.resumed.iter().flatten();
-        resumed.any(|(p, sent)| *p == partition && since < *sent)
+        let (_, sent) = resumed.find(|(p, sent)| *p == partition && since < *sent)?;
+        Some(*sent)
     }
 
     /// The membership of a thread changed: what the user may no longer see is not handed out any more.

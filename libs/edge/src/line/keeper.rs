@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::routing::{Downstream, Hello, Routing};
+use contract::{ErrorKind, RpcError};
 use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
-use rpc::routing::{Downstream, Hello, Routing};
-use rpc::{ErrorKind, RpcError};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 

@@ -1,9 +1,9 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
 
 use async_trait::async_trait;
+use contract::routing::{Downstream, Hello, Routing, Welcome};
+use contract::{ErrorKind, RpcError};
 use model::{EdgeId, FrameSeq};
-use rpc::routing::{Downstream, Hello, Routing, Welcome};
-use rpc::{ErrorKind, RpcError};
 
 use super::*;
 use crate::mailbox::Mail;

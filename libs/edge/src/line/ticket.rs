@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use rpc::routing::Outcome;
+use contract::routing::Outcome;
 use tokio::sync::oneshot;
 
 use crate::mailbox::{Mail, Mailbox};

@@ -3,25 +3,25 @@
 //! The message is a transient one of type EVENT on the thread's topic, whose content is `ONLINE` or `OFFLINE` and whose
 //! user is who came or went. Deployed clients do not pass over types that they do not know (agents' put them in the list
 //! of messages, visitors' pages ring and acknowledge them), so only connections get it that ask: with a subscription to
-//! [`PRESENCE_FILTER`] (MQTT) or the header `longwire-presence:true` of SUBSCRIBE (STOMP).
+//! [`PRESENCE_FILTER`](crate::access::PRESENCE_FILTER) (MQTT) or the header `longwire-presence:true` of SUBSCRIBE (STOMP).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use backplane::presence::Departed;
-use model::{ChatTopic, Origin, Principal, Role, UserId};
-use rpc::RpcError;
-use rpc::persistence::{ThreadCard, ThreadsRequest};
+use backplane::presence::{Departed, PresenceBook};
+use contract::RpcError;
+use contract::persistence::{Persistence, ThreadCard, ThreadsRequest};
+use model::{ChatTopic, Origin, Principal, Role, UnixMillis, UserId};
+use runtime::clock::Clock;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tracing::debug;
 use wire::{Entry, Kind, Thread, User};
 
-use crate::Core;
+use crate::attach::Attachments;
+use crate::ingest::Ingest;
 use crate::rate::Bucket;
 
-/// Who subscribes to this is told when those it shares a thread with come and go.
-pub const PRESENCE_FILTER: &str = "$longwire/presence";
 /// The type of the message.
 const TYPE: &str = "EVENT";
 /// The most recently active threads of a user in which it is told.
@@ -75,27 +75,37 @@ pub(super) fn principal(departed: Departed) -> Option<Principal> {
     })
 }
 
+/// What telling takes.
+#[derive(Clone)]
+pub(crate) struct With {
+    pub persistence: Arc<dyn Persistence>,
+    pub book: Arc<dyn PresenceBook>,
+    pub ingest: Arc<Ingest>,
+    pub attachments: Arc<Attachments>,
+    pub clock: Clock,
+}
+
 /// Tells, without ever being waited for.
 pub(super) struct Teller {
-    core: Arc<Core>,
+    with: With,
     bucket: Bucket,
 }
 
 impl Teller {
-    pub fn new(core: Arc<Core>) -> Self {
-        let bucket = Bucket::new(RATE, core.clock.monotonic());
-        Self { core, bucket }
+    pub fn new(with: With) -> Self {
+        let bucket = Bucket::new(RATE, with.clock.monotonic());
+        Self { with, bucket }
     }
 
     /// The user has come, or gone.
     pub fn tell(&mut self, who: Arc<Principal>, online: bool) {
-        if self.bucket.take(self.core.clock.monotonic()).is_err() {
+        if self.bucket.take(self.with.clock.monotonic()).is_err() {
             debug!(user = %who.user, online, "too many come and go for each to be told");
             return;
         }
-        let core = self.core.clone();
+        let with = self.with.clone();
         tokio::spawn(async move {
-            match timeout(PATIENCE, core.tell_presence(&who, online)).await {
+            match timeout(PATIENCE, with.tell(&who, online)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(user = %who.user, %error, "nobody is told who came or went"),
                 Err(_) => debug!(user = %who.user, "nobody is told who came or went: it takes too long"),
@@ -104,8 +114,8 @@ impl Teller {
     }
 }
 
-impl Core {
-    async fn tell_presence(&self, who: &Principal, online: bool) -> Result<(), RpcError> {
+impl With {
+    async fn tell(&self, who: &Principal, online: bool) -> Result<(), RpcError> {
         let request = ThreadsRequest {
             org: who.org.clone(),
             identities: who.identities().cloned().collect(),
@@ -121,17 +131,18 @@ impl Core {
             let author = author(who, &thread);
             let content = if online { "ONLINE" } else { "OFFLINE" };
             let topic = thread.topic.clone();
+            let now = UnixMillis(self.clock.unix_millis());
             let entry = self
                 .ingest
-                .event(who, author, &topic, envelope_thread(thread), content, self.now());
-            self.send_transient(entry);
+                .event(who, author, &topic, envelope_thread(thread), content, now);
+            self.attachments.line_of(&entry).transient(Arc::new(entry));
         }
         Ok(())
     }
 
     /// It may have come again since it was found to be gone, and somebody have told so.
     async fn is_back(&self, who: &Principal) -> bool {
-        let connections = self.presence.connections(&who.org, &who.user).await;
+        let connections = self.book.connections(&who.org, &who.user).await;
         connections.is_ok_and(|c| !c.is_empty())
     }
 }

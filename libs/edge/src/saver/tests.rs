@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
+use contract::ErrorKind;
 use model::{ClientId, OrgId, UserId};
-use rpc::ErrorKind;
 use tokio::sync::mpsc;
 
 use super::*;

@@ -7,7 +7,7 @@ const PATTERNS: &[(&str, Home<'static>)] = &[
     ("user/u", Home::Uid("u")),
     ("user/u/messages", Home::Uid("u")),
     ("org/o", Home::Topic("org/o")),
-    ("org/member/m", Home::Uid("m")),
+    ("org/member/m", Home::Topic("org/member")),
     ("org/department/d", Home::Uid("d")),
     ("org/agent/a/v", Home::Uid("a")),
     ("org/agent/a", Home::Uid("a")),
@@ -16,8 +16,8 @@ const PATTERNS: &[(&str, Home<'static>)] = &[
     ("org/robot/r/v", Home::Uid("r")),
     ("org/robot/r/u/1", Home::Uid("r")),
     ("org/unified/e/v", Home::Uid("e")),
-    ("org/member/a/b", Home::Pair("a", "b")),
-    ("org/member/b/a", Home::Pair("a", "b")),
+    ("org/member/a/b", Home::Topic("org/member")),
+    ("org/member/b/a", Home::Topic("org/member")),
     ("org/group/g", Home::Uid("g")),
     ("org/ticket/department/d/t", Home::Uid("d")),
     ("org/ticket/agent/a/t", Home::Uid("a")),
@@ -78,7 +78,10 @@ fn a_filter_has_one_home_where_it_names_one() {
         ("org/agent/a/#", Home::Uid("a")),
         ("org/ticket/+/d/#", Home::Uid("d")),
         ("user/u/#", Home::Uid("u")),
-        ("org/member/a/b/#", Home::Pair("a", "b")),
+        ("org/member/a/+", Home::Topic("org/member")),
+        ("org/member/+/a", Home::Topic("org/member")),
+        ("org/member/#", Home::Topic("org/member")),
+        ("private/a/b/#", Home::Pair("a", "b")),
         ("x/y", Home::Topic("x/y")),
     ] {
         assert_eq!(of(filter(named)), Some(home), "{named}");
@@ -90,8 +93,7 @@ fn a_filter_has_one_home_where_it_names_one() {
         "org/#",
         "org/agent/+/v",
         "org/agent/#",
-        "org/member/a/+",
-        "org/member/a/#",
+        "private/a/+",
         "x/+",
     ] {
         assert_eq!(of(filter(several)), None, "{several}");

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{EdgeId, Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
-use parking_lot::Mutex;
-use rpc::grpc::{self, Config, Metrics, Services};
-use rpc::persistence::{
+use contract::persistence::{
     BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
     HistoryPage, HistoryRequest, MessageKey, OpenSession, OpenThread, OpenedSession, OpenedThread,
     Persistence, Retained, SaveSession, SessionKey, ThreadPage, ThreadsRequest, UidPage, UserCard,
 };
-use rpc::receipts::Receipts;
-use rpc::{ErrorKind, RpcError};
+use contract::receipts::Receipts;
+use contract::{ErrorKind, RpcError};
+use model::{EdgeId, Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use parking_lot::Mutex;
+use rpc::{Config, Metrics, Services};
 use runtime::config::HumanDuration;
 use runtime::health::Health;
 use runtime::lifecycle::Stop;
@@ -245,7 +245,7 @@ pub struct Replica {
     pub address: SocketAddr,
     pub stop: Stop,
     pub metrics: runtime::metrics::Metrics,
-    /// Told when [`grpc::serve`] returned.
+    /// Told when [`rpc::serve`] returned.
     pub ended: Option<oneshot::Receiver<()>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -280,7 +280,7 @@ impl Replica {
         let (told, series) = (stop.clone(), Metrics::new(&metrics));
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            grpc::serve(listener, config, services, series, told)
+            rpc::serve(listener, config, services, series, told)
                 .await
                 .unwrap();
             let _ = tell.send(());
@@ -347,8 +347,8 @@ impl Caller {
         let (metrics, health) = (runtime::metrics::Metrics::new(), Health::new());
         let series = Metrics::new(&metrics);
         Self {
-            persistence: grpc::connect_persistence(&config, &series, health.require("persistence")),
-            receipts: grpc::connect_receipts(&config, &series, health.require("receipts")),
+            persistence: rpc::connect_persistence(&config, &series, health.require("persistence")),
+            receipts: rpc::connect_receipts(&config, &series, health.require("receipts")),
             metrics,
             health,
         }

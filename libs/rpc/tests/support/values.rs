@@ -1,6 +1,7 @@
 //! Any value of the types of the calls.
 
 use bytes::Bytes;
+use contract::persistence::*;
 use model::{
     ClientId, EdgeId, Membership, MessageUid, OrgId, PartitionId, Position, ReceiptKind, Role, TopicFilter,
     TopicName, UnixMillis, UserId,
@@ -8,7 +9,6 @@ use model::{
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
-use rpc::persistence::*;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), "\\PC{1,30}"]

@@ -6,8 +6,8 @@
 
 use ahash::AHashMap;
 use bytes::Bytes;
+use contract::persistence::{BacklogLane, BacklogPage, BacklogRequest};
 use model::{PartitionId, Position, TopicFilter, UnixMillis};
-use rpc::persistence::{BacklogLane, BacklogPage, BacklogRequest};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 

@@ -1,7 +1,7 @@
 //! Retained messages.
 
+use contract::persistence::Retained;
 use model::{OrgId, TopicFilter, TopicName, UnixMillis};
-use rpc::persistence::Retained;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 

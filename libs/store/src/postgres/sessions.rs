@@ -7,8 +7,8 @@
 
 use ahash::AHashMap;
 use async_trait::async_trait;
+use contract::persistence::{CloseSession, MemberTopic, OpenSession, OpenedSession, SaveSession, SessionKey};
 use model::{EdgeId, OrgId, PartitionId, TopicName, UnixMillis, UserId};
-use rpc::persistence::{CloseSession, MemberTopic, OpenSession, OpenedSession, SaveSession, SessionKey};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use contract::persistence::{MemberTopic, UserCard};
 use model::{Membership, OrgId, PartitionId, TopicName, UnixMillis, UserId};
-use rpc::persistence::{MemberTopic, UserCard};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 

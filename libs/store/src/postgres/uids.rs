@@ -1,7 +1,7 @@
 //! The uids of a partition, in the order of the log.
 
+use contract::persistence::{SeenUid, UidPage};
 use model::{PartitionId, Position, UnixMillis};
-use rpc::persistence::{SeenUid, UidPage};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 

@@ -1,7 +1,7 @@
 //! Pages of a topic's history.
 
+use contract::persistence::HistoryRange;
 use model::Position;
-use rpc::persistence::HistoryRange;
 
 /// How a page is read: from a position on, in one direction, over the messages that history shows.
 #[derive(Debug, Clone, Copy)]

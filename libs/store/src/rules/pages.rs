@@ -1,8 +1,8 @@
 //! Pages of a backlog: how much one takes, and up to where it has each lane.
 
 use bytes::Bytes;
+use contract::persistence::{BacklogEntry, BacklogLane, BacklogPage, BacklogRequest};
 use model::Position;
-use rpc::persistence::{BacklogEntry, BacklogLane, BacklogPage, BacklogRequest};
 
 /// A page that is being filled: lane by lane, each in the order of its partition, until something does not fit. One
 /// entry fits however large it is, so that every page moves on.

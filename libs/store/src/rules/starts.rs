@@ -1,8 +1,8 @@
 //! Where each topic of a backlog begins.
 
 use ahash::AHashMap;
+use contract::persistence::{BacklogLane, BacklogRequest};
 use model::{PartitionId, Position};
-use rpc::persistence::{BacklogLane, BacklogRequest};
 
 /// The lanes of a request, and where its filters begin.
 pub(crate) struct Starts<'a> {
@@ -13,7 +13,7 @@ pub(crate) struct Starts<'a> {
 impl<'a> Starts<'a> {
     pub fn of(request: &'a BacklogRequest) -> Self {
         let lanes = request.lanes.iter().enumerate();
-        let starts = |part: &rpc::persistence::BacklogFilter| part.start.iter().copied().collect();
+        let starts = |part: &contract::persistence::BacklogFilter| part.start.iter().copied().collect();
         Self {
             lanes: lanes.map(|(i, lane)| (lane.partition, (i, lane))).collect(),
             filters: request.filters.iter().map(starts).collect(),
@@ -35,8 +35,8 @@ impl<'a> Starts<'a> {
 
 #[cfg(test)]
 mod tests {
+    use contract::persistence::BacklogFilter;
     use model::TopicFilter;
-    use rpc::persistence::BacklogFilter;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Uids: what a message is found by, and where the uids of the last days begin.
 
+use contract::persistence::{SeenUid, UidPage};
 use model::{Position, UnixMillis};
-use rpc::persistence::{SeenUid, UidPage};
 use wire::{Entry, Kind};
 
 use crate::{Flags, Stored, TargetKey, Want};

@@ -5,9 +5,9 @@
 
 use ahash::AHashMap;
 use bytes::Bytes;
+use contract::persistence::{BacklogLane, BacklogPage, BacklogRequest};
 use model::{PartitionId, Position, UnixMillis};
 use parking_lot::RwLock;
-use rpc::persistence::{BacklogLane, BacklogPage, BacklogRequest};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::mem::{Mem, TailView, TopicId};

@@ -2,8 +2,8 @@
 
 use ahash::AHashMap;
 use bytes::Bytes;
+use contract::persistence::SessionKey;
 use model::{EdgeId, OrgId, Position, UnixMillis, UserId};
-use rpc::persistence::SessionKey;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::mem::TopicId;

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{OrgId, PartitionId, Position, ReceiptKind, TopicFilter, TopicName, UnixMillis};
-use parking_lot::RwLock;
-use rpc::persistence::{
+use contract::persistence::{
     BacklogPage, BacklogRequest, HistoryEntry, HistoryPage, HistoryRange, Retained, UidPage,
 };
+use model::{OrgId, PartitionId, Position, ReceiptKind, TopicFilter, TopicName, UnixMillis};
+use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;

@@ -1,8 +1,8 @@
 //! What the writer is given to do, and what it does it with.
 
 use ahash::AHashSet;
+use contract::persistence::SessionKey;
 use model::{EdgeId, OrgId, PartitionId, Position, TopicName};
-use rpc::persistence::SessionKey;
 use rusqlite::{Connection, params};
 
 use super::mem::{Appended, Topic, TopicId};

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use contract::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey};
 use model::{EdgeId, OrgId, UnixMillis, UserId};
-use rpc::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteStore;

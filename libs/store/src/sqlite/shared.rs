@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::AHashMap;
+use contract::persistence::SessionKey;
 use model::{EdgeId, PartitionId, Position, UnixMillis};
 use parking_lot::{Mutex, RwLock};
-use rpc::persistence::SessionKey;
 use rusqlite::Connection;
 use tokio::sync::{Notify, Semaphore, watch};
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
+use contract::persistence::{OpenSession, SessionKey};
 use model::{FrameSeq, PartitionId, Position};
-use rpc::persistence::{OpenSession, SessionKey};
 use wire::{Entry, Kind};
 
 use super::*;
@@ -77,7 +77,7 @@ fn session(client: &str) -> OpenSession {
         client: client.into(),
     };
     let entry = vec![b'x'; 20_000].into();
-    let will = Some(rpc::persistence::Will { entry, delay: 0 });
+    let will = Some(contract::persistence::Will { entry, delay: 0 });
     OpenSession {
         key,
         clean_start: false,

@@ -1,8 +1,8 @@
 //! Threads, members, visitors.
 
 use async_trait::async_trait;
+use contract::persistence::{MemberTopic, UserCard};
 use model::{Membership, OrgId, Position, TopicName, UnixMillis, UserId};
-use rpc::persistence::{MemberTopic, UserCard};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteStore;

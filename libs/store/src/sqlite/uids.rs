@@ -1,9 +1,9 @@
 //! The uids of a partition, in the order of the log. No index has them in that order: messages are appended as they are
 //! applied, so the rows themselves are read from where the last page ended, or from where the time begins that is asked for.
 
+use contract::persistence::{SeenUid, UidPage};
 use model::{PartitionId, Position, UnixMillis};
 use parking_lot::RwLock;
-use rpc::persistence::{SeenUid, UidPage};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::SqliteStore;

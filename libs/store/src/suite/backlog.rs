@@ -1,7 +1,7 @@
 //! Backlog and history, against a naive walk over everything.
 
+use contract::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
 use model::{FrameSeq, TopicFilter, UnixMillis};
-use rpc::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
 
 use super::*;
 use crate::Rewrite;

@@ -1,7 +1,7 @@
 //! Dead edges, and what an operator asks.
 
+use contract::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
 use model::{EdgeId, FrameSeq, ReceiptKind, UnixMillis};
-use rpc::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
 
 use super::*;
 use crate::{NewMark, NewReceipt, ReceiptBatch};

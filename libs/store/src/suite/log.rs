@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::persistence::HistoryRange;
 use model::{FrameSeq, Position, UnixMillis};
-use rpc::persistence::HistoryRange;
 
 use super::*;
 use crate::{LogIdentity, StoreError};

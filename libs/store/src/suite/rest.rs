@@ -1,7 +1,7 @@
 //! Sessions, wills, retained messages, receipts.
 
+use contract::persistence::{CloseSession, HistoryRange, OpenSession, SaveSession, SessionKey, Will};
 use model::{FrameSeq, ReceiptKind, TopicFilter, UnixMillis};
-use rpc::persistence::{CloseSession, HistoryRange, OpenSession, SaveSession, SessionKey, Will};
 
 use super::*;
 use crate::{Assign, NewReceipt, NewRetained, NewThread, ReceiptBatch, UnreadQuery};

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
 use model::{EdgeId, UnixMillis, UserId};
-use rpc::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
 
 use super::*;
 use crate::rules::sessions::{self, Before};

@@ -1,7 +1,7 @@
 //! Finding messages by uid, and the uids of a partition.
 
+use contract::persistence::{HistoryRange, SeenUid};
 use model::{ReceiptKind, UnixMillis};
-use rpc::persistence::{HistoryRange, SeenUid};
 
 use super::*;
 use crate::{NewReceipt, ReceiptBatch, TargetKey, Want};

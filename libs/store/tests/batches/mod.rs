@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use contract::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
 use model::{FrameSeq, OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis};
-use rpc::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
 use runtime::config::{HumanDuration, Secret};
 use store::{
     Advance, Flags, LogBatch, LogStore, MessageStore, NewMessage, PostgresConfig, PostgresStore, Service,

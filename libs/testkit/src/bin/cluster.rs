@@ -13,7 +13,7 @@ use testkit::cluster::{Builder, Cluster, Listener, ROLES, USUAL_PORTS};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// As many as an installation has that says nothing.
-const PARTITIONS: u16 = 8;
+const PARTITIONS: u16 = 4;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -95,8 +95,14 @@ fn describe(cluster: &Cluster) -> serde_json::Value {
         "redis": [cluster.redis().pid()],
         "haproxy": [cluster.balancer().pid()],
     });
+    let mut ops_of = json!({});
     for role in ROLES {
-        pids[role] = cluster.role(role).iter().map(|replica| replica.pid()).collect();
+        let replicas = cluster.role(role);
+        pids[role] = replicas.iter().map(|replica| replica.pid()).collect();
+        let of_role = replicas
+            .iter()
+            .map(|replica| replica.at(Listener::Ops).to_string());
+        ops_of[role] = of_role.collect();
     }
     json!({
         "mqtt": mqtt, "ws": ws, "http": http, "ops": ops,
@@ -104,6 +110,7 @@ fn describe(cluster: &Cluster) -> serde_json::Value {
         "database": cluster.database(),
         "nats_monitor": servers.iter().map(|nats| nats.monitor_url()).collect::<Vec<_>>(),
         "pids": pids,
+        "ops_of": ops_of,
     })
 }
 

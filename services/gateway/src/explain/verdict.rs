@@ -1,7 +1,7 @@
 //! Why a message is, or is not, with somebody: read from what is stored of the sessions.
 
+use contract::persistence::{Explained, ExplainedRecipient, StoredSession, Tie};
 use model::{Position, Role, UnixMillis, Visibility, is_visible_to_role};
-use rpc::persistence::{Explained, ExplainedRecipient, StoredSession, Tie};
 use serde::Serialize;
 use session::{SavedInflight, SavedPhase, SavedState};
 use utoipa::ToSchema;

@@ -1,8 +1,8 @@
 use bytes::Bytes;
-use model::{PartitionId, Position, ReceiptKind, Role, TopicFilter, UnixMillis};
-use rpc::persistence::{
+use contract::persistence::{
     Explained, ExplainedMember, ExplainedReceipt, ExplainedRecipient, StoredSession, Tie,
 };
+use model::{PartitionId, Position, ReceiptKind, Role, TopicFilter, UnixMillis};
 use serde_json::{Value, json};
 use session::{SavedCatchUp, SavedInflight, SavedLane, SavedPhase, SavedState, Subscription};
 

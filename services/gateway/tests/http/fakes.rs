@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use backplane::presence::{Departed, Entered, Presence, PresenceBook, PresenceError};
+use contract::persistence::*;
+use contract::receipts::Receipts;
+use contract::{ErrorKind, RpcError};
 use model::{
     Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis, UserId, is_countable,
 };
 use parking_lot::Mutex;
-use rpc::persistence::*;
-use rpc::receipts::Receipts;
-use rpc::{ErrorKind, RpcError};
 
 use crate::log::{Log, Placed};
 

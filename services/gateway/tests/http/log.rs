@@ -6,11 +6,11 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use backplane::journal::{FrameId, Journal, JournalError, Reader};
 use bytes::Bytes;
+use contract::RpcError;
+use contract::routing::{Downstream, Hello, Routed, Routing, Up, Upstream};
 use edge::Outcome;
 use model::{FrameSeq, PartitionId, Position, ReceiptKind};
 use parking_lot::Mutex;
-use rpc::RpcError;
-use rpc::routing::{Downstream, Hello, Routed, Routing, Up, Upstream};
 use wire::{Entry, Kind};
 
 /// What the owner does with a submission.

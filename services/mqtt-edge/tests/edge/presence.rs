@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use contract::persistence::ThreadsRequest;
 use model::Role;
-use rpc::persistence::ThreadsRequest;
 use runtime::config::HumanDuration;
 use testkit::chat::{self, agent_topic};
 use testkit::mqtt::{Mqtt, Options, QoS, Version};

@@ -178,8 +178,8 @@ async fn no_session_stays_connected_in_the_store_when_its_connection_is_gone() {
     client.disconnect().await;
     // A clean one is forgotten as well: nobody is told to let go of it.
     edge.connect(Options::v5("clean")).await.disconnect().await;
-    let open = rpc::persistence::OpenSession {
-        key: rpc::persistence::SessionKey {
+    let open = contract::persistence::OpenSession {
+        key: contract::persistence::SessionKey {
             org: "df_org_uid".into(),
             user: "anonymous:clean".into(),
             client: "clean".into(),
@@ -391,8 +391,8 @@ async fn a_connection_whose_session_was_opened_elsewhere_ends_though_nobody_told
     let edge = rig.edge().await;
     let mut reader = edge.connect(Options::v5("fenced").persistent()).await;
     reader.subscribe("fenced", QoS::AtLeastOnce).await;
-    let open = rpc::persistence::OpenSession {
-        key: rpc::persistence::SessionKey {
+    let open = contract::persistence::OpenSession {
+        key: contract::persistence::SessionKey {
             org: "df_org_uid".into(),
             user: "anonymous:fenced".into(),
             client: "fenced".into(),
@@ -422,7 +422,7 @@ async fn a_takeover_that_comes_late_is_not_heeded() {
     edge.connect(options()).await.disconnect().await;
     other.connect(options()).await.disconnect().await;
     let mut back = edge.connect(options()).await;
-    let key = rpc::persistence::SessionKey {
+    let key = contract::persistence::SessionKey {
         org: "df_org_uid".into(),
         user: "anonymous:wanderer".into(),
         client: "wanderer".into(),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ::rpc::persistence::{ExplainedMember, ExplainedRecipient, Tie};
+use contract::persistence::{ExplainedMember, ExplainedRecipient, Tie};
 use model::{ChatTopic, OrgId, Role, ThreadKind, TopicName, UserId};
 use wire::Entry;
 

@@ -2,8 +2,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use contract::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
 use model::{FrameSeq, PartitionId, Partitioning, Position, TopicFilter, UnixMillis};
-use rpc::persistence::{BacklogFilter, BacklogLane, BacklogRequest, HistoryRange};
 use store::{Advance, LogStore, MessageStore, Options, Service, SqliteStore, ThreadQuery, ThreadStore};
 
 use wire::Message;

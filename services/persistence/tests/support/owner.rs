@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use backplane::journal::{EmbeddedJournal, FrameId, Journal};
+use contract::RpcError;
+use contract::routing::{Downstream, Hello, Outcome, Routed, Routing, Up, Upstream};
 use model::{EdgeId, PartitionId, Position};
-use rpc::RpcError;
-use rpc::routing::{Downstream, Hello, Outcome, Routed, Routing, Up, Upstream};
 use wire::Frame;
 
 static NUMBER: AtomicU64 = AtomicU64::new(1);

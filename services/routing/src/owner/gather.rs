@@ -3,7 +3,7 @@
 //! Whose messages one frame has carried are answered together and send their next ones together, but a little after the
 //! log is free again. So under load the next frame waits for them, a fraction of what the last append took: without
 //! that the senders fall into two groups that take turns, and every frame carries half of what it could. Frames that
-//! carry few cost the log the most for each message: behind one the next waits for twice the time of an append
+//! carry few cost the log the most for each message: behind one the next waits for several times the time of an append
 //! (docs/adr/0013-gathering-frames.md).
 
 use std::time::Duration;
@@ -12,10 +12,14 @@ use tokio::time::Instant;
 
 /// The part of an append's time that the next frame waits for more.
 const GATHER_PART: u32 = 4;
-/// After a frame of fewer messages than this, the next one waits for twice the time of an append.
+/// After a frame of fewer messages than this, the next one waits for so many times what the append took.
 const SMALL: usize = 12;
-/// The least and the longest that a frame waits: less is below what a timer can do.
-const GATHER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
+const SMALL_TIMES: u32 = 5;
+/// The least that a frame waits, below which is what a timer cannot do; and the longest, after a frame of many and after a
+/// small one.
+const LEAST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(10);
+const LONGEST_SMALL: Duration = Duration::from_millis(25);
 /// With so many messages a frame does not wait for more.
 const GATHERED: usize = 256;
 
@@ -34,14 +38,13 @@ impl Gather {
     pub fn after(messages: usize, waiting: usize, begun: Instant) -> Option<Self> {
         let took = begun.elapsed();
         let pause = match messages < SMALL {
-            true => took * 2,
-            false => took / GATHER_PART,
+            true => (took * SMALL_TIMES).min(LONGEST_SMALL),
+            false => (took / GATHER_PART).min(LONGEST),
         };
-        let pause = pause.min(GATHER.1);
         // When it is longer ago than that, nobody is expected.
         let until = Instant::now() + took.max(pause);
         let is_loaded = messages > 1 || waiting > 0;
-        (is_loaded && pause >= GATHER.0).then_some(Self {
+        (is_loaded && pause >= LEAST).then_some(Self {
             pause,
             until,
             due: None,

@@ -3,15 +3,15 @@
 //! An entry is judged when its frame is built, after everything that is in the log and what stands before it in the frame. So
 //! a refusal agrees with the log at that moment, and two entries of one frame are judged as if one had come after the other.
 
+use contract::persistence::{Found, MessageKey};
+use contract::routing::Outcome;
 use dedupe::Record;
 use model::{MessageKind, Position, ReceiptKind, Role, UnixMillis, recall_allowed};
-use rpc::persistence::{Found, MessageKey};
-use rpc::routing::Outcome;
 use wire::envelope::uid_key;
 use wire::{Entry, Kind};
 
-use super::Owner;
 use super::queue::Queued;
+use super::state::Owner;
 use crate::known::{Seen, edit_key, key_of, recall_key, record_found, target_of};
 use crate::lookup;
 

@@ -9,13 +9,13 @@ use model::{FrameSeq, PartitionId};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::Owner;
 use super::sequence::remembered_as;
+use super::state::Owner;
 use super::take_over::{next, open_reader};
 use crate::Error;
-use crate::checkpoint::{self, Done, Late, PAUSE};
-use crate::inbox::{Inbox, Item};
-use crate::service::With;
+use crate::checkpoint::{self, PAUSE};
+use crate::deps::With;
+use crate::inbox::{Done, Inbox, Item, Late};
 
 /// Claims it as soon as that is possible. `begun`: what the log has after that the owner has seen itself.
 pub(super) async fn claim(

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use contract::routing::{Downstream, Hello, Outcome, Routed, RoutedEntry, Welcome};
 use model::{EdgeId, FilterMap, OrgId, Position, TopicFilter};
-use rpc::routing::{Downstream, Hello, Outcome, Routed, RoutedEntry, Welcome};
 
 use crate::inbox::LineId;
 

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use contract::persistence::{Found, MessageKey};
 use model::Position;
-use rpc::persistence::{Found, MessageKey};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::lookup::{Answered, key_of};
+use crate::inbox::Answered;
+use crate::lookup::key_of;
 
 /// So many messages are asked about at once.
 const AT_ONCE: usize = 1000;

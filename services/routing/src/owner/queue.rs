@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use contract::routing::Submission;
 use model::EdgeId;
-use rpc::routing::Submission;
 use tokio::time::Instant;
 use wire::envelope::uid_key;
 use wire::{Entry, Kind};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use backplane::journal::{FrameId, Journal, JournalError};
 use bytes::Bytes;
+use contract::routing::{Outcome, RoutedEntry};
 use model::{EdgeId, FrameSeq, PartitionId, Position};
-use rpc::routing::{Outcome, RoutedEntry};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 use wire::{Entry, FrameBuilder, Kind};
@@ -15,8 +15,8 @@ use wire::{Entry, FrameBuilder, Kind};
 use super::gather::Gather;
 use super::judge::{Judgement, reason};
 use super::queue::Queued;
+use super::state::Owner;
 use super::tail::Stored;
-use super::{HELD_BYTES, Owner};
 use crate::Error;
 use crate::inbox::LineId;
 use crate::known::{edit_key, key_of, recall_key, record_of};
@@ -24,6 +24,9 @@ use crate::pulse::Pulse;
 
 /// How long to wait before an append of unknown outcome is repeated.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// How much may be held while the store is asked.
+const HELD_BYTES: usize = 8 << 20;
 
 /// A submission that was accepted into the frame in flight.
 struct Accepted {
@@ -367,7 +370,7 @@ impl Owner {
             self.queue.push_back_to_front(Queued {
                 line: accepted.line,
                 edge: accepted.edge,
-                submission: rpc::routing::Submission {
+                submission: contract::routing::Submission {
                     number: accepted.number,
                     entry: accepted.entry,
                     seen: Position::end_of(self.head),

@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use contract::routing::RoutedEntry;
 use model::{EdgeId, FrameSeq, Position};
-use rpc::routing::RoutedEntry;
 
 /// An entry of the log with what the owner needs to know of it.
 #[derive(Debug, Clone)]

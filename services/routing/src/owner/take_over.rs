@@ -15,10 +15,9 @@ use tracing::warn;
 use wire::FrameBuilder;
 
 use super::sequence::{Appended, Frame};
-use super::upkeep::Begun;
-use super::{Owner, Tenancy};
+use super::state::{Begun, Owner, Tenancy};
 use crate::checkpoint;
-use crate::service::With;
+use crate::deps::With;
 use crate::{Config, Error};
 
 /// How long reading the checkpoint may hold up the taking over.
@@ -29,11 +28,6 @@ const SAMPLE: u64 = 32;
 const AGAIN: Duration = Duration::from_millis(20);
 /// How long the log may take to give a frame that must be there.
 const READ: Duration = Duration::from_secs(10);
-
-/// Under which name the owner of an epoch appends.
-pub(super) fn writer(partition: PartitionId, epoch: u64) -> EdgeId {
-    EdgeId::new(format!("routing/{partition}/{epoch}"))
-}
 
 impl Owner {
     /// Takes over: reads the end of the log, then appends a frame of its own behind it.

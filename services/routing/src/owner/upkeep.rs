@@ -2,72 +2,18 @@
 //! of each at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use backplane::checkpoint::CheckpointError;
 use dedupe::{Manifest, Stamp};
-use model::{FrameSeq, Position};
+use model::Position;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
-use super::{Owner, late};
-use crate::checkpoint::{self, Done, Late, Missing};
-use crate::inbox::Inbox;
-
-/// How an owner began.
-pub(super) struct Begun {
-    /// What the log has after this it has seen itself.
-    pub after: FrameSeq,
-    /// It is known what the last owner has stored: from then on that may be replaced.
-    pub is_claimed: bool,
-}
-
-/// What is under way.
-pub(super) struct Upkeep {
-    pub begun: Begun,
-    interval: Duration,
-    due: Instant,
-    /// The log went so far at the last checkpoint.
-    stored: FrameSeq,
-    storing: bool,
-    /// Blobs of former owners were looked for.
-    tidied: bool,
-    /// A checkpoint that came late, and waits until no frame is in flight.
-    late: Option<Box<Late>>,
-    /// What is missing is being made anew.
-    rebuild: Option<AbortOnDropHandle<()>>,
-    tasks: Vec<AbortOnDropHandle<()>>,
-}
-
-impl Upkeep {
-    pub fn new(interval: Duration) -> Self {
-        Self {
-            begun: Begun {
-                after: FrameSeq(0),
-                is_claimed: false,
-            },
-            interval,
-            due: Instant::now() + interval,
-            stored: FrameSeq(0),
-            storing: false,
-            tidied: false,
-            late: None,
-            rebuild: None,
-            tasks: Vec::new(),
-        }
-    }
-
-    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.retain(|task| !task.is_finished());
-        self.tasks.push(AbortOnDropHandle::new(tokio::spawn(work)));
-    }
-
-    /// When the next checkpoint is due.
-    pub fn due(&self) -> Option<Instant> {
-        (!self.storing).then_some(self.due)
-    }
-}
+use super::late;
+use super::state::Owner;
+use crate::checkpoint::{self, Missing};
+use crate::inbox::{Done, Inbox};
 
 impl Owner {
     /// Begins to load what the checkpoint has, or to find out what it is.

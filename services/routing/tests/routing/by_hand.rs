@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::routing::{Downstream, Hello, Outcome, Routed, Routing, Submission, Up, Upstream};
 use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
-use rpc::routing::{Downstream, Hello, Outcome, Routed, Routing, Submission, Up, Upstream};
 use wire::Entry;
 
 use crate::attach::World;

@@ -10,10 +10,10 @@ use backplane::checkpoint::EmbeddedCheckpoints;
 use backplane::journal::{FrameId, Journal, JournalError, Reader};
 use backplane::lease::{EmbeddedLeases, Lease, LeaseError, Leases};
 use bytes::Bytes;
+use contract::routing::{Downstream, Hello, Routed, Routing, Submission, Up, Upstream};
 use model::{EdgeId, FrameSeq, PartitionId, Partitioning, Position};
 use parking_lot::Mutex;
 use routing::{Config, Deps, Owners, Service};
-use rpc::routing::{Downstream, Hello, Routed, Routing, Submission, Up, Upstream};
 use runtime::clock::Clock;
 use runtime::lifecycle::{Stop, Tasks};
 use runtime::metrics::Metrics;
@@ -162,7 +162,7 @@ impl World {
         }
     }
 
-    async fn open(&self, epoch: u64, end: &Arc<End>) -> Result<Box<dyn Upstream>, rpc::RpcError> {
+    async fn open(&self, epoch: u64, end: &Arc<End>) -> Result<Box<dyn Upstream>, contract::RpcError> {
         let hello = Hello {
             edge: EdgeId::new("e"),
             partition: P,

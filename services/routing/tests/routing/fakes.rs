@@ -8,6 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backplane::journal::{FrameId, Journal, JournalError, Reader, StoredFrame};
 use bytes::Bytes;
+use contract::persistence::*;
+use contract::routing::{self as routing_line, Downstream, Hello, Routed, Routing, Upstream};
+use contract::{ErrorKind, RpcError};
 use model::{
     FrameSeq, Membership, MessageUid, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName,
     UnixMillis, UserId,
@@ -16,9 +19,6 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use routing::Owners;
-use rpc::persistence::*;
-use rpc::routing::{self as routing_line, Downstream, Hello, Routed, Routing, Upstream};
-use rpc::{ErrorKind, RpcError};
 use tokio::sync::watch;
 use wire::{Entry, Frame, Kind};
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 use auth::Claims;
 use backplane::bus::Bus;
 use bytes::Bytes;
+use contract::persistence::Persistence;
 use model::Role;
-use rpc::persistence::Persistence;
 use stomp_codec::{Command, Frame};
 
 use crate::client::{Client, connect_frame, send_frame, subscribe_frame};
@@ -119,12 +119,12 @@ async fn a_member_that_is_removed_stops_receiving_at_once() {
         ..Claims::new("agent1", Role::Agent)
     });
     let topic = "org/workgroup/df_wg_uid/v1";
-    let open = rpc::persistence::OpenThread {
+    let open = contract::persistence::OpenThread {
         org: ORG.into(),
         desk: "df_wg_uid".into(),
-        visitor: rpc::persistence::UserCard {
+        visitor: contract::persistence::UserCard {
             uid: "v1".into(),
-            ..rpc::persistence::UserCard::default()
+            ..contract::persistence::UserCard::default()
         },
         online: vec!["agent1".into()],
         at: model::UnixMillis(world.clock.unix_millis()),

@@ -1,6 +1,6 @@
 //! Who comes and goes, told to pages that ask.
 
-use rpc::persistence::{Persistence, ThreadsRequest};
+use contract::persistence::{Persistence, ThreadsRequest};
 use runtime::config::HumanDuration;
 use stomp_edge::Config;
 

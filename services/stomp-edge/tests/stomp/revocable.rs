@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use contract::RpcError;
+use contract::persistence::*;
 use model::{Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
-use rpc::RpcError;
-use rpc::persistence::*;
 
 type Answer<T> = Result<T, RpcError>;
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use contract::RpcError;
+use contract::persistence::{CloseSession, OpenSession, SaveSession, SessionKey};
 use edge::Core;
 use edge::consumer::{Consumer, Left, asked_for_threads};
 use edge::mailbox::{Mail, Mailbox};
@@ -12,8 +14,6 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use model::{Origin, PartitionId, Position, Principal, Role, TopicFilter, UnixMillis};
 use parking_lot::Mutex;
-use rpc::RpcError;
-use rpc::persistence::{CloseSession, OpenSession, SaveSession, SessionKey};
 use session::{Limits, Output, SavedState, Subscription};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
@@ -139,7 +139,7 @@ async fn open(with: With) -> Option<Connection> {
         "opening",
         [with.session as u64, with.connection, with.process.number, 0],
     );
-    if !core.standing.is_good() {
+    if !core.lease.is_held() {
         return None;
     }
     let key = SessionKey {
@@ -281,7 +281,7 @@ impl Connection {
     }
 
     fn hand_out(&mut self, now: Instant) {
-        if !self.with.core.standing.is_good() {
+        if !self.with.core.lease.is_held() {
             return;
         }
         let mut write = Vec::new();

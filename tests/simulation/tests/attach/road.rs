@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use contract::routing::{Downstream, Hello, Routed, Routing, Up, Upstream};
+use contract::{ErrorKind, RpcError};
 use parking_lot::Mutex;
 use routing::Owners;
-use rpc::routing::{Downstream, Hello, Routed, Routing, Up, Upstream};
-use rpc::{ErrorKind, RpcError};
 use tokio::sync::Notify;
 use tokio::time::{Duration, sleep};
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use contract::persistence::*;
+use contract::{ErrorKind, RpcError};
 use model::{
     EdgeId, Membership, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName, UnixMillis,
     UserId,
 };
 use parking_lot::Mutex;
-use rpc::persistence::*;
-use rpc::{ErrorKind, RpcError};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 

@@ -16,9 +16,9 @@
 use bytes::{BufMut, BytesMut};
 
 /// Begins every segment; the last byte is [`VERSION`].
-const MAGIC: [u8; 8] = *b"LWJRNL\0\x02";
+const MAGIC: [u8; 8] = *b"LWJRNL\0\x03";
 /// The version of the format. In logs of version 1 every edge appended, and what they hold was judged afterwards; from 2 on a
-/// log holds accepted entries only.
+/// log holds accepted entries only; from 3 on all colleague threads of an organisation are in one partition.
 pub(super) const VERSION: u8 = MAGIC[7];
 const HEADER: usize = 40;
 /// Bytes of a record besides writer and frame.

@@ -14,8 +14,8 @@ const EPOCH: &str = "longwire_epoch";
 const PARTITIONS: &str = "longwire_partitions";
 const FORMAT: &str = "longwire_format";
 /// What the log holds. Before 2 (where the streams do not say) every edge appended, and the frames were judged afterwards; from 2
-/// on they hold accepted entries only.
-const CURRENT: &str = "2";
+/// on they hold accepted entries only; from 3 on all colleague threads of an organisation are in one partition.
+const CURRENT: &str = "3";
 
 /// Duplicates are recognised for so long. A writer gives up long before.
 const DUPLICATE_WINDOW_SECS: u64 = 600;

@@ -2,11 +2,11 @@ use async_trait::async_trait;
 use model::{OrgId, TopicName, UserId};
 
 use super::pool::Pool;
-use crate::RpcError;
-use crate::grpc::method::Method;
-use crate::grpc::pb;
-use crate::grpc::wire::Wire as _;
-use crate::receipts::Receipts;
+use crate::method::Method;
+use crate::pb;
+use crate::wire::Wire as _;
+use contract::RpcError;
+use contract::receipts::Receipts;
 
 /// The receipts service in other processes.
 pub(super) struct Remote(pub(super) Pool);

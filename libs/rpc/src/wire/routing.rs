@@ -9,8 +9,8 @@ use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
 use prost::Message as _;
 
 use super::Malformed;
-use crate::grpc::pb;
-use crate::routing::{Hello, Outcome, Routed, RoutedEntry, Submission, Up, Welcome};
+use crate::pb;
+use contract::routing::{Hello, Outcome, Routed, RoutedEntry, Submission, Up, Welcome};
 
 use pb::line_said::What;
 

@@ -27,10 +27,10 @@ use super::pb::routing_server::RoutingServer;
 use super::status::{refusal, to_status};
 use super::tls::Error;
 use super::{Config, wire};
-use crate::persistence::Persistence;
-use crate::receipts::Receipts;
-use crate::routing::Routing;
-use crate::{ErrorKind, RpcError};
+use contract::persistence::Persistence;
+use contract::receipts::Receipts;
+use contract::routing::Routing;
+use contract::{ErrorKind, RpcError};
 
 /// What a caller that names no deadline gets.
 const LONGEST: Duration = Duration::from_secs(60);

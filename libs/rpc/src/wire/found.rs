@@ -1,6 +1,6 @@
 use super::{Malformed, Wire, read};
-use crate::grpc::pb;
-use crate::persistence::{Found, FoundKind, MessageKey, SeenUid, UidPage};
+use crate::pb;
+use contract::persistence::{Found, FoundKind, MessageKey, SeenUid, UidPage};
 
 impl Wire for Found {
     type Message = pb::Found;

@@ -7,7 +7,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
 use super::wire::Malformed;
-use crate::{ErrorKind, RpcError};
+use contract::{ErrorKind, RpcError};
 
 /// [`ErrorKind::code`] of what a service answered.
 const KIND: &str = "longwire-code";

@@ -23,14 +23,14 @@ use super::board::Board;
 use super::connection::Connection;
 use super::finder::Finder;
 use super::unreadable;
-use crate::grpc::Config;
-use crate::grpc::method::Service;
-use crate::grpc::metrics::Metrics;
-use crate::grpc::pb;
-use crate::grpc::status::{from_status, is_unsent};
-use crate::grpc::wire::routing as wire;
-use crate::routing::{Downstream, Hello, Routing, Up, Upstream};
-use crate::{ErrorKind, RpcError};
+use crate::Config;
+use crate::method::Service;
+use crate::metrics::Metrics;
+use crate::pb;
+use crate::status::{from_status, is_unsent};
+use crate::wire::routing as wire;
+use contract::routing::{Downstream, Hello, Routing, Up, Upstream};
+use contract::{ErrorKind, RpcError};
 
 const PATH: &str = "/longwire.rpc.v1.Routing/Line";
 

@@ -1,8 +1,10 @@
 use model::{PartitionId, Position};
 
 use super::{Malformed, Wire, read};
-use crate::grpc::pb;
-use crate::persistence::{BacklogEntry, BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, Retained};
+use crate::pb;
+use contract::persistence::{
+    BacklogEntry, BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, Retained,
+};
 
 impl Wire for (PartitionId, Position) {
     type Message = pb::Place;

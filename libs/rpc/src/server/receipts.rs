@@ -1,11 +1,11 @@
 use tonic::{Request, async_trait};
 
 use super::{Answer, Served};
-use crate::grpc::method::Method;
-use crate::grpc::pb;
-use crate::grpc::pb::receipts_server::Receipts as Calls;
-use crate::grpc::wire::read;
-use crate::receipts::Receipts;
+use crate::method::Method;
+use crate::pb;
+use crate::pb::receipts_server::Receipts as Calls;
+use crate::wire::read;
+use contract::receipts::Receipts;
 
 #[async_trait]
 impl Calls for Served<dyn Receipts> {

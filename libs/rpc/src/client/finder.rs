@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::board::Board;
 use super::connection::Keeper;
-use crate::grpc::Config;
+use crate::Config;
 
 /// Names are not looked up more often than this, whatever happens.
 const BREATH: Duration = Duration::from_millis(500);

@@ -4,15 +4,15 @@ use prost::Message as _;
 
 use super::answer;
 use super::pool::Pool;
-use crate::grpc::method::{Method, Repeat};
-use crate::grpc::pb;
-use crate::grpc::wire::{Findings, Wire as _};
-use crate::persistence::{
+use crate::method::{Method, Repeat};
+use crate::pb;
+use crate::wire::{Findings, Wire as _};
+use contract::persistence::{
     BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
     HistoryPage, HistoryRequest, MessageKey, OpenSession, OpenThread, OpenedSession, OpenedThread,
     Persistence, Retained, SaveSession, ThreadPage, ThreadsRequest, UidPage, UserCard,
 };
-use crate::{ErrorKind, RpcError};
+use contract::{ErrorKind, RpcError};
 
 /// The persistence service in other processes.
 pub(super) struct Remote(pub(super) Pool);

@@ -17,9 +17,9 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::board::{Board, State};
-use crate::grpc::Config;
-use crate::grpc::config::Tls;
-use crate::grpc::status::{Closed, told};
+use crate::Config;
+use crate::config::Tls;
+use crate::status::{Closed, told};
 
 /// How long one that said it is unavailable is passed over, where there are others.
 const SHUN: Duration = Duration::from_secs(1);

@@ -1,9 +1,9 @@
 use model::ReceiptKind;
 
 use super::{Malformed, Wire, read};
-use crate::grpc::pb;
-use crate::grpc::pb::history_request::{Bound, Page, Range};
-use crate::persistence::{HistoryEntry, HistoryPage, HistoryRange, HistoryRequest};
+use crate::pb;
+use crate::pb::history_request::{Bound, Page, Range};
+use contract::persistence::{HistoryEntry, HistoryPage, HistoryRange, HistoryRequest};
 
 impl Wire for HistoryRange {
     type Message = Option<Range>;

@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use runtime::metrics::{Histograms, Scale};
 
 use super::method::{Method, Service};
-use crate::RpcError;
+use contract::RpcError;
 
 /// The series of the calls: of both sides, once for each registry. Clones are the same series.
 #[derive(Clone, Debug)]

@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::Served;
-use crate::grpc::pb;
-use crate::grpc::pb::routing_server::Routing as Calls;
-use crate::grpc::status::{refusal, to_status};
-use crate::grpc::wire::routing as wire;
-use crate::routing::{Downstream, Routed, RoutedEntry, Routing, Upstream};
+use crate::pb;
+use crate::pb::routing_server::Routing as Calls;
+use crate::status::{refusal, to_status};
+use crate::wire::routing as wire;
+use contract::routing::{Downstream, Routed, RoutedEntry, Routing, Upstream};
 
 /// How long an edge may take to say who it is.
 const HELLO: Duration = Duration::from_secs(5);
@@ -141,7 +141,7 @@ impl Downstream for Outgoing {
 }
 
 /// What goes to the edge.
-pub(in crate::grpc) struct Said {
+pub(crate) struct Said {
     said: mpsc::UnboundedReceiver<(Routed, usize)>,
     waiting: Arc<AtomicUsize>,
     /// What is left of the last.

@@ -10,8 +10,8 @@ use runtime::health::Check;
 use tokio::sync::{Notify, watch};
 
 use super::connection::Connection;
-use crate::grpc::method::Service;
-use crate::grpc::metrics::Metrics;
+use crate::method::Service;
+use crate::metrics::Metrics;
 
 /// How a replica does.
 pub(super) enum State {

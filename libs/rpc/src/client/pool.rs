@@ -17,11 +17,11 @@ use tonic_prost::ProstCodec;
 use super::board::Board;
 use super::connection::Connection;
 use super::finder::Finder;
-use crate::grpc::Config;
-use crate::grpc::method::{Method, Repeat, Service};
-use crate::grpc::metrics::{Metrics, Side};
-use crate::grpc::status::{Done, Failure, from_status, is_unsent};
-use crate::{ErrorKind, RpcError};
+use crate::Config;
+use crate::method::{Method, Repeat, Service};
+use crate::metrics::{Metrics, Side};
+use crate::status::{Done, Failure, from_status, is_unsent};
+use contract::{ErrorKind, RpcError};
 
 /// How often a call is made in all.
 const ATTEMPTS: u32 = 4;

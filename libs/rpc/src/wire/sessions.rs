@@ -1,6 +1,6 @@
 use super::{Malformed, Wire, given, read};
-use crate::grpc::pb;
-use crate::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey, Will};
+use crate::pb;
+use contract::persistence::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey, Will};
 
 const KEY: &str = "whose session it is";
 

@@ -16,10 +16,10 @@ use self::pool::Pool;
 use super::method::Service;
 use super::wire::{Malformed, Wire};
 use super::{Config, Metrics};
-use crate::persistence::Persistence;
-use crate::receipts::Receipts;
-use crate::routing::Routing;
-use crate::{ErrorKind, RpcError};
+use contract::persistence::Persistence;
+use contract::receipts::Receipts;
+use contract::routing::Routing;
+use contract::{ErrorKind, RpcError};
 
 /// The persistence service at [`Config::persistence`]. Connects in the background: nobody need be there yet. `check`
 /// tells whether a replica is ready. To be called within a runtime; the connections end when it is dropped.

@@ -2,8 +2,8 @@ use bytes::Bytes;
 use model::{Membership, Position};
 
 use super::{Malformed, Wire, given, read};
-use crate::grpc::pb;
-use crate::persistence::{
+use crate::pb;
+use contract::persistence::{
     AgentCard, Desk, DeskKind, MemberTopic, OpenThread, OpenedThread, ThreadCard, ThreadPage, ThreadsRequest,
     UserCard,
 };

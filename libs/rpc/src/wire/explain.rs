@@ -1,9 +1,9 @@
 use model::{Position, ReceiptKind, Role};
 
 use super::{Malformed, Wire, read};
-use crate::grpc::pb;
-use crate::grpc::pb::explained_recipient::Tie as PbTie;
-use crate::persistence::{
+use crate::pb;
+use crate::pb::explained_recipient::Tie as PbTie;
+use contract::persistence::{
     ExplainRequest, Explained, ExplainedMember, ExplainedReceipt, ExplainedRecipient, StoredSession, Tie,
 };
 

@@ -11,20 +11,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backplane::lease::{Fence, Lease, LeaseError, Leases};
+use model::EdgeId;
 use runtime::health::Check;
 use runtime::lifecycle::Stop;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::Core;
+use crate::attach::Attachments;
 use crate::mailbox::Mail;
 
 /// How long to wait before a lease that cannot be had is asked for again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The edge's own view of its lease.
-pub struct Standing {
+pub struct EdgeLease {
     fence: Fence,
     /// Grows each time the lease is held again after it was not.
     term: AtomicU64,
@@ -32,7 +33,7 @@ pub struct Standing {
     check: Check,
 }
 
-impl Standing {
+impl EdgeLease {
     pub(crate) fn new(check: Check) -> Self {
         Self {
             fence: Fence::new(),
@@ -43,7 +44,7 @@ impl Standing {
     }
 
     /// Whether the lease is held for certain at this moment.
-    pub fn is_good(&self) -> bool {
+    pub fn is_held(&self) -> bool {
         self.fence.holds()
     }
 
@@ -73,12 +74,10 @@ impl Standing {
 }
 
 /// Keeps the lease until the hard stop, then gives it back.
-pub(crate) async fn keep(core: Arc<Core>, leases: Arc<dyn Leases>, stop: Stop) {
+pub(crate) async fn keep(with: With, stop: Stop) {
     let mut keeper = Keeper {
-        name: rpc::persistence::edge_lease(&core.id),
-        ttl: core.config.lease.get(),
-        core,
-        leases,
+        name: contract::persistence::edge_lease(&with.edge),
+        with,
         held: None,
         away_since: None,
         sent_away: false,
@@ -93,11 +92,21 @@ pub(crate) async fn keep(core: Arc<Core>, leases: Arc<dyn Leases>, stop: Stop) {
     keeper.give_back().await;
 }
 
+/// What keeping the lease takes.
+pub(crate) struct With {
+    pub edge: EdgeId,
+    pub lease: Arc<EdgeLease>,
+    pub leases: Arc<dyn Leases>,
+    /// The connections, who are told.
+    pub attachments: Arc<Attachments>,
+    pub ttl: Duration,
+    /// The clients of an edge that is without its lease for so long are sent away.
+    pub fence_after: Duration,
+}
+
 struct Keeper {
-    core: Arc<Core>,
-    leases: Arc<dyn Leases>,
+    with: With,
     name: String,
-    ttl: Duration,
     held: Option<Lease>,
     /// Since when the lease has not been held.
     away_since: Option<Instant>,
@@ -115,15 +124,15 @@ impl Keeper {
                 self.held = Some(lease);
                 if returned {
                     // Before it is held again, so that nobody takes the new term for his own.
-                    self.core.standing.term.fetch_add(1, Ordering::AcqRel);
+                    self.with.lease.term.fetch_add(1, Ordering::AcqRel);
                 }
-                self.core.standing.extend(asked, self.ttl);
+                self.with.lease.extend(asked, self.with.ttl);
                 if returned {
-                    info!(edge = %self.core.id, "the edge holds its lease again");
-                    self.core.attachments.tell_all(|| Mail::Verify);
+                    info!(edge = %self.with.edge, "the edge holds its lease again");
+                    self.with.attachments.tell_all(|| Mail::Verify);
                 }
                 self.sent_away = false;
-                self.ttl / 3
+                self.with.ttl / 3
             }
             Err(error) => {
                 self.missed(&error);
@@ -134,51 +143,61 @@ impl Keeper {
 
     /// Joined before, and between two renewals the lease ran out by our clock: this process was paused.
     fn has_lapsed(&self, asked: Instant) -> bool {
-        self.held.is_some() && asked >= self.core.standing.fence.until()
+        self.held.is_some() && asked >= self.with.lease.fence.until()
     }
 
     async fn ask(&self) -> Result<Lease, LeaseError> {
         let asking = async {
             match &self.held {
-                Some(lease) => self.leases.renew(lease, self.ttl).await.map(|()| lease.clone()),
-                None => self.leases.acquire(&self.name, &self.core.id, self.ttl).await,
+                Some(lease) => self
+                    .with
+                    .leases
+                    .renew(lease, self.with.ttl)
+                    .await
+                    .map(|()| lease.clone()),
+                None => {
+                    self.with
+                        .leases
+                        .acquire(&self.name, &self.with.edge, self.with.ttl)
+                        .await
+                }
             }
         };
-        let limit = self.ttl / 3;
+        let limit = self.with.ttl / 3;
         timeout(limit, asking)
             .await
             .unwrap_or_else(|_| Err(LeaseError::Unavailable(format!("no answer within {limit:?}"))))
     }
 
     fn missed(&mut self, error: &LeaseError) {
-        let standing = &self.core.standing;
+        let lease = &self.with.lease;
         if !matches!(error, LeaseError::Unavailable(_)) {
             self.held = None;
-            standing.lose(error);
+            lease.lose(error);
         }
-        if standing.is_good() {
+        if lease.is_held() {
             return;
         }
-        standing.check.fail(error);
-        if !*standing.joined.borrow() {
+        lease.check.fail(error);
+        if !*lease.joined.borrow() {
             return;
         }
         let since = *self.away_since.get_or_insert_with(|| {
-            warn!(edge = %self.core.id, %error, "the edge has lost its lease; it hands nothing out until it has it again");
+            warn!(edge = %self.with.edge, %error, "the edge has lost its lease; it hands nothing out until it has it again");
             Instant::now()
         });
-        if since.elapsed() >= self.core.config.fence_after.get() && !self.sent_away {
-            warn!(edge = %self.core.id, "the edge is cut off; its clients are sent to others");
+        if since.elapsed() >= self.with.fence_after && !self.sent_away {
+            warn!(edge = %self.with.edge, "the edge is cut off; its clients are sent to others");
             self.sent_away = true;
-            self.core.attachments.tell_all(|| Mail::Leave);
+            self.with.attachments.tell_all(|| Mail::Leave);
         }
     }
 
     async fn give_back(&self) {
         if let Some(lease) = &self.held {
-            let released = timeout(PAUSE, self.leases.release(lease)).await;
+            let released = timeout(PAUSE, self.with.leases.release(lease)).await;
             if !matches!(released, Ok(Ok(()))) {
-                info!(edge = %self.core.id, "the lease of the edge is left to run out");
+                info!(edge = %self.with.edge, "the lease of the edge is left to run out");
             }
         }
     }

@@ -1,11 +1,11 @@
 use tonic::{Request, async_trait};
 
 use super::{Answer, Served, told};
-use crate::grpc::method::Method;
-use crate::grpc::pb;
-use crate::grpc::pb::persistence_server::Persistence as Calls;
-use crate::grpc::wire::{Findings, given, read};
-use crate::persistence::Persistence;
+use crate::method::Method;
+use crate::pb;
+use crate::pb::persistence_server::Persistence as Calls;
+use crate::wire::{Findings, given, read};
+use contract::persistence::Persistence;
 
 #[async_trait]
 impl Calls for Served<dyn Persistence> {
