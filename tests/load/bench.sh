@@ -11,7 +11,7 @@
 #   BENCH_SHAPE=cluster  only the cluster; "one" only one process and the peers; default both, the cluster where its servers
 #                     are installed (tests/install.sh; curl, jq and psql as well)
 #   BENCH_SCALE="1 2 4"  replicas of every role of the cluster, one run each (default 2)
-#   BENCH_PARTITIONS=16  partitions of the cluster's log (default 8)
+#   BENCH_PARTITIONS=16  partitions of the cluster's log (default 4)
 #   BENCH_RATE=200    messages a second of pairs-rate in the cluster (default 2,000)
 #   BENCH_GROW=1      as many times the 50 pairs of chat as there are replicas of every role, or clusters; nothing else
 #   BENCH_APART="2 4" so many clusters of one of every role at once, which share nothing but the machine, with the 50 pairs
@@ -137,7 +137,7 @@ counters() {
 # start_cluster REPLICAS: three nats-servers, Redis, PostgreSQL, so many of every role, HAProxy; told of in $ready.
 start_cluster() {
   : >"$ready"
-  LONGWIRE_READY_JSON=1 LONGWIRE_CLUSTER_REPLICAS=$1 LONGWIRE_CLUSTER_PARTITIONS=${BENCH_PARTITIONS:-8} \
+  LONGWIRE_READY_JSON=1 LONGWIRE_CLUSTER_REPLICAS=$1 LONGWIRE_CLUSTER_PARTITIONS=${BENCH_PARTITIONS:-4} \
     LONGWIRE_BIN=$(realpath "$binaries/longwire") \
     "$binaries/cluster" >"$ready" 2>"$work/log" &
   pid=$!

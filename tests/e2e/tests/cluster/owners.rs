@@ -195,7 +195,7 @@ async fn acceptance_is_back_soon_after_an_owner_is_killed_and_at_once_after_it_l
 }
 
 /// An owner is silent: what is sent to its partitions waits until another has taken over. Nobody else notices: not who writes
-/// elsewhere, and not who logs in, though an agent receives from every partition.
+/// elsewhere, and not who logs in, whichever partitions its desk and its topics lie in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_that_is_silent_delays_its_own_topics_only() {
     let server = Longwire::from(Cluster::builder().partitions(PARTITIONS).start().await);
