@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={PROTO}/rpc.proto");
     let fds = protox::compile(["rpc.proto"], [PROTO])?;
     tonic_prost_build::configure()
-        // Calls are made through one function for all of them: see grpc::client.
+        // Calls are made through one function for all of them: see client.
         .build_client(false)
         // Slices of the received message, not copies.
         .bytes(".")

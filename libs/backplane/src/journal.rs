@@ -137,6 +137,12 @@ pub trait Journal: Send + Sync + 'static {
     /// before the question, whether or not waiting readers were told of it.
     async fn head(&self, partition: PartitionId) -> Result<FrameSeq, JournalError>;
 
+    /// Whether the frames of all partitions that wait at once share one write. Where they do not, each frame costs the log about
+    /// the same, however little it carries.
+    fn shares_writes(&self) -> bool {
+        false
+    }
+
     /// Tells waiting readers at once of everything that is durable. A journal may let a reader that waits in [`Reader::next`] sleep
     /// on for a moment, so that one wake-up serves several frames; who needs a reader to catch up now says so here. Costs little
     /// when there is nothing to tell.

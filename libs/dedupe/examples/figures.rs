@@ -1,7 +1,7 @@
 //! What knowing eight days of uids costs: `cargo run --release -p dedupe --example figures`.
 //!
-//! 10 million messages a day over an installation of eight partitions, after nine days: one of its partitions, and
-//! eight times that.
+//! 10 million messages a day over an installation of four partitions, after nine days: one of its partitions, and
+//! four times that.
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,
@@ -17,7 +17,7 @@ use model::{FrameSeq, MessageKind, PartitionId, Position, UnixMillis};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-const PARTITIONS: usize = 8;
+const PARTITIONS: usize = 4;
 const A_DAY: u64 = 10_000_000 / PARTITIONS as u64;
 const DAYS: u64 = 9;
 const DAY: u64 = 24 * 3_600 * 1_000;

@@ -26,13 +26,13 @@ pub struct Config {
 const DAY: u64 = 24 * 3600 * 1000;
 
 impl Config {
-    /// The measures that 10 million messages a day in eight partitions need: see docs/adr/0017-known-uids.md.
+    /// The measures that 10 million messages a day in four partitions need: see docs/adr/0017-known-uids.md.
     pub fn new(salt: u64) -> Self {
         Self {
-            capacity: 800_000,
+            capacity: 1_600_000,
             max_age: DAY,
             retention: 9 * DAY,
-            spill: 8192,
+            spill: 16_384,
             salt,
         }
     }

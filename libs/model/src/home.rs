@@ -25,9 +25,9 @@ const COLLEAGUES: &str = "org/member";
 /// What a topic's partition is chosen by. Part of the storage format: what is the home of a topic never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Home<'a> {
-    /// A desk, group, member or user.
+    /// A desk, group or user.
     Uid(&'a str),
-    /// Two colleagues; the smaller uid first.
+    /// The two of `private/{a}/{b}`; the smaller uid first.
     Pair(&'a str, &'a str),
     /// The topic itself, or the one that it lies below.
     Topic(&'a str),

@@ -201,7 +201,7 @@ mod tests {
                 of("org/member/b/a"),
                 of("a")
             ],
-            [6, 10, 10, 6]
+            [6, 10, 0, 6]
         );
         let spread: std::collections::HashSet<_> =
             (0..200).map(|i| of(&format!("org/agent/{i}/v"))).collect();

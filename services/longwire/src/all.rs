@@ -75,7 +75,7 @@ fn open_journal(config: &Config, data: &Path) -> anyhow::Result<Arc<EmbeddedJour
     let dir = data.join(JOURNAL_DIR);
     let journal = EmbeddedJournal::open(&dir, settings);
     Ok(Arc::new(journal.with_context(|| {
-        format!("opening the journal in {}", dir.display())
+        format!("starting on the data in {}", data.display())
     })?))
 }
 

@@ -1,4 +1,4 @@
-//! What other services ask: the rpc trait over the store.
+//! What other services ask: the trait of the contract over the store.
 
 use async_trait::async_trait;
 use bytes::Bytes;

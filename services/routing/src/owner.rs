@@ -175,22 +175,27 @@ impl Owner {
     }
 
     fn wants_proof(&self) -> bool {
-        (self.waits_for_proof || self.probe) && !self.fence.holds() && Instant::now() >= self.proof_at
+        let probe = self.probe && !self.fence.holds();
+        (self.waits_for_proof || probe) && Instant::now() >= self.proof_at
     }
 
     /// Until when the next frame waits for more.
-    fn waits_for_more(&mut self) -> Option<Instant> {
+    fn waits_for_more(&self) -> Option<Instant> {
         let waiting = self.queue.len();
-        let gather = self.gather.as_mut().filter(|_| waiting > 0)?;
+        let gather = self.gather.as_ref().filter(|_| waiting > 0)?;
         gather.waits(waiting)
     }
 
     /// When something is to be done although nothing happens.
-    fn wake(&mut self, idle: bool) -> Option<Instant> {
+    fn wake(&self, idle: bool) -> Option<Instant> {
         let gathered = self.waits_for_more().filter(|_| idle);
-        let waits = self.waits_for_proof || self.probe;
-        // No proof is needed while the lease is held.
-        let proof = (idle && waits).then_some(self.proof_at.max(self.fence.until()));
+        let proof = match (self.waits_for_proof, self.probe) {
+            (true, _) => Some(self.proof_at),
+            // Nobody else is looked for while the lease is held.
+            (false, true) => Some(self.proof_at.max(self.fence.until())),
+            (false, false) => None,
+        };
+        let proof = proof.filter(|_| idle);
         let overdue = self.queue.next_overdue(self.hold);
         let checkpoint = self.upkeep.due().filter(|_| idle);
         gathered

@@ -454,6 +454,9 @@ async fn a_log_that_is_not_the_stores_or_ends_before_it_is_refused() {
     server.restart().await;
     let mut page = visitor(&server, "v1").await;
     page.say(&chat::text(&topic, "v1", "behind the copy")).await;
+    let token = agent_token(&server).await;
+    let applied = history(&server, &token, &topic).await;
+    assert_eq!(applied.len(), 2, "the store has what the copy has not");
     stopped(&mut server).await;
 
     std::fs::rename(&journal, copy.path().join("whole")).expect("it moves");

@@ -9,7 +9,7 @@ use structure::{none, read, root};
 const LAYERS: [(&str, &[&str]); 8] = [
     ("ground", &["model", "runtime", "mqtt-codec", "stomp-codec"]),
     ("seams", &["auth", "backplane", "dedupe", "session", "wire"]),
-    ("what services ask", &["contract"]),
+    ("what services ask of one another", &["contract"]),
     ("ways to the answer", &["rpc", "store"]),
     ("what services share", &["consumer", "edge"]),
     (

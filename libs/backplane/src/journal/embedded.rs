@@ -219,6 +219,10 @@ impl Journal for EmbeddedJournal {
         Ok(FrameSeq(self.heads.get(partition.0)))
     }
 
+    fn shares_writes(&self) -> bool {
+        true
+    }
+
     fn announce(&self) {
         self.heads.announce();
     }

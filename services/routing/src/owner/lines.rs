@@ -1,6 +1,6 @@
 //! The lines to edges: what each has attached, and what is to be said to it next.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use contract::routing::{Downstream, Hello, Outcome, Routed, RoutedEntry, Welcome};
@@ -26,10 +26,21 @@ struct Line {
     /// What is to be said next must not be said before this frame of ours is in the log, or while the lease is held: it is
     /// true only if nobody else owns the partition.
     proof: Option<u64>,
+    /// Refusals, each with the frame of ours that must be in the log before it is said. The lease is no proof for these: should it
+    /// have been given to another before its time, what is missing here may be there.
+    refused: VecDeque<(u64, u64, Outcome)>,
     mark: u64,
 }
 
 impl Line {
+    /// Takes up the refusals that are proven.
+    fn prove(&mut self, proven: u64) {
+        while let Some((_, number, outcome)) = self.refused.pop_front_if(|(proof, ..)| *proof <= proven) {
+            self.bytes += Routed::AROUND;
+            self.next.answers.push((number, outcome));
+        }
+    }
+
     /// Says what there is; false when the line has ended.
     fn say(&mut self, epoch: u64, upto: Position) -> bool {
         self.bytes = 0;
@@ -117,6 +128,7 @@ impl Lines {
             },
             bytes: 0,
             proof: Some(proof),
+            refused: VecDeque::new(),
             mark: 0,
         };
         self.lines.insert(line, new);
@@ -236,12 +248,20 @@ impl Lines {
         }
     }
 
-    /// Says what became of a submission. `proof`: of a refusal, which is true only if nobody else owns the partition.
+    /// Says what became of a submission. `proof`: of what is true only if nobody else owns the partition. A refusal by what the
+    /// log holds waits for that frame, and holds nothing else back.
     pub fn answer(&mut self, id: LineId, number: u64, outcome: Outcome, proof: Option<u64>) {
         if let Some(line) = self.lines.get_mut(&id) {
-            line.next.answers.push((number, outcome));
-            line.bytes += Routed::AROUND;
-            line.proof = line.proof.max(proof);
+            match (&outcome, proof) {
+                (Outcome::Conflict | Outcome::Forbidden | Outcome::Rejected, Some(proof)) => {
+                    line.refused.push_back((proof, number, outcome));
+                }
+                (_, proof) => {
+                    line.bytes += Routed::AROUND;
+                    line.next.answers.push((number, outcome));
+                    line.proof = line.proof.max(proof);
+                }
+            }
             self.ready.insert(id);
         }
     }
@@ -280,16 +300,21 @@ impl Lines {
     }
 
     /// Says what there is to say, all up to `upto` having been given out. `proven`: the last of our frames that is in the
-    /// log. `held`: the lease is held at this moment. True when something has to wait for a proof.
+    /// log. `held`: the lease is held at this moment, which is proof enough of what is confirmed. True when something has to
+    /// wait for a proof.
     pub fn flush(&mut self, upto: Position, proven: u64, held: bool) -> bool {
         let mut waits = false;
         for id in std::mem::take(&mut self.ready) {
             let Some(line) = self.lines.get_mut(&id) else {
                 continue;
             };
-            if !held && line.proof.is_some_and(|frame| frame > proven) {
+            line.prove(proven);
+            let is_held_back = !held && line.proof.is_some_and(|frame| frame > proven);
+            if is_held_back || !line.refused.is_empty() {
                 self.ready.insert(id);
                 waits = true;
+            }
+            if is_held_back || line.next.is_empty() {
                 continue;
             }
             self.said += 1;

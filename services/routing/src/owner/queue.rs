@@ -60,6 +60,12 @@ impl Queue {
         self.ready.len()
     }
 
+    /// Whether there is more than receipts among them.
+    pub fn has_message(&self) -> bool {
+        let is_message = |queued: &Queued| queued.submission.entry.known_kind() != Kind::Receipt;
+        self.ready.iter().any(is_message)
+    }
+
     /// Whether earlier ones of its sender in its topic are held, so that it has to wait as well. Receipts never are: they
     /// only ever move forward, whatever order they come in.
     pub fn must_wait(&self, entry: &Entry) -> bool {

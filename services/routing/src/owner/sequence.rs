@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 use wire::{Entry, FrameBuilder, Kind};
 
-use super::gather::Gather;
+use super::gather::{Gather, Last};
 use super::judge::{Judgement, reason};
 use super::queue::Queued;
 use super::state::Owner;
@@ -47,6 +47,8 @@ pub(super) struct Frame {
     accepted: Vec<Accepted>,
     /// What was decided in view of these: said when they are in the log, and decided anew if they are not.
     decided: Vec<(Queued, Outcome)>,
+    /// What comes next had no room in it.
+    is_full: bool,
     begun: Instant,
 }
 
@@ -106,6 +108,7 @@ impl Owner {
         let number = self.next_number;
         let mut builder = FrameBuilder::new(self.epoch, number);
         let (mut accepted, mut decided) = (Vec::new(), Vec::new());
+        let mut is_full = false;
         while let Some(mut queued) = self.queue.pop() {
             if self.lines.edge(queued.line).is_none() {
                 // Its edge has gone, or sends it again on another line.
@@ -130,8 +133,8 @@ impl Owner {
                 }
                 Judgement::Accept => {
                     let fits = builder.size_with(&queued.submission.entry, &queued.edge) <= self.max_frame;
-                    let is_full = accepted.len() + 1 >= Position::FRAME_LIMIT;
-                    if !accepted.is_empty() && (!fits || is_full) {
+                    is_full = !accepted.is_empty() && (!fits || accepted.len() + 1 >= Position::FRAME_LIMIT);
+                    if is_full {
                         self.queue.push_back_to_front(queued);
                         break;
                     }
@@ -162,6 +165,7 @@ impl Owner {
             encoded,
             accepted,
             decided,
+            is_full,
             begun: Instant::now(),
         })
     }
@@ -276,8 +280,14 @@ impl Owner {
         metrics.appended_frames.inc();
         metrics.appended_entries.inc_by(frame.accepted.len() as u64);
         self.proven = frame.number;
-        let messages = frame.accepted.len();
-        let mut entries = Vec::with_capacity(messages);
+        let is_message = |accepted: &&Accepted| accepted.entry.known_kind() != Kind::Receipt;
+        let last = Last {
+            messages: frame.accepted.iter().filter(is_message).count(),
+            was_full: frame.is_full,
+            took: frame.begun.elapsed(),
+            shared_write: self.deps.journal.shares_writes(),
+        };
+        let mut entries = Vec::with_capacity(frame.accepted.len());
         for (index, (accepted, bytes)) in (0u16..).zip(frame.accepted.into_iter().zip(frame.encoded)) {
             let position = Position::new(seq, index);
             let origin = Some((accepted.edge, accepted.number));
@@ -299,7 +309,7 @@ impl Owner {
         }
         self.tail.push(seq, entries);
         self.known.settle();
-        self.gather = Gather::after(messages, self.queue.len(), frame.begun);
+        self.gather = Gather::after(&last, self.queue.has_message());
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 /// How the log is kept.
 #[derive(Debug, Clone)]
 pub struct JournalConfig {
-    /// How many partitions there are. Fixed when the log is created. Default 16.
+    /// How many partitions there are. Fixed when the log is created. Default 4.
     pub partitions: u16,
     /// Bytes after which a new segment file begins; the unit of trimming, and what recovery holds in memory at a time.
     /// Default 64 MiB, at most 1 GiB.
@@ -28,7 +28,7 @@ pub struct JournalConfig {
 impl Default for JournalConfig {
     fn default() -> Self {
         Self {
-            partitions: 16,
+            partitions: 4,
             segment_size: 64 << 20,
             retention: Duration::from_secs(3600),
             max_frame: 8 << 20,
@@ -69,7 +69,11 @@ pub enum OpenError {
         dir: PathBuf,
     },
     /// The log was created with another number of partitions.
-    #[error("opening the journal in {}: it has {stored} partitions, {configured} are configured", dir.display())]
+    #[error(
+        "opening the journal in {}: it has {stored} partitions and `journal.partitions` is {configured}: set it to {stored}, or start \
+         with another data folder (--data)",
+        dir.display()
+    )]
     Partitions {
         /// The directory.
         dir: PathBuf,

@@ -125,11 +125,32 @@ fn what_needs_a_proof_waits_for_the_lease_or_for_an_append_and_holds_back_what_f
     assert!(!lines.flush(Position(3), 5, false));
     let said = edge.said.lock()[1].clone();
     assert_eq!((said.attached, said.entries.len()), (vec![(1, Position(1))], 1));
-    lines.answer(1, 2, Outcome::Conflict, Some(9));
+    let away = || Outcome::Unavailable("away".to_owned());
+    lines.answer(1, 2, away(), Some(9));
     assert!(lines.flush(Position(3), 5, false));
     assert!(!lines.flush(Position(3), 5, true), "the lease is held");
-    lines.answer(1, 3, Outcome::Conflict, None);
+    lines.answer(1, 3, away(), None);
     assert!(!lines.flush(Position(3), 5, false));
+}
+
+/// Of two who hold the lease, because it was given away before its time, the older does not have what the newer has appended.
+#[test]
+fn a_refusal_waits_for_the_log_whoever_holds_the_lease_and_holds_nothing_back() {
+    let mut lines = Lines::new(1);
+    let edge = open(&mut lines, 1, hello("e", 1, &["a"]));
+    lines.flush(Position(1), 1, true);
+    let stored = Outcome::Stored {
+        position: Position(7),
+        duplicate: true,
+    };
+    lines.answer(1, 1, Outcome::Rejected, Some(9));
+    lines.answer(1, 2, stored.clone(), None);
+    assert!(lines.flush(Position(2), 8, true));
+    assert_eq!(edge.said.lock()[1].answers, [(2, stored)]);
+    assert!(lines.flush(Position(2), 8, true));
+    assert_eq!(edge.said.lock().len(), 2, "there is nothing to say yet");
+    assert!(!lines.flush(Position(3), 9, false));
+    assert_eq!(edge.said.lock()[2].answers, [(1, Outcome::Rejected)]);
 }
 
 #[test]
