@@ -1,9 +1,9 @@
 //! What both edges and the gateway share, free of any protocol: taking a message in ([`ingest`], [`line`]) and giving
-//! messages out ([`attach`], [`mailbox`], [`consumer`]).
+//! messages out ([`attach`], [`mailbox`], [`receiver`]).
 //!
 //! ```text
 //!  in:   payload ─ingest► Entry ─line► the partition's owner … ► Outcome ► the protocol's acknowledgement
-//!  out:  owner ─line► dispatch ─► mailbox of each connection ─► consumer (session machine) ─► the protocol's frame
+//!  out:  owner ─line► dispatch ─► mailbox of each connection ─► receiver (session machine) ─► the protocol's frame
 //!                                   attach: what a connection wants, and from where on it comes live
 //! ```
 //!
@@ -13,7 +13,6 @@
 pub mod access;
 pub mod attach;
 pub mod audience;
-pub mod consumer;
 
 mod config;
 mod core;
@@ -29,6 +28,7 @@ pub mod mailbox;
 mod metrics;
 pub mod presence;
 pub mod rate;
+pub mod receiver;
 pub mod registry;
 pub mod saver;
 mod takeover;

@@ -134,7 +134,7 @@ pub(crate) struct Cluster {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Journal {
-    /// Into how many partitions topics are spread. Fixed for the life of an installation.
+    /// Into how many partitions topics are spread, 1 to 1024. Fixed for the life of an installation.
     pub partitions: u16,
     /// How long the log is kept after it has been applied to the store.
     pub retention: HumanDuration,

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use contract::ErrorKind;
 use contract::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
 use edge::Refusal;
-use edge::consumer::{Consumer, asked_for_threads};
 use edge::mailbox::{Mail, Mailbox};
+use edge::receiver::{Receiver, asked_for_threads};
 use model::{ChatTopic, ClientId, OrgId, Origin, Principal, Role, TopicName, UserId};
 use mqtt_codec::{
     ConnAck, Connect, Decoder, Packet, PublishProperties, QoS, ReasonCode, Utf8, Version, WillProperties,
@@ -357,15 +357,15 @@ async fn start_session(
         buffer_bytes: u32::try_from(limits.buffer_bytes.get()).unwrap_or(u32::MAX),
         ..SessionLimits::default()
     };
-    let mut consumer = Consumer::new(core.clone(), who, &client, mailbox.clone(), session_limits, saved);
-    consumer.check_subscriptions().await?;
+    let mut receiver = Receiver::new(core.clone(), who, &client, mailbox.clone(), session_limits, saved);
+    receiver.check_subscriptions().await?;
     core.attachments.join(&mailbox);
-    consumer.begin(true, &opened.threads, asked);
+    receiver.begin(true, &opened.threads, asked);
     // An owner that answers is waited for: a new session begins neither before nor after its CONNACK. One that does not holds
     // up its own topics only, and the session begins there with what the edge had not been given yet.
-    let later = consumer.attached_from_the_beginning(ATTACH_LIMIT).await;
+    let later = receiver.attached_from_the_beginning(ATTACH_LIMIT).await;
     if later.iter().any(|mail| matches!(mail, Mail::TakenOver(_))) {
-        consumer.leave();
+        receiver.leave();
         return Err(Refusal::new(
             ErrorKind::Unavailable,
             "another connection uses this client id",
@@ -373,14 +373,14 @@ async fn start_session(
     }
     later.into_iter().for_each(|mail| mailbox.push(mail));
     // Where it begins is stored first: it would begin later after a crash.
-    if expiry > 0 && (!present || consumer.has_begun_anew()) {
+    if expiry > 0 && (!present || receiver.has_begun_anew()) {
         let save = SaveSession {
             key: key.clone(),
             epoch: opened.epoch,
-            state: consumer.state(),
+            state: receiver.state(),
         };
         if let Err(refused) = core.persistence.save_sessions(vec![save]).await {
-            consumer.leave();
+            receiver.leave();
             return Err(refused.into());
         }
     }
@@ -388,7 +388,7 @@ async fn start_session(
     Ok(Box::new(Start {
         connack: connack(edge, &connect, &client, assigned, present, expiry),
         decoder,
-        consumer,
+        receiver,
         mailbox,
         key,
         epoch: opened.epoch,

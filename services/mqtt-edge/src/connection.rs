@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use contract::persistence::{CloseSession, SessionKey};
-use edge::consumer::{Consumer, Item, Left};
 use edge::mailbox::{Mail, Mailbox};
 use edge::presence::Present;
 use edge::rate::{Bucket, Shared};
+use edge::receiver::{Item, Left, Receiver};
 use model::{PartitionId, Principal};
 use mqtt_codec::{
     Ack, ConnAck, DecodeError, Decoder, Disconnect, DisconnectProperties, Packet, PacketId, Publish,
@@ -47,7 +47,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) struct Start {
     pub connack: ConnAck,
     pub decoder: Decoder,
-    pub consumer: Consumer,
+    pub receiver: Receiver,
     pub mailbox: Arc<Mailbox>,
     pub key: SessionKey,
     pub epoch: u64,
@@ -119,7 +119,7 @@ pub(crate) struct Connection {
     pub who: Arc<Principal>,
     pub client: String,
     pub version: Version,
-    pub consumer: Consumer,
+    pub receiver: Receiver,
     pub mailbox: Arc<Mailbox>,
     pub out: BytesMut,
     pub outbox: Outbox,
@@ -167,7 +167,7 @@ impl Connection {
         if let Err(error) = Packet::ConnAck(Box::new(start.connack)).encode(version, &mut out) {
             debug!(%error, "writing CONNACK");
         }
-        let who = start.consumer.principal().clone();
+        let who = start.receiver.principal().clone();
         let rate = Bucket::new(edge.config.limits.connection_rate, edge.core.clock.monotonic());
         let user_rate = edge
             .users
@@ -179,9 +179,9 @@ impl Connection {
             who,
             client: start.key.client.to_string(),
             version,
-            saved_revision: start.consumer.session.revision(),
+            saved_revision: start.receiver.session.revision(),
             received_unsaved: false,
-            consumer: start.consumer,
+            receiver: start.receiver,
             mailbox: start.mailbox,
             out,
             outbox: Outbox::default(),
@@ -245,7 +245,7 @@ impl Connection {
                     self.take_mail().await?;
                     self.go_on().await?;
                 }
-                () = self.consumer.fetched() => {}
+                () = self.receiver.fetched() => {}
                 () = timer.as_mut() => self.time_passes().await?,
                 () = self.edge.core.room(self.busy), if !read && self.edge.core.is_full(self.busy) => {
                     self.go_on().await?;
@@ -295,12 +295,12 @@ impl Connection {
             // What may have to wait for others is kept apart: a connection that waits for its client has no room for it.
             Packet::Publish(publish) => Box::pin(self.publish(publish)).await,
             Packet::PubAck(ack) => {
-                let known = self.consumer.ack(ack.packet_id.get());
+                let known = self.receiver.ack(ack.packet_id.get());
                 self.expect(known, "PUBACK")
             }
             Packet::PubRec(ack) => self.pubrec(&ack),
             Packet::PubComp(ack) => {
-                let known = self.consumer.comp(ack.packet_id.get());
+                let known = self.receiver.comp(ack.packet_id.get());
                 self.expect(known, "PUBCOMP")
             }
             Packet::PubRel(ack) => self.pubrel(ack.packet_id),
@@ -338,7 +338,7 @@ impl Connection {
     }
 
     fn pubrec(&mut self, ack: &Ack) -> Result<(), End> {
-        let known = self.consumer.rec(ack.packet_id.get(), !ack.reason.is_error());
+        let known = self.receiver.rec(ack.packet_id.get(), !ack.reason.is_error());
         if matches!(known, SessionAck::Unknown) && !ack.reason.is_error() {
             let reason = match self.version {
                 Version::V5 => ReasonCode::PacketIdentifierNotFound,
@@ -354,7 +354,7 @@ impl Connection {
     }
 
     fn pubrel(&mut self, id: PacketId) -> Result<(), End> {
-        let known = self.consumer.session.release(id.get());
+        let known = self.receiver.session.release(id.get());
         let reason = match self.version {
             Version::V5 if !known => ReasonCode::PacketIdentifierNotFound,
             _ => ReasonCode::Success,
@@ -394,11 +394,11 @@ impl Connection {
         let mut mail = std::mem::take(&mut self.mail);
         let mut end = Ok(());
         for one in mail.drain(..) {
-            let left = self.consumer.mail(one);
+            let left = self.receiver.mail(one);
             match self.left(left).await {
                 Err(reason) if end.is_ok() => {
                     end = Err(reason);
-                    self.consumer.stop();
+                    self.receiver.stop();
                 }
                 _ => {}
             }
@@ -416,7 +416,7 @@ impl Connection {
             Left::Mail(Mail::Retained(found, granted)) => {
                 found
                     .into_iter()
-                    .for_each(|delivery| self.consumer.retained(delivery, granted));
+                    .for_each(|delivery| self.receiver.retained(delivery, granted));
             }
             Left::Mail(Mail::Settled { token, outcome }) => return self.settled(token, outcome),
             Left::Mail(Mail::TakenOver(done)) => {
@@ -424,7 +424,7 @@ impl Connection {
                 return Err(End::TakenOver);
             }
             Left::Mail(Mail::AccessChanged(org, topic)) => {
-                Box::pin(self.consumer.access_changed(&org, &topic)).await;
+                Box::pin(self.receiver.access_changed(&org, &topic)).await;
             }
             Left::Mail(Mail::Leave) => {
                 let detail = "this server is cut off from the rest; connect again";
@@ -441,7 +441,7 @@ impl Connection {
             let mut write = std::mem::take(&mut self.write);
             // Another edge may hold the session by now; what is handed out waits until this one knows.
             if self.is_ours().await? {
-                self.consumer.outputs(&mut write);
+                self.receiver.outputs(&mut write);
             }
             let any = !write.is_empty();
             for output in write.drain(..) {
@@ -456,7 +456,7 @@ impl Connection {
             let slow = self.out.len() > HIGH_WATER;
             if slow != self.throttled {
                 self.throttled = slow;
-                self.consumer.throttle(slow);
+                self.receiver.throttle(slow);
             } else if !any {
                 break;
             }
@@ -511,7 +511,7 @@ impl Connection {
         if self.stored && self.term != self.edge.core.lease.term() {
             due = due.min(self.ask_again.max(now + Duration::from_millis(1)));
         }
-        if self.consumer.has_delivered() {
+        if self.receiver.has_delivered() {
             due = due.min(now + self.edge.core.config.delivered_interval.get());
         }
         if let Some(until) = self.paused_until {
@@ -524,7 +524,7 @@ impl Connection {
     }
 
     fn is_dirty(&self) -> bool {
-        let changed = self.consumer.session.revision() != self.saved_revision;
+        let changed = self.receiver.session.revision() != self.saved_revision;
         self.expiry > 0 && (changed || self.received_unsaved)
     }
 
@@ -553,17 +553,17 @@ impl Connection {
         if self.is_dirty() {
             self.save();
         }
-        if self.consumer.has_delivered() {
-            self.consumer.report_delivered();
+        if self.receiver.has_delivered() {
+            self.receiver.report_delivered();
         }
-        if self.out.is_empty() && self.consumer.session.is_idle() {
-            self.consumer.session.shrink();
+        if self.out.is_empty() && self.receiver.session.is_idle() {
+            self.receiver.session.shrink();
         }
         Ok(())
     }
 
     fn save(&mut self) {
-        self.saved_revision = self.consumer.session.revision();
+        self.saved_revision = self.receiver.session.revision();
         let state = self.state();
         let saver = &self.edge.core.saver;
         saver.save(self.key.clone(), self.epoch, state, &self.mailbox);
@@ -579,7 +579,7 @@ impl Connection {
 
     /// Stores the session's state, in one write with those of all others that wait for theirs: whether the session is held here. `None` when the store does not say.
     async fn store_now(&mut self) -> Option<bool> {
-        let (core, revision) = (self.edge.core.clone(), self.consumer.session.revision());
+        let (core, revision) = (self.edge.core.clone(), self.receiver.session.revision());
         let state = self.state();
         let storing = core
             .saver
@@ -595,7 +595,7 @@ impl Connection {
         self.received_unsaved = false;
         match self.expiry {
             0 => bytes::Bytes::new(),
-            _ => self.consumer.state_without(&self.outbox.unsettled()),
+            _ => self.receiver.state_without(&self.outbox.unsettled()),
         }
     }
 
@@ -622,16 +622,16 @@ impl Connection {
     }
 
     async fn finish(mut self: Box<Self>, end: End) {
-        self.consumer.stop();
+        self.receiver.stop();
         self.hear_last_outcomes().await;
-        let given_out = self.consumer.given_out();
+        let given_out = self.receiver.given_out();
         self.mailbox.try_take(&mut self.mail);
         self.take_last_mail();
-        if self.consumer.has_delivered() {
-            self.consumer.report_delivered();
+        if self.receiver.has_delivered() {
+            self.receiver.report_delivered();
         }
-        self.consumer.upto(&given_out);
-        self.consumer.leave();
+        self.receiver.upto(&given_out);
+        self.receiver.leave();
         self.edge.users.leave(&self.who, self.user_rate.take());
         let ended = self.ended(&end);
         // Kept apart: a connection that waits for its client has no room for it.
@@ -652,7 +652,7 @@ impl Connection {
 
     fn take_last_mail(&mut self) {
         for mail in std::mem::take(&mut self.mail) {
-            match self.consumer.mail(mail) {
+            match self.receiver.mail(mail) {
                 Left::Mail(Mail::Settled { token, outcome }) => self.outbox.settle(token, outcome),
                 Left::Mail(Mail::TakenOver(done)) => self.handover.push(done),
                 _ => {}

@@ -1,7 +1,7 @@
 //! What clients receive: from what the session hands out to PUBLISH and PUBREL.
 
 use bytes::BytesMut;
-use edge::consumer::Item;
+use edge::receiver::Item;
 use mqtt_codec::{
     Decoder, Packet, PacketId, PublishProperties, PublishRef, QoS, SubscriptionId, Version, encode_pubrel,
 };
@@ -24,7 +24,7 @@ impl Connection {
                     encode_pubrel(id, &mut self.out);
                 }
             }
-            // The consumer reads the backlog itself.
+            // The receiver reads the backlog itself.
             Output::Fetch(_) => {}
         }
     }
@@ -50,8 +50,8 @@ impl Connection {
         });
         if let (false, Some(id)) = (written, packet_id) {
             let _done = match qos {
-                2 => self.consumer.rec(id, false),
-                _ => self.consumer.ack(id),
+                2 => self.receiver.rec(id, false),
+                _ => self.receiver.ack(id),
             };
         }
     }

@@ -126,7 +126,7 @@ impl Connection {
         }
         self.edge.metrics.published.inc();
         if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
-            match self.consumer.session.receive(id.get()) {
+            match self.receiver.session.receive(id.get()) {
                 Inbound::New => {}
                 Inbound::Again => return self.again(id),
                 Inbound::TooMany => {
@@ -352,7 +352,7 @@ impl Connection {
             return Ok(());
         }
         if let (QoS::ExactlyOnce, Some(id)) = (waiting.qos, waiting.packet_id) {
-            self.consumer.session.release(id.get());
+            self.receiver.session.release(id.get());
         }
         match refused.kind {
             // Never a silent acknowledgement.
@@ -365,7 +365,7 @@ impl Connection {
         match (waiting.packet_id, waiting.qos) {
             (Some(id), QoS::ExactlyOnce) => {
                 // Its PUBREL follows.
-                self.consumer.session.receive(id.get());
+                self.receiver.session.receive(id.get());
                 encode_pubrec(id, &mut self.out);
             }
             (Some(id), _) => encode_puback(id, &mut self.out),
@@ -383,7 +383,7 @@ impl Connection {
         });
         if qos == QoS::ExactlyOnce {
             // A PUBREC with an error ends the exchange.
-            self.consumer.session.release(id.get());
+            self.receiver.session.release(id.get());
         }
         self.write_ack(
             qos,

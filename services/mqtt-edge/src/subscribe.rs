@@ -52,7 +52,7 @@ impl Connection {
         }
         // SUBACK waits until nothing can be missed any more.
         let attach: Vec<TopicFilter> = filters.iter().map(|(filter, _)| filter.clone()).collect();
-        let token = self.consumer.attach(&attach);
+        let token = self.receiver.attach(&attach);
         self.subscribes.push(PendingSubscribe {
             token,
             packet_id: subscribe.packet_id,
@@ -83,14 +83,14 @@ impl Connection {
             }
         }
         let filter = canonical(filter);
-        let known = self.consumer.session.subscriptions();
+        let known = self.receiver.session.subscriptions();
         if known.len() >= self.edge.config.limits.max_subscriptions
             && known.iter().all(|s| s.filter != filter)
         {
             return Err(ReasonCode::QuotaExceeded);
         }
-        let start = self.consumer.start_of(&filter);
-        let existed = self.consumer.session.subscribe(Subscription {
+        let start = self.receiver.start_of(&filter);
+        let existed = self.receiver.session.subscribe(Subscription {
             filter: filter.clone(),
             qos: asked.qos as u8,
             no_local: asked.no_local,
@@ -110,7 +110,7 @@ impl Connection {
         let pending = self.subscribes.remove(i);
         for ((filter, existed), boundaries) in pending.filters.iter().zip(boundaries) {
             if !existed {
-                self.consumer.session.subscribed_at(filter, boundaries.to_vec());
+                self.receiver.session.subscribed_at(filter, boundaries.to_vec());
             }
         }
         self.keep_subscriptions().await;
@@ -181,9 +181,9 @@ impl Connection {
     }
 
     fn end_subscription(&mut self, filter: &TopicFilter) -> bool {
-        let existed = self.consumer.session.unsubscribe(filter);
+        let existed = self.receiver.session.unsubscribe(filter);
         if existed {
-            self.consumer.detach(filter);
+            self.receiver.detach(filter);
         }
         existed
     }

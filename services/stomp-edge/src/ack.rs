@@ -1,7 +1,7 @@
 //! ACK and NACK.
 
 use edge::Refusal;
-use edge::consumer::Consumer;
+use edge::receiver::Receiver;
 use session::Ack;
 use stomp_codec::{AckMode, Command, Frame};
 
@@ -70,13 +70,13 @@ impl Connection {
 impl Sub {
     fn ack(&mut self, packet: u16) -> bool {
         let mode = self.mode;
-        let Some(consumer) = self.consumer() else {
+        let Some(receiver) = self.receiver() else {
             return false;
         };
         let ack = match mode {
             AckMode::Auto => return false,
-            AckMode::Client => consumer.ack_through(packet),
-            AckMode::ClientIndividual => consumer.ack(packet),
+            AckMode::Client => receiver.ack_through(packet),
+            AckMode::ClientIndividual => receiver.ack(packet),
         };
         self.forget(packet);
         matches!(ack, Ack::Done(_))
@@ -99,9 +99,9 @@ impl Sub {
             let count = self.nacks.entry(packet).or_insert(0);
             *count += 1;
             if *count <= redeliveries
-                && let Some(consumer) = self.consumer()
+                && let Some(receiver) = self.receiver()
             {
-                let _owed_or_gone = Consumer::nack(consumer, packet);
+                let _owed_or_gone = Receiver::nack(receiver, packet);
             }
         }
         true

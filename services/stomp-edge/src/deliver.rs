@@ -1,7 +1,7 @@
 //! MESSAGE: what a client receives.
 
-use edge::consumer::Item;
 use edge::delivery::Delivery;
+use edge::receiver::Item;
 use edge::{Refusal, audience};
 use model::{Position, TopicName};
 use session::Output;
@@ -54,8 +54,8 @@ impl Connection {
         let throttle = self.socket.queued() > HIGH;
         if throttle != self.throttled && (throttle || self.socket.is_drained()) {
             self.throttled = throttle;
-            for consumer in self.subs.iter_mut().filter_map(Sub::consumer) {
-                consumer.throttle(throttle);
+            for receiver in self.subs.iter_mut().filter_map(Sub::receiver) {
+                receiver.throttle(throttle);
             }
         }
     }
@@ -68,8 +68,8 @@ impl Connection {
         for sub in &mut self.subs {
             for packet in std::mem::take(&mut sub.unwritten) {
                 self.acknowledged = true;
-                if let Some(consumer) = sub.consumer() {
-                    let _known = consumer.ack(packet);
+                if let Some(receiver) = sub.receiver() {
+                    let _known = receiver.ack(packet);
                 }
             }
         }
@@ -81,8 +81,8 @@ impl Connection {
         let mut outputs = Vec::new();
         let mut any = false;
         for sub in &mut self.subs {
-            let Some(consumer) = sub.consumer() else { continue };
-            consumer.outputs(&mut outputs);
+            let Some(receiver) = sub.receiver() else { continue };
+            receiver.outputs(&mut outputs);
             for output in outputs.drain(..) {
                 let Output::Send {
                     packet_id, dup, item, ..

@@ -2,7 +2,7 @@
 //!
 //! Owns the connections of STOMP clients and nothing durable. One task per connection reads what there is, decodes all
 //! of it, appends all of it, and writes the socket once per turn. Every SUBSCRIBE has a receiving half of its own
-//! ([`edge::consumer`]), all of one connection share its mailbox.
+//! ([`edge::receiver`]), all of one connection share its mailbox.
 //!
 //! Invariants:
 //! - a RECEIPT of a SEND leaves when the message is durable and judged;

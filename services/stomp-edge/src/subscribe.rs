@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use contract::ErrorKind;
 use contract::persistence::SessionKey;
-use edge::consumer::Consumer;
 use edge::mailbox::{Boundaries, Mail};
+use edge::receiver::Receiver;
 use edge::{Refusal, audience};
 use model::{ChatTopic, ClientId, OrgId, PartitionId, Position, TopicFilter, TopicName};
 use session::Limits;
@@ -148,7 +148,7 @@ impl Connection {
         let boundary = of_partition.map_or(Position::START, |(_, at)| at);
         let hears_presence = sub.hears_presence;
         let receipt = sub.begin(&self.edge, boundary, |state| {
-            let mut consumer = Consumer::new(
+            let mut receiver = Receiver::new(
                 self.edge.core.clone(),
                 self.identity.who.clone(),
                 self.client.as_deref().unwrap_or_default(),
@@ -157,14 +157,14 @@ impl Connection {
                 Some((state, 0)),
             );
             if hears_presence {
-                consumer.hear_presence();
+                receiver.hear_presence();
             }
-            consumer
+            receiver
         });
         if self.throttled
-            && let Some(consumer) = sub.consumer()
+            && let Some(receiver) = sub.receiver()
         {
-            consumer.throttle(true);
+            receiver.throttle(true);
         }
         // Where it begins is stored before anything is given out: what is not acknowledged here is owed on any edge.
         if let Some(durable) = sub.durable.clone() {

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use edge::consumer::Consumer;
 use edge::mailbox::Mail;
+use edge::receiver::Receiver;
 use model::{PartitionId, Position, TopicFilter, TopicName};
 use session::SavedState;
 use stomp_codec::AckMode;
@@ -63,14 +63,14 @@ pub(crate) enum Half {
         receipt: Option<String>,
     },
     /// It receives.
-    Receiving(Box<Consumer>),
+    Receiving(Box<Receiver>),
 }
 
 impl Sub {
     /// Its receiving half, when it has begun.
-    pub fn consumer(&mut self) -> Option<&mut Consumer> {
+    pub fn receiver(&mut self) -> Option<&mut Receiver> {
         match &mut self.half {
-            Half::Receiving(consumer) => Some(consumer),
+            Half::Receiving(receiver) => Some(receiver),
             Half::Waiting { .. } => None,
         }
     }
@@ -80,7 +80,7 @@ impl Sub {
         &mut self,
         edge: &Edge,
         boundary: Position,
-        consumer: impl FnOnce(SavedState) -> Consumer,
+        receiver: impl FnOnce(SavedState) -> Receiver,
     ) -> Option<String> {
         let Half::Waiting {
             after,
@@ -100,20 +100,20 @@ impl Sub {
         if let Some(durable) = &self.durable {
             edge.cursors.report(durable, &state);
         }
-        let mut consumer = consumer(state);
+        let mut receiver = receiver(state);
         let start = Mail::Boundary(self.partition, boundary);
         for mail in std::iter::once(start).chain(early) {
-            let _about_receiving = consumer.mail(mail);
+            let _about_receiving = receiver.mail(mail);
         }
-        self.reported = consumer.session.revision();
-        self.half = Half::Receiving(Box::new(consumer));
+        self.reported = receiver.session.revision();
+        self.half = Half::Receiving(Box::new(receiver));
         receipt
     }
 
     fn take(&mut self, mail: Mail) {
         match &mut self.half {
-            Half::Receiving(consumer) => {
-                let _about_receiving = consumer.mail(mail);
+            Half::Receiving(receiver) => {
+                let _about_receiving = receiver.mail(mail);
             }
             Half::Waiting { early, .. } => match &mail {
                 // As if the mailbox had been full: what is missed is read.
@@ -131,20 +131,20 @@ impl Sub {
     /// Whether there is progress, or news of messages that arrived, to report.
     pub fn has_news(&mut self) -> bool {
         let reported = self.reported;
-        self.consumer()
+        self.receiver()
             .is_some_and(|c| c.session.revision() != reported || c.has_delivered())
     }
 
     /// Tells the other pages of the visitor, and in time the store, what was acknowledged.
     pub fn share_progress(&mut self, edge: &Edge) {
-        let Half::Receiving(consumer) = &mut self.half else {
+        let Half::Receiving(receiver) = &mut self.half else {
             return;
         };
-        let revision = consumer.session.revision();
+        let revision = receiver.session.revision();
         if revision != self.reported {
             self.reported = revision;
             if let Some(durable) = &self.durable {
-                edge.cursors.report(durable, &consumer.session.save());
+                edge.cursors.report(durable, &receiver.session.save());
             }
         }
     }
@@ -152,12 +152,12 @@ impl Sub {
     /// Reports progress, and messages that arrived.
     pub fn report(&mut self, edge: &Edge) {
         self.share_progress(edge);
-        if let Some(consumer) = self.consumer() {
-            if consumer.has_delivered() {
-                consumer.report_delivered();
+        if let Some(receiver) = self.receiver() {
+            if receiver.has_delivered() {
+                receiver.report_delivered();
             }
-            if consumer.session.is_idle() {
-                consumer.session.shrink();
+            if receiver.session.is_idle() {
+                receiver.session.shrink();
             }
         }
     }
@@ -198,8 +198,8 @@ pub(crate) fn give(subs: &mut [Sub], mail: Mail) {
 /// Waits until one of them has read a piece of its backlog. Cancel safe.
 pub(crate) async fn fetched(subs: &mut [Sub]) {
     std::future::poll_fn(|cx| {
-        for consumer in subs.iter_mut().filter_map(Sub::consumer) {
-            if pin!(consumer.fetched()).poll(cx).is_ready() {
+        for receiver in subs.iter_mut().filter_map(Sub::receiver) {
+            if pin!(receiver.fetched()).poll(cx).is_ready() {
                 return Poll::Ready(());
             }
         }

@@ -47,8 +47,11 @@ pub(crate) async fn run(
         Err(error) => outcomes.push(failed(bench, "idle", &error)),
     }
     bench.seconds = timed;
-    for step in steps(bench, targets) {
+    let run_id = bench.run_id.clone();
+    for (number, step) in steps(bench, targets).into_iter().enumerate() {
         tell(step.name());
+        // A uid is one message of its topic: no scenario may repeat those of another.
+        bench.run_id = format!("{run_id}-{number}");
         let outcome = step.measure(bench, targets, quick).await;
         outcomes.push(outcome.unwrap_or_else(|error| failed(bench, step.name(), &error)));
     }

@@ -11,8 +11,11 @@ use tracing::{debug, info};
 
 use super::Line;
 
-/// How long to wait at first, and at most, before an owner is looked for again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How long to wait at first, and at most, before an owner is looked for again that is not there. What owners announce may be
+/// lost, and nothing is acknowledged until one is found.
+const ABSENT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+/// The same after a line that was opened and has ended soon.
+const UNSTEADY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// How often it is looked whether something waits for too long.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// What an owner that lives has answered by then, even what it had to hold.
@@ -40,23 +43,28 @@ pub(crate) struct With<'a> {
 impl Line {
     /// Keeps the line open. Never returns.
     pub(crate) async fn keep(&self, with: With<'_>) {
-        let mut pause = PAUSES.0;
+        let (mut absent, mut unsteady) = (ABSENT.0, UNSTEADY.0);
         loop {
-            match self.open(with).await {
+            let pause = match self.open(with).await {
                 Ok(()) => {
+                    absent = ABSENT.0;
                     let opened = Instant::now();
                     self.until_ended().await;
                     if opened.elapsed() >= STEADY {
-                        pause = PAUSES.0;
+                        unsteady = UNSTEADY.0;
                         continue;
                     }
+                    doubled(&mut unsteady, UNSTEADY.1)
                 }
-                Err(error) => debug!(partition = %self.partition, %error, "a partition has no owner yet"),
-            }
+                Err(error) => {
+                    debug!(partition = %self.partition, %error, "a partition has no owner yet");
+                    doubled(&mut absent, ABSENT.1)
+                }
+            };
             tokio::select! {
                 biased;
                 () = self.announced.notified() => {}
-                () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
+                () = sleep(pause) => {}
             }
         }
     }
@@ -124,6 +132,13 @@ impl Line {
     pub(crate) fn welcomed(&self, boundary: Position) {
         self.whole.set_if_unset(boundary);
     }
+}
+
+/// The pause, which is twice as long the next time.
+fn doubled(pause: &mut Duration, most: Duration) -> Duration {
+    let now = *pause;
+    *pause = (now * 2).min(most);
+    now
 }
 
 fn over() -> RpcError {

@@ -339,6 +339,22 @@ async fn a_line_that_ends_as_soon_as_it_is_open_is_not_opened_without_a_pause() 
     assert_eq!(owner.count(), before + 1, "this one had stood");
 }
 
+/// Announcements may be lost; and of two lines that follow each other the owner may take up the former last.
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_is_back_is_found_within_a_quarter_second_and_again_at_once() {
+    let (owner, _around) = start(|_| {});
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    *owner.away.lock() = true;
+    owner.end(0);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    *owner.away.lock() = false;
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert_eq!(owner.count(), 2);
+    owner.end(1);
+    tokio::time::sleep(Duration::from_millis(21)).await;
+    assert_eq!(owner.count(), 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_never_answered_is_unknown_in_the_end() {
     let (_owner, around) = start(|_| {});

@@ -12,9 +12,9 @@ use backplane::lease::EmbeddedLeases;
 use backplane::presence::EmbeddedPresence;
 use contract::persistence::MemberTopic;
 use edge::Outcome;
-use edge::consumer::{Asked, Consumer, asked_for_threads};
 use edge::line::Ticket;
 use edge::mailbox::Mailbox;
+use edge::receiver::{Asked, Receiver, asked_for_threads};
 use edge::{Core, Outside};
 use jiff::tz::TimeZone;
 use model::{OrgId, Origin, PartitionId, Partitioning, Position, Principal, Role, TopicName, UserId};
@@ -188,15 +188,15 @@ async fn subscriber(core: Arc<Core>, desk: String, got: Got, begun: oneshot::Sen
     };
     core.attachments.join(&mailbox);
     let asked = asked_for_threads(&core);
-    let mut consumer = Consumer::new(core, Arc::new(who), "c", mailbox.clone(), limits, None);
-    consumer.begin(true, &[], asked);
+    let mut receiver = Receiver::new(core, Arc::new(who), "c", mailbox.clone(), limits, None);
+    receiver.begin(true, &[], asked);
     let mut begun = Some(begun);
     let (mut mail, mut write) = (Vec::new(), Vec::new());
     loop {
-        if let Some(begun) = begun.take_if(|_| consumer.is_attached()) {
+        if let Some(begun) = begun.take_if(|_| receiver.is_attached()) {
             begun.send(()).unwrap();
         }
-        consumer.outputs(&mut write);
+        receiver.outputs(&mut write);
         let any = !write.is_empty();
         for output in write.drain(..) {
             let Output::Send {
@@ -210,7 +210,7 @@ async fn subscriber(core: Arc<Core>, desk: String, got: Got, begun: oneshot::Sen
             got.lock()
                 .push((delivery.partition, delivery.position, delivery.entry.uid.clone()));
             if let Some(id) = packet_id {
-                consumer.ack(id);
+                receiver.ack(id);
             }
         }
         if any {
@@ -222,10 +222,10 @@ async fn subscriber(core: Arc<Core>, desk: String, got: Got, begun: oneshot::Sen
         tokio::select! {
             () = mailbox.take(&mut mail) => {
                 for one in mail.drain(..) {
-                    consumer.mail(one);
+                    receiver.mail(one);
                 }
             }
-            () = consumer.fetched() => {}
+            () = receiver.fetched() => {}
         }
     }
 }
@@ -333,7 +333,7 @@ async fn whoever_attaches_gets_everything_after_that_once_and_in_order_whatever_
 }
 
 /// A new session, attached.
-async fn begun(core: &Arc<Core>, who: Principal, mailbox: &Arc<Mailbox>, asked: Asked) -> Consumer {
+async fn begun(core: &Arc<Core>, who: Principal, mailbox: &Arc<Mailbox>, asked: Asked) -> Receiver {
     begun_with(core, who, mailbox, &[], asked).await
 }
 
@@ -343,31 +343,31 @@ async fn begun_with(
     mailbox: &Arc<Mailbox>,
     threads: &[MemberTopic],
     asked: Asked,
-) -> Consumer {
+) -> Receiver {
     core.attachments.join(mailbox);
     let (who, limits) = (Arc::new(who), Limits::default());
-    let mut consumer = Consumer::new(core.clone(), who, "c", mailbox.clone(), limits, None);
-    consumer.begin(true, threads, asked);
+    let mut receiver = Receiver::new(core.clone(), who, "c", mailbox.clone(), limits, None);
+    receiver.begin(true, threads, asked);
     let limit = Duration::from_secs(10);
-    assert!(consumer.attached_from_the_beginning(limit).await.is_empty());
-    assert!(consumer.is_attached());
-    consumer
+    assert!(receiver.attached_from_the_beginning(limit).await.is_empty());
+    assert!(receiver.is_attached());
+    receiver
 }
 
 /// Takes what comes for a while, and acknowledges nothing.
-async fn receive(consumer: &mut Consumer, mailbox: &Mailbox, got: &mut Vec<String>, time: Duration) {
+async fn receive(receiver: &mut Receiver, mailbox: &Mailbox, got: &mut Vec<String>, time: Duration) {
     let (mut mail, mut write) = (Vec::new(), Vec::new());
     let mut over = std::pin::pin!(tokio::time::sleep(time));
     loop {
-        consumer.outputs(&mut write);
+        receiver.outputs(&mut write);
         for output in write.drain(..) {
             if let Output::Send { item, .. } = output {
                 got.push(item.delivery.entry.uid.clone());
             }
         }
         tokio::select! {
-            () = mailbox.take(&mut mail) => mail.drain(..).for_each(|one| drop(consumer.mail(one))),
-            () = consumer.fetched() => {}
+            () = mailbox.take(&mut mail) => mail.drain(..).for_each(|one| drop(receiver.mail(one))),
+            () = receiver.fetched() => {}
             () = &mut over => return,
         }
     }
@@ -387,7 +387,7 @@ async fn a_full_mailbox_does_not_hide_that_the_edge_has_missed_something() {
     who.aliases = vec![UserId::new("desk")];
     let mailbox = Mailbox::new(1, 1 << 20);
     let asked = asked_for_threads(&core);
-    let mut consumer = begun(&core, who, &mailbox, asked).await;
+    let mut receiver = begun(&core, who, &mailbox, asked).await;
     // One topic, so that they are of one partition.
     let send = async |n: u64| {
         let outcome = other.submit_and_wait(message_to_desk(n * 7)).await;
@@ -401,13 +401,13 @@ async fn a_full_mailbox_does_not_hide_that_the_edge_has_missed_something() {
     world.ways.end_all();
     let missed = [3, 4].map(|n| tokio::spawn(say(other.clone(), n)));
     let mut got = Vec::new();
-    receive(&mut consumer, &mailbox, &mut got, Duration::from_millis(100)).await;
+    receive(&mut receiver, &mailbox, &mut got, Duration::from_millis(100)).await;
     world.ways.closed.store(false, Ordering::Relaxed);
     for one in missed {
         one.await.unwrap();
     }
     send(5).await;
-    receive(&mut consumer, &mailbox, &mut got, Duration::from_secs(10)).await;
+    receive(&mut receiver, &mailbox, &mut got, Duration::from_secs(10)).await;
     assert_eq!(got, uids);
     routing.kill();
     edge.kill();
@@ -457,11 +457,11 @@ async fn a_grant_while_a_session_begins(named: bool) {
         partition,
         since,
     });
-    let mut consumer = begun_with(&core, who, &mailbox, named.as_slice(), asked).await;
+    let mut receiver = begun_with(&core, who, &mailbox, named.as_slice(), asked).await;
     send(text(4, &thread)).await;
     send(text(5, "user/agent")).await;
     let mut got = Vec::new();
-    receive(&mut consumer, &mailbox, &mut got, Duration::from_secs(10)).await;
+    receive(&mut receiver, &mailbox, &mut got, Duration::from_secs(10)).await;
     got.sort();
     assert_eq!(got, ["m3", "m4", "m5"]);
     routing.kill();
@@ -489,7 +489,7 @@ async fn a_session_begins_without_an_owner_that_does_not_answer() {
     let mailbox = Mailbox::new(9, 1 << 20);
     let asked = asked_for_threads(&core);
     core.attachments.join(&mailbox);
-    let mut consumer = Consumer::new(
+    let mut receiver = Receiver::new(
         core.clone(),
         Arc::new(who),
         "c",
@@ -498,11 +498,11 @@ async fn a_session_begins_without_an_owner_that_does_not_answer() {
         None,
     );
     let before = tokio::time::Instant::now();
-    consumer.begin(true, &[], asked);
+    receiver.begin(true, &[], asked);
     let limit = Duration::from_millis(100);
-    consumer.attached_from_the_beginning(limit).await;
+    receiver.attached_from_the_beginning(limit).await;
     assert_eq!(before.elapsed(), limit);
-    assert!(consumer.has_begun_anew());
+    assert!(receiver.has_begun_anew());
     let sent = tokio::spawn(async move {
         let text = Entry {
             topic: "user/agent".into(),
@@ -512,7 +512,7 @@ async fn a_session_begins_without_an_owner_that_does_not_answer() {
     });
     let routing = world.routing(0);
     let mut got = Vec::new();
-    receive(&mut consumer, &mailbox, &mut got, Duration::from_secs(10)).await;
+    receive(&mut receiver, &mailbox, &mut got, Duration::from_secs(10)).await;
     assert!(matches!(sent.await.unwrap(), Outcome::Stored { .. }));
     assert_eq!(got, ["m1"]);
     routing.kill();

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use contract::RpcError;
 use contract::persistence::{CloseSession, OpenSession, SaveSession, SessionKey};
 use edge::Core;
-use edge::consumer::{Consumer, Left, asked_for_threads};
 use edge::mailbox::{Mail, Mailbox};
+use edge::receiver::{Left, Receiver, asked_for_threads};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use model::{Origin, PartitionId, Position, Principal, Role, TopicFilter, UnixMillis};
@@ -99,7 +99,7 @@ struct Connection {
     key: SessionKey,
     epoch: u64,
     mailbox: Arc<Mailbox>,
-    consumer: Consumer,
+    receiver: Receiver,
     /// When each item is acknowledged.
     acks: Vec<(Instant, u16, Place)>,
     acked: Vec<Place>,
@@ -175,10 +175,10 @@ async fn open(with: With) -> Option<Connection> {
         page_entries: 5,
         ..Limits::default()
     };
-    let mut consumer = Consumer::new(core.clone(), who, "c", mailbox.clone(), limits, saved);
+    let mut receiver = Receiver::new(core.clone(), who, "c", mailbox.clone(), limits, saved);
     core.attachments.join(&mailbox);
-    consumer.begin(true, &[], asked);
-    let later = consumer.attached_from_the_beginning(ATTACH_LIMIT).await;
+    receiver.begin(true, &[], asked);
+    let later = receiver.attached_from_the_beginning(ATTACH_LIMIT).await;
     let mut connection = Connection {
         next_save: Instant::now() + SAVE_EVERY,
         revision: 0,
@@ -186,7 +186,7 @@ async fn open(with: With) -> Option<Connection> {
         key,
         epoch: opened.epoch,
         mailbox: mailbox.clone(),
-        consumer,
+        receiver,
         acks: Vec::new(),
         acked: Vec::new(),
         pending: Vec::new(),
@@ -199,7 +199,7 @@ async fn open(with: With) -> Option<Connection> {
         .iter()
         .any(|mail| matches!(mail, Mail::TakenOver(_) | Mail::Leave))
     {
-        connection.consumer.leave();
+        connection.receiver.leave();
         return None;
     }
     later.into_iter().for_each(|mail| mailbox.push(mail));
@@ -211,14 +211,14 @@ async fn open(with: With) -> Option<Connection> {
             .await
             .is_ok_and(|kept| kept == [true])
         {
-            connection.consumer.leave();
+            connection.receiver.leave();
             return None;
         }
     }
     connection.with.process.pass().await;
     let with = &connection.with;
     if with.socket.is_closed() {
-        connection.consumer.leave();
+        connection.receiver.leave();
         return None;
     }
     with.chance.note(
@@ -233,7 +233,7 @@ async fn open(with: With) -> Option<Connection> {
     with.ledger.connected(
         with.session,
         with.connection,
-        &edge::audience::of_principal(connection.consumer.principal()),
+        &edge::audience::of_principal(connection.receiver.principal()),
     );
     with.socket.connected.store(true, Ordering::Relaxed);
     Some(connection)
@@ -275,7 +275,7 @@ impl Connection {
             () = socket.woken.notified() => true,
             kept = saved => self.saved(kept),
             () = mailbox.take(mail) => self.take(mail),
-            () = self.consumer.fetched() => true,
+            () = self.receiver.fetched() => true,
             () = sleep_until(wake) => true,
         }
     }
@@ -286,7 +286,7 @@ impl Connection {
         }
         let mut write = Vec::new();
         // An acknowledgement may let the next one out.
-        self.consumer.outputs(&mut write);
+        self.receiver.outputs(&mut write);
         for output in write {
             let Output::Send {
                 packet_id, item, dup, ..
@@ -320,7 +320,7 @@ impl Connection {
     fn acknowledge(&mut self, now: Instant) {
         let due: Vec<_> = self.acks.extract_if(.., |(at, ..)| *at <= now).collect();
         for (_, id, place) in due {
-            self.consumer.ack(id);
+            self.receiver.ack(id);
             self.acked.push(place);
         }
         self.hand_out(now);
@@ -332,8 +332,8 @@ impl Connection {
             match ask {
                 Ask::Subscribe(filter) => {
                     self.with.ledger.subscribes(self.with.session, &filter);
-                    let start = self.consumer.start_of(&filter);
-                    let existed = self.consumer.session.subscribe(Subscription {
+                    let start = self.receiver.start_of(&filter);
+                    let existed = self.receiver.session.subscribe(Subscription {
                         filter: filter.clone(),
                         qos: 1,
                         no_local: false,
@@ -342,7 +342,7 @@ impl Connection {
                         id: None,
                         start,
                     });
-                    let token = self.consumer.attach(std::slice::from_ref(&filter));
+                    let token = self.receiver.attach(std::slice::from_ref(&filter));
                     self.pending.push((token, filter, existed));
                 }
                 Ask::Unsubscribe(filter) => {
@@ -351,8 +351,8 @@ impl Connection {
                     self.pending.retain(|(_, f, _)| *f != filter);
                     self.granted.retain(|g| g.filter != filter);
                     self.stored.1.retain(|g| g.filter != filter);
-                    if self.consumer.session.unsubscribe(&filter) {
-                        self.consumer.detach(&filter);
+                    if self.receiver.session.unsubscribe(&filter) {
+                        self.receiver.detach(&filter);
                     }
                 }
             }
@@ -369,7 +369,7 @@ impl Connection {
         }
         let mut goes_on = true;
         for one in mail.drain(..) {
-            match self.consumer.mail(one) {
+            match self.receiver.mail(one) {
                 Left::Nothing => {}
                 Left::Attached(token, boundaries) => {
                     self.attached(token, boundaries.into_iter().flatten().collect())
@@ -395,22 +395,22 @@ impl Connection {
         };
         let (_, filter, existed) = self.pending.remove(i);
         if !existed {
-            self.consumer.session.subscribed_at(&filter, boundaries);
+            self.receiver.session.subscribed_at(&filter, boundaries);
         }
         let heads = self.with.ledger.heads();
         self.granted.push(Granted { filter, heads });
     }
 
     fn is_dirty(&self) -> bool {
-        self.consumer.session.revision() != self.revision
+        self.receiver.session.revision() != self.revision
     }
 
     fn save_now(&mut self) -> SaveSession {
-        self.revision = self.consumer.session.revision();
+        self.revision = self.receiver.session.revision();
         SaveSession {
             key: self.key.clone(),
             epoch: self.epoch,
-            state: self.consumer.state(),
+            state: self.receiver.state(),
         }
     }
 
@@ -447,12 +447,12 @@ impl Connection {
     }
 
     async fn finish(mut self, mut mail: Vec<Mail>) {
-        self.consumer.stop();
-        let given_out: Vec<(PartitionId, Position)> = self.consumer.given_out();
+        self.receiver.stop();
+        let given_out: Vec<(PartitionId, Position)> = self.receiver.given_out();
         self.mailbox.try_take(&mut mail);
         self.take(&mut mail);
-        self.consumer.upto(&given_out);
-        self.consumer.leave();
+        self.receiver.upto(&given_out);
+        self.receiver.leave();
         // An older state must not be written after the last one.
         if let Some(saving) = self.saving.take() {
             let kept = saving.await;
@@ -475,6 +475,6 @@ impl Connection {
     }
 
     fn last_state(&mut self) -> Bytes {
-        self.consumer.state()
+        self.receiver.state()
     }
 }

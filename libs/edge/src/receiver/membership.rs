@@ -3,35 +3,16 @@
 use contract::persistence::MemberTopic;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Access, ChatTopic, OrgId, PartitionId, Position, TopicFilter, TopicName};
-use smallvec::SmallVec;
 use wire::Kind;
 
-use super::{Consumer, Implied};
+use super::state::{Implied, Receiver};
 use crate::delivery::Delivery;
-use crate::{Core, Refusal, audience};
+use crate::{Refusal, audience};
 
 /// How many subscriptions of a resumed session are judged at a time.
 const JUDGED_AT_ONCE: usize = 16;
 
-/// Up to where each partition had been given out.
-#[derive(Debug, Clone, Default)]
-pub struct Asked(SmallVec<[Position; 8]>);
-
-impl Asked {
-    fn of(&self, partition: PartitionId) -> Position {
-        let asked = self.0.get(usize::from(partition.0));
-        asked.copied().unwrap_or_default()
-    }
-}
-
-/// For [`Consumer::begin`]; to be asked before the session is opened, which names the threads: who became a member of one since
-/// then is told so, and what was sent there since is read.
-pub fn asked_for_threads(core: &Core) -> Asked {
-    let given_out = |p| core.attachments.given_out(p);
-    Asked(core.partitioning.all().map(given_out).collect())
-}
-
-impl Consumer {
+impl Receiver {
     /// A session begins in a partition where it had none: the threads of it that it was made a member of in the meantime are read
     /// from there on. For a new session that is since the threads were asked for, for a saved one since ever: had it known one, it
     /// would have had the partition.

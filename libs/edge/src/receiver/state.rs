@@ -1,0 +1,150 @@
+//! What a receiver holds. What is done with it stands in the files beside this one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use contract::RpcError;
+use contract::persistence::BacklogPage;
+use futures::future::BoxFuture;
+use model::{OrgId, PartitionId, Position, Principal, TopicFilter, TopicName};
+use session::{Limits, Output, SavedState, Session};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::asked::Asked;
+use super::item::Item;
+use crate::Core;
+use crate::delivered::Delivered;
+use crate::mailbox::{Boundaries, Mail, Mailbox};
+
+/// A page of the backlog that is being read.
+pub(super) type Reading = BoxFuture<'static, (u32, Result<BacklogPage, RpcError>)>;
+
+/// The receiving half of a connection.
+pub struct Receiver {
+    pub(super) core: Arc<Core>,
+    pub(super) who: Arc<Principal>,
+    pub(super) client: Arc<str>,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// The session machine. Acknowledge through the methods of the receiver, which note what was delivered.
+    pub session: Session<Item>,
+    /// What it receives without asking.
+    pub(super) implied: Vec<Implied>,
+    pub(super) reading: Option<Reading>,
+    pub(super) delivered: Delivered,
+    pub(super) out: Vec<Output<Item>>,
+    pub(super) next_attach: u64,
+    /// Every attach under way.
+    pub(super) attaching: Vec<AbortOnDropHandle<()>>,
+    /// Attaches under way of what it receives from the beginning: by name, the partition of each.
+    pub(super) initial: Vec<(u64, PartitionId)>,
+    /// It does not wait for them any more.
+    pub(super) late: bool,
+    pub(super) grants: Vec<(u64, PartitionId)>,
+    /// Partitions of which the edge has lost entries: what comes live has holes until the edge has a boundary again.
+    pub(super) broken: Vec<PartitionId>,
+    /// Boundaries of partitions that are broken, or in which an attach is under way: until that is over, what comes live has holes.
+    pub(super) held: Vec<(PartitionId, Position)>,
+    /// Retained messages that the window has had no room for yet.
+    pub(super) kept: VecDeque<Item>,
+    /// Threads that the user is no longer to see: what is buffered of them is not handed out.
+    pub(super) revoked: Vec<TopicName>,
+    /// Partitions in which the session has not begun yet.
+    pub(super) fresh: Vec<Fresh>,
+    /// How far the saved session had got, if there is one.
+    pub(super) resumed: Option<Vec<(PartitionId, Position)>>,
+    /// It has begun in a partition that the saved session did not have.
+    pub(super) begun_anew: bool,
+    /// Up to where the partitions had been given out when the threads were asked for.
+    pub(super) asked: Asked,
+    /// Where a new session begins in its user's own topic: from `asked` to here it is told of memberships only.
+    pub(super) began: Option<Position>,
+    /// Whether it follows its user into the threads that the user is made a member of.
+    pub(super) entitled: bool,
+    pub(super) hears_presence: bool,
+}
+
+/// A partition in which the session begins when its first attach is complete.
+pub(super) struct Fresh {
+    pub(super) partition: PartitionId,
+    /// Up to where it had been given out when the connection was entered.
+    pub(super) entered: Position,
+    /// The highest position that came before it began.
+    pub(super) early: Position,
+    /// It has begun already, where the connection was entered: what came early is to be read.
+    pub(super) begun: bool,
+}
+
+/// A filter that the connection receives by without having subscribed to it, and from where on.
+pub(super) struct Implied {
+    pub(super) filter: TopicFilter,
+    pub(super) start: Vec<(PartitionId, Position)>,
+}
+
+/// What is left of mail for the protocol's edge to deal with.
+#[derive(Debug)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// An attach that the edge asked for is complete; with the boundaries of each filter.
+    Attached(u64, Vec<Boundaries>),
+    /// Mail that is not about receiving.
+    Mail(Mail),
+}
+
+impl Receiver {
+    /// A receiver of a new session, or of one that goes on from `saved`. `client` is the client id.
+    pub fn new(
+        core: Arc<Core>,
+        who: Arc<Principal>,
+        client: &str,
+        mailbox: Arc<Mailbox>,
+        limits: Limits,
+        saved: Option<(SavedState, u64)>,
+    ) -> Self {
+        let mut resumed = None;
+        let session = match saved {
+            Some((state, epoch)) => {
+                resumed = Some(state.lanes.iter().map(|l| (l.partition, l.sent)).collect());
+                Session::resume(state, limits, epoch)
+            }
+            None => Session::new(limits),
+        };
+        Self {
+            core,
+            who,
+            client: client.into(),
+            mailbox,
+            session,
+            implied: Vec::new(),
+            reading: None,
+            delivered: Delivered::default(),
+            out: Vec::new(),
+            next_attach: 1,
+            attaching: Vec::new(),
+            initial: Vec::new(),
+            late: false,
+            grants: Vec::new(),
+            broken: Vec::new(),
+            held: Vec::new(),
+            kept: VecDeque::new(),
+            revoked: Vec::new(),
+            fresh: Vec::new(),
+            resumed,
+            begun_anew: false,
+            asked: Asked::default(),
+            began: None,
+            entitled: false,
+            hears_presence: false,
+        }
+    }
+
+    /// The user on whose behalf it receives.
+    pub fn principal(&self) -> &Arc<Principal> {
+        &self.who
+    }
+
+    /// The tenant it receives from.
+    pub fn org(&self) -> &OrgId {
+        &self.who.org
+    }
+}
