@@ -32,7 +32,8 @@
 //! A session that becomes a member of a topic must get entries which its lane has already passed.
 //! [`Session::catch_up`] opens a *side lane* for them: a lane with a filter and an end, with the same cursor, saved
 //! likewise, so neither a crash nor an acknowledgement out of order can lose one. The partition's own lane waits until
-//! the side lane has been read, so the topic's order holds.
+//! the side lane has been read, so the topic's order holds. [`Session::catch_up_to`] is for a topic with which the lane has
+//! read on before it was heard that there is something to catch up: what it had passed comes after what is newer.
 
 mod buffer;
 mod codec;

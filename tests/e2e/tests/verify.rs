@@ -373,20 +373,22 @@ mod tamper {
         }
     }
 
-    /// Whether this is the message to tamper with.
+    /// Whether this is the message to tamper with: one of a visitor's. An agent's may be its own, sent at QoS 0, of which the echo
+    /// is all the acknowledgement there is.
     fn turn(job: &Job, body: &[u8]) -> Option<Deed> {
         let mut job = job.lock().unwrap();
         let (_, left, _) = job.as_mut()?;
-        if *left > 0 {
-            *left -= 1;
-            return None;
-        }
-        let (deed, _, tell) = job.take()?;
         let start = body.windows(2).position(|two| two == b"vf").unwrap();
         let uid = body[start..]
             .iter()
             .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-');
-        let uid = uid.map(|byte| char::from(*byte)).collect();
+        let uid: String = uid.map(|byte| char::from(*byte)).collect();
+        let writer: u32 = uid.split('-').nth(1).unwrap().parse().unwrap();
+        if *left > 0 || writer % 2 == 1 {
+            *left = left.saturating_sub(1);
+            return None;
+        }
+        let (deed, _, tell) = job.take()?;
         tell.send(uid).unwrap();
         Some(deed)
     }

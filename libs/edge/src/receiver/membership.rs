@@ -122,7 +122,7 @@ impl Receiver {
     }
 
     /// How far the saved session had got in a partition without what it may see since then. From there on this connection
-    /// has read with it.
+    /// has read with it: the thread was in the list that it began with, from a position that is not after `since`.
     fn had_passed(&self, partition: PartitionId, since: Position) -> Option<Position> {
         let mut resumed = self.resumed.iter().flatten();
         let (_, sent) = resumed.find(|(p, sent)| *p == partition && since < *sent)?;
