@@ -16,8 +16,8 @@ impl Asked {
     }
 }
 
-/// For [`Receiver::begin`](super::Receiver::begin); to be asked before the session is opened, which names the threads: who became a member of one since
-/// then is told so, and what was sent there since is read.
+/// For [`Receiver::begin`](super::Receiver::begin); to be asked before the session is opened, which names the threads:
+/// who became a member of one since then is told so, and what was sent there since is read.
 pub fn asked_for_threads(core: &Core) -> Asked {
     let given_out = |p| core.attachments.given_out(p);
     Asked(core.partitioning.all().map(given_out).collect())

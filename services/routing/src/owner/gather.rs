@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wire::{Entry, Kind};
 
 /// The part of an append's time that the next frame waits for more.
 const PART: u32 = 4;
@@ -27,9 +28,14 @@ const LEAST: Duration = Duration::from_millis(1);
 /// With so many messages a frame does not wait for more.
 const GATHERED: usize = 256;
 
+/// Whether its sender waits for the answer: nobody waits for that to a receipt.
+pub(super) fn is_message(entry: &Entry) -> bool {
+    entry.known_kind() != Kind::Receipt
+}
+
 /// A frame that was appended.
 pub(super) struct Last {
-    /// Messages in it whose senders wait for the answer; receipts are no messages.
+    /// Messages in it, see [`is_message`].
     pub messages: usize,
     /// Whether what waits now had no room in it.
     pub was_full: bool,

@@ -248,21 +248,23 @@ impl Lines {
         }
     }
 
-    /// Says what became of a submission. `proof`: of what is true only if nobody else owns the partition. A refusal by what the
-    /// log holds waits for that frame, and holds nothing else back.
-    pub fn answer(&mut self, id: LineId, number: u64, outcome: Outcome, proof: Option<u64>) {
+    /// Says what became of a submission. `proof`: the frame of ours that proves what is true only while nobody else has
+    /// accepted anything. A position is true whoever tells it; a refusal by what the log holds waits for that frame, and
+    /// holds nothing else back.
+    pub fn answer(&mut self, id: LineId, number: u64, outcome: Outcome, proof: u64) {
         if let Some(line) = self.lines.get_mut(&id) {
-            match (&outcome, proof) {
-                (Outcome::Conflict | Outcome::Forbidden | Outcome::Rejected, Some(proof)) => {
-                    line.refused.push_back((proof, number, outcome));
-                }
-                (_, proof) => {
-                    line.bytes += Routed::AROUND;
-                    line.next.answers.push((number, outcome));
-                    line.proof = line.proof.max(proof);
-                }
-            }
             self.ready.insert(id);
+            match outcome {
+                Outcome::Conflict | Outcome::Forbidden | Outcome::Rejected => {
+                    return line.refused.push_back((proof, number, outcome));
+                }
+                Outcome::TooLarge | Outcome::Unavailable(_) | Outcome::Unknown => {
+                    line.proof = line.proof.max(Some(proof));
+                }
+                Outcome::Stored { .. } => {}
+            }
+            line.bytes += Routed::AROUND;
+            line.next.answers.push((number, outcome));
         }
     }
 

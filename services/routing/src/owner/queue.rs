@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use wire::envelope::uid_key;
 use wire::{Entry, Kind};
 
+use super::gather::is_message;
 use super::lookups::Ticket;
 use crate::inbox::LineId;
 
@@ -62,8 +63,9 @@ impl Queue {
 
     /// Whether there is more than receipts among them.
     pub fn has_message(&self) -> bool {
-        let is_message = |queued: &Queued| queued.submission.entry.known_kind() != Kind::Receipt;
-        self.ready.iter().any(is_message)
+        self.ready
+            .iter()
+            .any(|queued| is_message(&queued.submission.entry))
     }
 
     /// Whether earlier ones of its sender in its topic are held, so that it has to wait as well. Receipts never are: they

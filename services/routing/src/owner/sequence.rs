@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 use wire::{Entry, FrameBuilder, Kind};
 
-use super::gather::{Gather, Last};
+use super::gather::{Gather, Last, is_message};
 use super::judge::{Judgement, reason};
 use super::queue::Queued;
 use super::state::Owner;
@@ -228,12 +228,7 @@ impl Owner {
 
     fn answer(&mut self, line: LineId, number: u64, outcome: Outcome) {
         self.deps.metrics.drop(reason(&outcome));
-        // A position is true whoever tells it; a refusal only if nobody else has accepted anything meanwhile.
-        let proof = match outcome {
-            Outcome::Stored { .. } => None,
-            _ => Some(self.next_number),
-        };
-        self.lines.answer(line, number, outcome, proof);
+        self.lines.answer(line, number, outcome, self.next_number);
     }
 
     /// Begins to append a frame.
@@ -280,9 +275,9 @@ impl Owner {
         metrics.appended_frames.inc();
         metrics.appended_entries.inc_by(frame.accepted.len() as u64);
         self.proven = frame.number;
-        let is_message = |accepted: &&Accepted| accepted.entry.known_kind() != Kind::Receipt;
+        let messages = frame.accepted.iter().filter(|a| is_message(&a.entry));
         let last = Last {
-            messages: frame.accepted.iter().filter(is_message).count(),
+            messages: messages.count(),
             was_full: frame.is_full,
             took: frame.begun.elapsed(),
             shared_write: self.deps.journal.shares_writes(),
@@ -299,13 +294,14 @@ impl Owner {
                 position,
                 duplicate: false,
             };
-            self.lines.answer(accepted.line, accepted.number, outcome, None);
+            self.lines
+                .answer(accepted.line, accepted.number, outcome, frame.number);
             entries.push(stored);
         }
         for (queued, outcome) in frame.decided {
             self.deps.metrics.drop(reason(&outcome));
             self.lines
-                .answer(queued.line, queued.submission.number, outcome, Some(frame.number));
+                .answer(queued.line, queued.submission.number, outcome, frame.number);
         }
         self.tail.push(seq, entries);
         self.known.settle();

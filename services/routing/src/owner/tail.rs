@@ -52,12 +52,8 @@ impl Tail {
             let Some(edge) = edge_of(&of_edge[0]) else {
                 continue;
             };
-            if !self.numbers.contains_key(edge) {
-                self.numbers.insert(edge.clone(), AHashMap::new());
-            }
-            if let Some(numbers) = self.numbers.get_mut(edge) {
-                numbers.extend(of_edge.iter().filter_map(numbered));
-            }
+            let numbers = self.numbers.entry(edge.clone()).or_default();
+            numbers.extend(of_edge.iter().filter_map(numbered));
         }
         let bytes = 64 + entries.iter().map(|e| e.routed.bytes.len() + 256).sum::<usize>();
         self.bytes += bytes;

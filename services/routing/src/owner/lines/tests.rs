@@ -61,6 +61,13 @@ fn entry(topic: &str, seq: u64, size: usize) -> RoutedEntry {
     }
 }
 
+fn stored() -> Outcome {
+    Outcome::Stored {
+        position: Position(7),
+        duplicate: true,
+    }
+}
+
 #[test]
 fn an_edge_gets_an_entry_once_however_many_of_its_filters_match() {
     let mut lines = Lines::new(9);
@@ -126,10 +133,10 @@ fn what_needs_a_proof_waits_for_the_lease_or_for_an_append_and_holds_back_what_f
     let said = edge.said.lock()[1].clone();
     assert_eq!((said.attached, said.entries.len()), (vec![(1, Position(1))], 1));
     let away = || Outcome::Unavailable("away".to_owned());
-    lines.answer(1, 2, away(), Some(9));
+    lines.answer(1, 2, away(), 9);
     assert!(lines.flush(Position(3), 5, false));
     assert!(!lines.flush(Position(3), 5, true), "the lease is held");
-    lines.answer(1, 3, away(), None);
+    lines.answer(1, 3, stored(), 9);
     assert!(!lines.flush(Position(3), 5, false));
 }
 
@@ -139,14 +146,10 @@ fn a_refusal_waits_for_the_log_whoever_holds_the_lease_and_holds_nothing_back() 
     let mut lines = Lines::new(1);
     let edge = open(&mut lines, 1, hello("e", 1, &["a"]));
     lines.flush(Position(1), 1, true);
-    let stored = Outcome::Stored {
-        position: Position(7),
-        duplicate: true,
-    };
-    lines.answer(1, 1, Outcome::Rejected, Some(9));
-    lines.answer(1, 2, stored.clone(), None);
+    lines.answer(1, 1, Outcome::Rejected, 9);
+    lines.answer(1, 2, stored(), 9);
     assert!(lines.flush(Position(2), 8, true));
-    assert_eq!(edge.said.lock()[1].answers, [(2, stored)]);
+    assert_eq!(edge.said.lock()[1].answers, [(2, stored())]);
     assert!(lines.flush(Position(2), 8, true));
     assert_eq!(edge.said.lock().len(), 2, "there is nothing to say yet");
     assert!(!lines.flush(Position(3), 9, false));
