@@ -13,6 +13,7 @@ mod kind;
 mod position;
 mod principal;
 mod rules;
+pub mod thread;
 mod topic;
 
 pub use access::{Access, Membership, Visibility, is_visible_to_role};
