@@ -290,9 +290,9 @@ pub fn refusal(outcome: &crate::Outcome) -> Option<Refusal> {
             ErrorKind::Conflict,
             "this uid was used for another message; give each message a uid of its own",
         ),
-        O::Forbidden => {
-            Refusal::forbidden("only the author of a message or an agent of its thread may recall it")
-        }
+        O::Forbidden => Refusal::forbidden(
+            "only members of a conversation write in it, and only the author of a message or an agent of its thread recalls it",
+        ),
         O::Rejected => Refusal::new(
             ErrorKind::InvalidPayload,
             "the message that it recalls or answers does not exist in this thread, or is too old for that",

@@ -118,7 +118,9 @@ impl Act {
     /// From its number.
     pub fn from_number(n: i32) -> Option<Self> {
         use Act::{Accepted, Assigned, Closed, Declined, Left, Offered, Opened, Waiting};
-        let all = [Opened, Assigned, Closed, Offered, Accepted, Declined, Left, Waiting];
+        let all = [
+            Opened, Assigned, Closed, Offered, Accepted, Declined, Left, Waiting,
+        ];
         all.into_iter().find(|act| *act as i32 == n)
     }
 }

@@ -9,12 +9,15 @@
 //! - what the log has not confirmed is neither given out nor said to be stored;
 //! - of several submissions with one (org, topic, uid) one is accepted; (edge, number) is in the log at most once, but
 //!   for receipts, which only move forward;
+//! - of several changes of a thread that were decided on the same version one is accepted, and what a member sends after the end of
+//!   its membership is not;
 //! - after the answer to an attach with boundary B, every later entry of the filter is given, in order;
 //! - every submission is answered, or its line ends.
 //!
 //! One flow: an edge submits 7 and 8 → the owner finds that 8 is a resend → 7 is appended as frame 43, following 42 → the log
 //! confirms → the edges of the thread get it, and the first is told `7 is stored at 43.0, 8 at 40.3`.
 
+mod changes;
 mod checkpoint;
 mod config;
 mod deps;

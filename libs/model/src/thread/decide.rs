@@ -117,7 +117,11 @@ impl Thread {
     }
 
     fn check_open(&self) -> Result<(), Refused> {
-        if self.is_open() { Ok(()) } else { Err(Refused::NotOpen) }
+        if self.is_open() {
+            Ok(())
+        } else {
+            Err(Refused::NotOpen)
+        }
     }
 
     fn is_member(&self, uid: &UserId) -> bool {
@@ -233,7 +237,10 @@ impl Thread {
         let was_agent = self.agent.as_ref() == Some(member);
         // Whoever is left of the staff has it; when nobody is, it waits for somebody.
         let is_visitor = |m: &Membership| m.member == m.user;
-        let others = self.members.iter().filter(|m| m.member != *member && !is_visitor(m));
+        let others = self
+            .members
+            .iter()
+            .filter(|m| m.member != *member && !is_visitor(m));
         let next = others.map(|m| m.member.clone()).next();
         let mut change = Change {
             ended: vec![ended],

@@ -83,7 +83,11 @@ fn a_transfer_makes_one_a_member_and_ends_the_others_membership_at_the_same_plac
     assert_eq!(log.names(), ["v", "b"]);
     assert_eq!(log.thread.agent, Some(uid("b")));
     assert_eq!(log.stretches("a"), [(9, 30)], "the change is the last it sees");
-    assert_eq!(log.stretches("b"), [(29, END)], "and the first that the other sees");
+    assert_eq!(
+        log.stretches("b"),
+        [(29, END)],
+        "and the first that the other sees"
+    );
     assert!(log.thread.offers.is_empty());
     assert_eq!(log.take(accept("t")), Err(Refused::NoOffer), "once");
 }
@@ -157,8 +161,15 @@ fn closing_ends_every_membership_and_opening_again_begins_new_ones() {
     log.take(assign.clone()).unwrap();
     assert_eq!(log.take(assign), Err(Refused::Nothing));
     assert_eq!(log.stretches("a"), [(9, 30), (34, END)], "a union of stretches");
-    let covered = |at| log.members.of(|m| m.as_str() == "a").any(|m| m.covers(Position(at)));
-    assert_eq!([10, 30, 31, 34, 35].map(covered), [true, true, false, false, true]);
+    let covered = |at| {
+        log.members
+            .of(|m| m.as_str() == "a")
+            .any(|m| m.covers(Position(at)))
+    };
+    assert_eq!(
+        [10, 30, 31, 34, 35].map(covered),
+        [true, true, false, false, true]
+    );
 }
 
 #[test]

@@ -75,9 +75,29 @@ impl Owner {
             _ if by_number && submission.again && !self.tail.reaches(submission.seen) => {
                 Judgement::Answer(Outcome::Unknown)
             }
-            Kind::Edit => self.judge_edit(entry),
-            Kind::StreamPart if !entry.uid.is_empty() => self.judge_part(entry),
-            _ if entry.is_unique() => self.judge_unique(entry),
+            Kind::Edit => self.members_only(entry, self.judge_edit(entry)),
+            Kind::StreamPart if !entry.uid.is_empty() => self.members_only(entry, self.judge_part(entry)),
+            _ if entry.is_unique() => self.members_only(entry, self.judge_unique(entry)),
+            _ => self.members_only(entry, Judgement::Accept),
+        }
+    }
+
+    /// What would be accepted is not when it comes from one whose membership of the thread has ended before it, or when it changes
+    /// the thread and was decided on what the thread is no more. A resend of what was accepted before stays what it is.
+    fn members_only(&self, entry: &Entry, judgement: Judgement) -> Judgement {
+        if !matches!(judgement, Judgement::Accept) {
+            return judgement;
+        }
+        match &entry.change {
+            Some(change) if change.act != 0 && !self.changes.is_latest(entry, change) => {
+                Judgement::Answer(Outcome::Conflict)
+            }
+            // How far messages came with it, which it got before, is told all the same.
+            None if !matches!(entry.known_kind(), Kind::Generic | Kind::Receipt)
+                && self.changes.has_ended(entry) =>
+            {
+                Judgement::Answer(Outcome::Forbidden)
+            }
             _ => Judgement::Accept,
         }
     }

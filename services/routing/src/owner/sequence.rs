@@ -184,7 +184,7 @@ impl Owner {
             let now = self.deps.clock.unix_millis();
             self.known.remember(key, &record_of(entry, position), now);
         }
-        self.remember_recall(entry, position);
+        self.remember_more(entry, position);
     }
 
     /// The same for one that the filter has already.
@@ -192,12 +192,15 @@ impl Owner {
         if let Some(key) = remembered_as(entry) {
             self.known.remember_exactly(key, &record_of(entry, position));
         }
-        self.remember_recall(entry, position);
+        self.remember_more(entry, position);
     }
 
+    /// What an entry does to another, or to its thread.
+    ///
     /// A recall is younger than its message: as long as that is remembered exactly, so is that it was taken back. Of what is
     /// older the store tells.
-    fn remember_recall(&mut self, entry: &Entry, position: Position) {
+    fn remember_more(&mut self, entry: &Entry, position: Position) {
+        self.changes.remember(entry, position);
         let taken = recall_key(&entry.org, &entry.topic, &entry.target);
         if entry.known_kind() == Kind::Recall && !self.known.remembers(taken) {
             self.known.remember_exactly(taken, &record_of(entry, position));
@@ -305,6 +308,7 @@ impl Owner {
         }
         self.tail.push(seq, entries);
         self.known.settle();
+        self.changes.settle();
         self.gather = Gather::after(&last, self.queue.has_message());
         Ok(())
     }
@@ -348,6 +352,7 @@ impl Owner {
     /// It is certain that the frame is not stored: what was decided for it is undone.
     fn refused(&mut self, mut frame: Frame, error: &JournalError) {
         self.known.undo();
+        self.changes.undo();
         for (queued, _) in frame.decided.drain(..).rev() {
             self.queue.push_back_to_front(queued);
         }

@@ -17,6 +17,7 @@ use super::lookups::Lookups;
 use super::queue::Queue;
 use super::tail::Tail;
 use crate::Config;
+use crate::changes::Changes;
 use crate::deps::With;
 use crate::inbox::Late;
 use crate::known::Known;
@@ -48,6 +49,8 @@ pub(crate) struct Owner {
     pub(super) lines: Lines,
     pub(super) queue: Queue,
     pub(super) known: Known,
+    /// The latest change of each thread.
+    pub(super) changes: Changes,
     pub(super) upkeep: Upkeep,
     pub(super) tail: Tail,
     /// The last position of each topic.
@@ -161,6 +164,7 @@ impl Owner {
             lines: Lines::new(epoch),
             queue: Queue::default(),
             known: Known::new(limits, since, filter),
+            changes: Changes::new(since),
             upkeep: Upkeep::new(config.checkpoint_interval.get()),
             tail: Tail::new(since, config.tail.as_usize()),
             heads: HashMap::default(),

@@ -128,6 +128,7 @@ impl Owner {
         }
         self.tail.push(seq, entries);
         self.known.settle();
+        self.changes.settle();
         Ok(())
     }
 

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use edge::Outcome;
+use model::thread::{Change, Step, Thread, ThreadStatus};
 use model::{Position, ReceiptKind, Role};
 use tokio::time::Instant;
-use wire::{Entry, Kind};
+use wire::{Entry, Kind, ThreadChange};
 
 use crate::attach::World;
 
@@ -345,5 +346,70 @@ async fn an_answer_to_a_prompt_takes_its_place_once_and_nothing_elses() {
     assert!(
         !stored(&say(recall("r2", "visitor")).await).1,
         "it is the visitor's who answered it"
+    );
+}
+
+fn change(uid: &str, change: &Change, known: Position) -> Entry {
+    Entry {
+        kind: Kind::Membership.into(),
+        uid: uid.into(),
+        change: Some(ThreadChange::of(change, known)),
+        ..text(uid, "longwire", 1, 5)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_changes_that_race_one_is_accepted_and_who_is_no_member_any_more_writes_nothing_after_it() {
+    let world = World::new(1);
+    let routing = world.routing(0);
+    let (core, _edge) = world.edge();
+    let say = async |entry: Entry| core.submit_and_wait(entry).await;
+    let mut thread = Thread::default();
+    let open = Step::Open {
+        visitor: "visitor".into(),
+        status: ThreadStatus::Chatting,
+        agent: Some(("desk".into(), "agent".into())),
+        since: Position::END,
+    };
+    let opened = thread.decide(open).unwrap();
+    let (at, _) = stored(&say(change("open", &opened, Position::START)).await);
+    thread.apply(at, &opened);
+    assert!(
+        stored(&say(change("open", &opened, Position::START)).await).1,
+        "told again"
+    );
+    assert_eq!(
+        say(change("open too", &opened, Position::START)).await,
+        Outcome::Conflict
+    );
+    let by_agent = |uid: &str| Entry {
+        author: "desk".into(),
+        sender_role: Role::Agent.number(),
+        ..text(uid, "agent", 3, 9)
+    };
+    assert!(!stored(&say(by_agent("before")).await).1);
+    let closed = thread.decide(Step::Close).unwrap();
+    // In one frame, the message of whoever is a member until then goes before or not at all.
+    let (first, ended, second, visitor) = tokio::join!(
+        say(change("close", &closed, Position::START)),
+        say(by_agent("after")),
+        say(change("close too", &closed, Position::START)),
+        say(text("visitor's", "somebody", 1, 9)),
+    );
+    assert!(!stored(&first).1 && !stored(&visitor).1);
+    assert_eq!((ended, second), (Outcome::Forbidden, Outcome::Conflict));
+    assert!(
+        stored(&say(by_agent("before")).await).1,
+        "a resend is what it was"
+    );
+    let delivered = about(Kind::Receipt, "DELIVERED", "r", "agent", "visitor's", 9);
+    assert!(!stored(&say(delivered).await).1, "it had got the message before");
+    // The next owner reads it in the log.
+    routing.kill();
+    let _next = world.routing(1);
+    assert_eq!(say(by_agent("much later")).await, Outcome::Forbidden);
+    assert_eq!(
+        say(change("close three", &closed, Position::START)).await,
+        Outcome::Conflict
     );
 }
