@@ -56,7 +56,7 @@ pub enum AclAccess {
     All,
 }
 
-/// Whom a rule is about: `all`, `agent`, `visitor`, `admin`, `anonymous` or `user:<uid>`.
+/// Whom a rule is about: `all`, `agent`, `visitor`, `admin`, `service`, `anonymous` or `user:<uid>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Who {
@@ -64,7 +64,7 @@ pub enum Who {
     All,
     /// Users with a token of that role.
     Role(Role),
-    /// Clients without a token, on MQTT or as a visitor.
+    /// MQTT clients without a token. Visitors who do not prove who they are have conversations only, whatever the rules say.
     Anonymous,
     /// The user with that `sub`.
     User(UserId),
@@ -80,8 +80,9 @@ impl TryFrom<String> for Who {
             "agent" => Ok(Self::Role(Role::Agent)),
             "visitor" => Ok(Self::Role(Role::Visitor)),
             "admin" => Ok(Self::Role(Role::Admin)),
+            "service" => Ok(Self::Role(Role::Service)),
             other => other.strip_prefix("user:").and_then(|uid| UserId::checked(uid).ok()).map(Self::User).ok_or_else(|| {
-                format!("reading an access rule: who is {text:?}, none of all, agent, visitor, admin, anonymous, user:<uid>")
+                format!("reading an access rule: who is {text:?}, none of all, agent, visitor, admin, service, anonymous, user:<uid>")
             }),
         }
     }
@@ -94,6 +95,7 @@ impl From<Who> for String {
             Who::Role(Role::Agent) => "agent".to_owned(),
             Who::Role(Role::Visitor) => "visitor".to_owned(),
             Who::Role(Role::Admin) => "admin".to_owned(),
+            Who::Role(Role::Service) => "service".to_owned(),
             Who::Anonymous => "anonymous".to_owned(),
             Who::User(uid) => format!("user:{uid}"),
         }
@@ -101,7 +103,7 @@ impl From<Who> for String {
 }
 
 /// The rules in force. They are about clients; a part of Longwire itself ([`Origin::Service`]) may use every topic
-/// that does not begin with `$`.
+/// that does not begin with `$`, and an [`Origin::AnonymousVisitor`] none.
 #[derive(Debug, Clone)]
 pub struct Acl {
     rules: Vec<AclRule>,
@@ -138,8 +140,10 @@ impl Acl {
         let Some(asked) = pattern::parse_filter(filter) else {
             return false;
         };
-        if who.origin == Origin::Service {
-            return true;
+        match who.origin {
+            Origin::Service => return true,
+            Origin::AnonymousVisitor => return false,
+            Origin::Token | Origin::AnonymousMqtt => {}
         }
         let bindings = bindings(who, client_id);
         for rule in self.rules_for(AclAccess::Subscribe, who) {
@@ -159,8 +163,10 @@ impl Acl {
         if levels.iter().any(|level| !matches!(level, Level::Name(_))) {
             return false;
         }
-        if who.origin == Origin::Service {
-            return true;
+        match who.origin {
+            Origin::Service => return true,
+            Origin::AnonymousVisitor => return false,
+            Origin::Token | Origin::AnonymousMqtt => {}
         }
         let bindings = bindings(who, client_id);
         let matched = self
@@ -189,7 +195,7 @@ fn concerns(rule: &Who, who: &Principal) -> bool {
     let known = who.origin == Origin::Token;
     match rule {
         Who::All => true,
-        Who::Anonymous => matches!(who.origin, Origin::AnonymousMqtt | Origin::AnonymousVisitor),
+        Who::Anonymous => who.origin == Origin::AnonymousMqtt,
         Who::Role(role) => known && *role == who.role,
         Who::User(uid) => known && *uid == who.user,
     }

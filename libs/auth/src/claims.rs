@@ -22,6 +22,10 @@ pub struct Claims {
     /// Address of a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub avatar: Option<String>,
+    /// `true`: the token was given to somebody who said that this uid is its own and did not show it. Its holder is an
+    /// anonymous visitor, whatever else the token says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
     /// End of validity, unix seconds.
     #[serde(
         default,
@@ -66,6 +70,7 @@ impl Claims {
             aliases: Vec::new(),
             name: None,
             avatar: None,
+            unproven: false,
             exp: None,
             iat: None,
             nbf: None,

@@ -61,9 +61,14 @@ pub enum AuthError {
         /// The configured audience.
         expected: String,
     },
+    /// It was given for a uid that somebody merely said was its own, and no such visitor is taken here.
+    #[error(
+        "checking the token: it proves nothing (unproven), and visitors have to prove who they are here; get one for a uid of your own"
+    )]
+    Unproven,
     /// An id cannot stand as a topic level.
     #[error(
-        "reading the token: claim {claim} is no id; put in one that is not blank and has no / + # and no control character"
+        "reading the token: claim {claim} is no id; put in one that is not blank and has no / + # and no control character, and does not end in _internal"
     )]
     BadId {
         /// The claim's name.

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use model::{IdError, OrgId, Origin, Principal, UserId};
+use model::{IdError, OrgId, Origin, Principal, Role, UserId};
 use parking_lot::Mutex;
 use runtime::clock::Clock;
 use serde::Deserialize;
@@ -26,6 +26,7 @@ pub struct Verifier {
     audience: Option<String>,
     default_org: String,
     leeway: u64,
+    anonymous_visitors: bool,
     seen: Mutex<Seen>,
 }
 
@@ -48,12 +49,14 @@ impl Verifier {
             audience: config.audience.clone(),
             default_org: config.default_org.clone(),
             leeway: config.leeway.as_secs(),
+            anonymous_visitors: config.allows_anonymous_visitors(),
             seen: Mutex::default(),
         }
     }
 
     /// Checks signature, `exp`, `nbf`, `iss`, `aud` and ids. The principal's `expires_at` is the token's `exp`: when the
-    /// connection has to end.
+    /// connection has to end. A token that says that it is unproven gives an [`Origin::AnonymousVisitor`], where such
+    /// visitors are taken.
     pub fn verify(&self, token: &str) -> Result<Principal, AuthError> {
         let now = self.clock.unix_millis() / 1000;
         let checked = self.checked(token)?;
@@ -153,12 +156,15 @@ impl Verifier {
     }
 
     fn principal(&self, claims: Claims) -> Result<Principal, AuthError> {
+        if claims.unproven && !self.anonymous_visitors {
+            return Err(AuthError::Unproven);
+        }
         let org = claims.org.as_deref().unwrap_or(&self.default_org);
         let aliases = claims
             .aliases
             .iter()
             .map(|alias| id("aliases", alias, UserId::checked));
-        Ok(Principal {
+        let principal = Principal {
             org: id("org", org, OrgId::checked)?,
             user: id("sub", &claims.sub, UserId::checked)?,
             role: claims.role,
@@ -167,6 +173,15 @@ impl Verifier {
             avatar: claims.avatar.unwrap_or_default(),
             origin: Origin::Token,
             expires_at: claims.exp,
+        };
+        Ok(match claims.unproven {
+            true => Principal {
+                role: Role::Visitor,
+                aliases: Vec::new(),
+                origin: Origin::AnonymousVisitor,
+                ..principal
+            },
+            false => principal,
         })
     }
 }

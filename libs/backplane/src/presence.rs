@@ -29,6 +29,8 @@ pub struct Presence {
     pub connection: String,
     /// `mqtt` or `stomp`.
     pub protocol: String,
+    /// Whether its user serves customers on it, by its token: who comes to a desk is given to such connections only.
+    pub staff: bool,
 }
 
 /// A connection that is entered, or kept.
@@ -36,7 +38,7 @@ pub struct Presence {
 pub struct Entered {
     /// The tenant.
     pub org: OrgId,
-    /// The user.
+    /// The [address](model::Principal::address) of the user.
     pub user: UserId,
     /// The connection.
     pub at: Presence,

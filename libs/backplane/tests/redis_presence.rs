@@ -83,6 +83,7 @@ fn connection(user: &str, connection: &str) -> Entered {
             edge: "e".into(),
             connection: connection.to_owned(),
             protocol: "mqtt".to_owned(),
+            staff: false,
         },
         card: "card".to_owned(),
     }

@@ -2,32 +2,40 @@
 //! to the store and answers from the store.
 
 mod backlog;
+mod directory;
 mod explain;
 mod found;
 mod history;
 mod sessions;
+mod standing;
 mod threads;
 
 use async_trait::async_trait;
-use model::{Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use model::thread::Members;
+use model::{OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 
 use crate::RpcError;
 pub use backlog::{BacklogEntry, BacklogFilter, BacklogLane, BacklogPage, BacklogRequest, Retained};
+pub use directory::{
+    DESKS_PAGE, DeskEntry, Directory, DirectoryChange, DirectoryUid, Listed, MAX_AGENTS, MAX_DESK_AGENTS,
+    MAX_DESKS,
+};
 pub use explain::{
     ExplainRequest, Explained, ExplainedMember, ExplainedReceipt, ExplainedRecipient, StoredSession, Tie,
 };
 pub use found::{Found, FoundKind, MessageKey, SeenUid, UID_WINDOW, UidPage};
 pub use history::{HistoryEntry, HistoryPage, HistoryRange, HistoryRequest};
 pub use sessions::{CloseSession, OpenSession, OpenedSession, SaveSession, SessionKey, Will, edge_lease};
+pub use standing::Standing;
 pub use threads::{
-    AgentCard, Desk, DeskKind, MemberTopic, OpenThread, OpenedThread, ThreadCard, ThreadPage, ThreadsRequest,
-    UserCard,
+    Actor, AgentCard, AgentStatus, ChangeThread, Desk, DeskKind, MemberTopic, OpenThread, OpenedThread,
+    ThreadCard, ThreadKey, ThreadPage, ThreadWish, ThreadsRequest, UserCard,
 };
 
 /// What the persistence service does for the others. Every answer that depends on the log says up to where the log was
 /// applied; nothing here changes messages: that is done by the log alone.
 #[async_trait]
-pub trait Persistence: Send + Sync + 'static {
+pub trait Persistence: Directory {
     /// Opens a session for a new connection: its epoch grows by one, whoever held it before can change nothing any
     /// more. With `clean_start` what was stored is forgotten first. Durable before it returns. A clean session that
     /// expires with its connection and has no will is not stored at all.
@@ -84,23 +92,47 @@ pub trait Persistence: Send + Sync + 'static {
     /// A page of a topic's history: waits until everything that was durable when it was asked is applied.
     async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, RpcError>;
 
-    /// Who belongs to a thread beyond those its topic names.
-    async fn membership(&self, org: &OrgId, topic: &TopicName) -> Result<Membership, RpcError>;
+    /// Who belongs to a thread beyond those its topic names, and who did. As far as the log is applied: whoever hears later
+    /// changes of the thread takes them in ([`Members::apply`]).
+    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, RpcError>;
 
-    /// Who answers at a desk (agent or workgroup); `NotFound` when there is none of that uid.
+    /// The threads that a session of these identities has to know: those that any of them is a member of; and of the partitions
+    /// named with how far the session has got, those that it was a member of after that. Costs by what it gives.
+    async fn memberships(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        reached: Vec<(PartitionId, Position)>,
+    ) -> Result<Vec<MemberTopic>, RpcError>;
+
+    /// Who answers at a desk; `NotFound` when there is none of that uid. An agent is a desk by itself.
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError>;
 
-    /// The thread of a visitor at a desk: the existing one, or a new one whose members are durable when this returns.
+    /// The thread of a visitor at a desk: the one that is open, or one that is opened now. Durable in the log, and applied, when
+    /// this returns. `RateLimited` when the visitor or its organisation opens too many.
     async fn open_thread(&self, open: OpenThread) -> Result<OpenedThread, RpcError>;
 
-    /// The MEMBERSHIP entries of these users ([`OpenedThread::joined`]) are durable in the log: they are owed no more.
-    async fn announced(&self, org: &OrgId, topic: &TopicName, users: Vec<UserId>) -> Result<(), RpcError>;
+    /// Whether a visitor's message may begin a thread of this topic: the thread is known, or its desk is, and neither the
+    /// visitor nor its organisation begins too many (`NotFound`, `RateLimited`). Changes nothing: the thread begins with the
+    /// message.
+    async fn admit(&self, org: &OrgId, topic: &TopicName) -> Result<(), RpcError>;
+
+    /// Changes a thread as its member wishes. Durable in the log when this returns; who is concerned is told, and if this process
+    /// dies another tells them. `Forbidden` when it is not the asker's to change, `NotFound` when there is no such thread or offer,
+    /// `Conflict` when it is not in a state for that.
+    async fn change_thread(&self, change: ChangeThread) -> Result<ThreadCard, RpcError>;
 
     /// Threads of a user, the most recently active first.
     async fn threads(&self, request: ThreadsRequest) -> Result<ThreadPage, RpcError>;
 
     /// Enters a visitor or brings its card up to date; without a uid it gets a new one.
     async fn visitor(&self, org: &OrgId, card: UserCard) -> Result<UserCard, RpcError>;
+
+    /// What is known of a uid that somebody says is their own.
+    async fn standing(&self, org: &OrgId, uid: &UserId) -> Result<Standing, RpcError>;
+
+    /// These uids have been used with tokens that prove them. Durable before it returns; doing it again does no harm.
+    async fn prove(&self, org: &OrgId, uids: Vec<UserId>) -> Result<(), RpcError>;
 
     /// Where messages of a uid are, how far they came, and what is stored of the sessions of those who should have them.
     /// Waits a moment for the log and answers without it when it is late; empty when there is none.

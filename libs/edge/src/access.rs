@@ -1,19 +1,23 @@
 //! Who may do what on a topic: the rules of the model for chat topics, the configured ACL for all others, and a cache of
 //! thread memberships that a change empties at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use auth::Acl;
-use contract::persistence::Persistence;
-use model::{Access, ChatTopic, Membership, OrgId, Origin, Principal, ThreadKind, TopicFilter, TopicName};
+use contract::ErrorKind;
+use contract::persistence::{ChangeThread, Persistence};
+use model::thread::{Change, Members};
+use model::{
+    Access, ChatTopic, OrgId, Origin, Position, Principal, Role, ThreadKind, TopicFilter, TopicName,
+};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::Refusal;
 
-/// Who subscribes to this is told when those it shares a thread with come and go. Everybody with a token may.
+/// Who subscribes to this is told when those it shares a thread with come and go. Everybody with a token that proves it may.
 pub const PRESENCE_FILTER: &str = "$longwire/presence";
 /// First levels under which conversations live. A filter that could reach into them is judged by their rules.
 const CHAT_ROOTS: [&str; 8] = [
@@ -28,6 +32,11 @@ const CHAT_ROOTS: [&str; 8] = [
 ];
 /// Memberships kept at a time.
 const CACHED: usize = 100_000;
+/// A store that says nothing for this long is taken for one that is away, where there is an answer without it: an own desk is
+/// one's own, and a thread may begin. What is sent then is judged by the owner of the partition in a time of its own.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// For so long nobody waits for it again.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// The authorisation of an edge.
 pub struct Gate {
@@ -39,9 +48,13 @@ pub struct Gate {
 
 #[derive(Default)]
 struct Cache {
-    members: HashMap<(OrgId, TopicName), (Membership, Instant), ahash::RandomState>,
+    members: HashMap<(OrgId, TopicName), (Arc<Members>, Instant), ahash::RandomState>,
+    /// Threads that are known to be there: visitors may write in theirs.
+    threads: HashSet<(OrgId, TopicName), ahash::RandomState>,
     /// Grows with every change: an answer that was asked for before one is not kept.
     changes: u64,
+    /// The store has said nothing; until then it is not waited for where there is an answer without it.
+    away_until: Option<Instant>,
 }
 
 impl Gate {
@@ -62,14 +75,18 @@ impl Gate {
         topic: &TopicName,
         parsed: &ChatTopic<'_>,
     ) -> Option<Access> {
-        match Access::by_topic(who, parsed) {
-            Access::AskMembership => {
-                let cache = self.cache.lock();
-                let (membership, at) = cache.members.get(&(who.org.clone(), topic.clone()))?;
-                (at.elapsed() < self.ttl).then(|| Access::with_membership(who, parsed, membership))
-            }
-            decided => Some(decided),
+        let by_topic = Access::by_topic(who, parsed);
+        if by_topic.is_decided() {
+            return Some(by_topic);
         }
+        let members = self.cached(&who.org, &thread_of(topic))?;
+        Some(Access::with_members(who, parsed, &members))
+    }
+
+    fn cached(&self, org: &OrgId, thread: &TopicName) -> Option<Arc<Members>> {
+        let cache = self.cache.lock();
+        let (members, at) = cache.members.get(&(org.clone(), thread.clone()))?;
+        (at.elapsed() < self.ttl).then(|| members.clone())
     }
 
     /// What a principal may do on a chat topic.
@@ -80,33 +97,111 @@ impl Gate {
         if let Some(access) = self.chat_access_now(who, topic, &parsed) {
             return Ok(access);
         }
-        // The side channel of a thread has the members of the thread.
-        let thread = topic
-            .strip_suffix("_internal")
-            .map_or_else(|| topic.clone(), TopicName::trusted);
+        let thread = thread_of(topic);
+        let by_topic = Access::by_topic(who, &parsed);
+        let members = match by_topic {
+            // At its own desk an agent goes on while the store is away. The owner of the partition knows who has lost its place of
+            // late.
+            Access::OwnDesk => self.soon(self.members(&who.org, &thread)).await,
+            _ => self.members(&who.org, &thread).await.map(Some),
+        };
+        Ok(match members? {
+            Some(members) => Access::with_members(who, &parsed, &members),
+            None => by_topic,
+        })
+    }
+
+    /// What the store answers to a question that may do without; `None` when it is away.
+    async fn soon<T>(&self, answer: impl Future<Output = Result<T, Refusal>>) -> Result<Option<T>, Refusal> {
+        let is_away = |until: &Instant| Instant::now() < *until;
+        if self.cache.lock().away_until.as_ref().is_some_and(is_away) {
+            return Ok(None);
+        }
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Err(error)) if error.kind != ErrorKind::Unavailable => Err(error),
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(_)) | Err(_) => {
+                self.cache.lock().away_until = Some(Instant::now() + AWAY);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Who belongs to a thread, and who did.
+    pub async fn members(&self, org: &OrgId, thread: &TopicName) -> Result<Arc<Members>, Refusal> {
+        if let Some(members) = self.cached(org, thread) {
+            return Ok(members);
+        }
         let changes = self.cache.lock().changes;
-        let membership = self.persistence.membership(&who.org, &thread).await?;
-        let access = Access::with_membership(who, &parsed, &membership);
+        let members = Arc::new(self.persistence.members(org, thread).await?);
         let mut cache = self.cache.lock();
         if cache.members.len() >= CACHED {
             cache.members.clear();
         }
         if cache.changes == changes {
-            cache
-                .members
-                .insert((who.org.clone(), topic.clone()), (membership, Instant::now()));
+            let kept = (members.clone(), Instant::now());
+            cache.members.insert((org.clone(), thread.clone()), kept);
         }
-        Ok(access)
+        Ok(members)
     }
 
-    /// The membership of a thread changed.
+    /// Whether a visitor's message may go to a thread: there is one, or one may begin. While the store is away what is not known is
+    /// taken for a thread that goes on.
+    pub async fn admit(
+        &self,
+        who: &Principal,
+        topic: &TopicName,
+        parsed: &ChatTopic<'_>,
+    ) -> Result<(), Refusal> {
+        if who.role != Role::Visitor || !parsed.kind.is_service() {
+            return Ok(());
+        }
+        let key = (who.org.clone(), topic.clone());
+        if self.cache.lock().threads.contains(&key) {
+            return Ok(());
+        }
+        let asking = async {
+            let admitted = self.persistence.admit(&who.org, topic).await;
+            admitted.map_err(Refusal::from)
+        };
+        if self.soon(asking).await?.is_some() {
+            let mut cache = self.cache.lock();
+            if cache.threads.len() >= CACHED {
+                cache.threads.clear();
+            }
+            cache.threads.insert(key);
+        }
+        Ok(())
+    }
+
+    /// The members of a thread changed, in a way that is not known here.
     pub fn forget(&self, org: &OrgId, topic: &TopicName) {
         let mut cache = self.cache.lock();
         cache.changes += 1;
         cache.members.remove(&(org.clone(), topic.clone()));
-        cache
-            .members
-            .remove(&(org.clone(), TopicName::trusted(format!("{topic}_internal"))));
+    }
+
+    /// A change of a thread was given out to this edge.
+    pub fn changed(&self, org: &OrgId, topic: &TopicName, position: Position, change: &Change) {
+        let mut cache = self.cache.lock();
+        cache.changes += 1;
+        if let Some((members, _)) = cache.members.get_mut(&(org.clone(), topic.clone())) {
+            Arc::make_mut(members).apply(position, change);
+        }
+    }
+
+    /// Grants what a message wishes of a thread, if anything. Durable in the log when this returns; asked again with the same
+    /// message it is granted once.
+    pub async fn grant(&self, wish: Option<ChangeThread>) -> Result<(), Refusal> {
+        match wish {
+            Some(wish) => self
+                .persistence
+                .change_thread(wish)
+                .await
+                .map(|_| ())
+                .map_err(Refusal::from),
+            None => Ok(()),
+        }
     }
 
     /// Whether a principal may publish to an ordinary topic.
@@ -144,6 +239,13 @@ impl Gate {
         }
         Ok(owns_all_of(who, filter))
     }
+}
+
+/// The thread of a topic: the side channel of one has its members.
+pub(crate) fn thread_of(topic: &TopicName) -> TopicName {
+    topic
+        .strip_suffix("_internal")
+        .map_or_else(|| topic.clone(), TopicName::trusted)
 }
 
 /// Whether every topic that a filter with wildcards can match is the principal's own to receive.

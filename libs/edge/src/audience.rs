@@ -1,24 +1,26 @@
 //! What a user receives without asking. Deployed agents send no SUBSCRIBE and must get everything all the same.
 
-use contract::persistence::MemberTopic;
-use model::{Origin, Principal, Role, TopicFilter, TopicName, UserId};
+use model::{Access, ChatTopic, Origin, Principal, Role, TopicFilter, TopicName, UserId};
 
 /// The topic on which services tell one user.
 pub fn of_user(user: &UserId) -> TopicName {
     TopicName::trusted(format!("user/{user}"))
 }
 
+/// Whether a principal has conversations at all.
+pub fn has_threads(who: &Principal) -> bool {
+    matches!(who.origin, Origin::Token | Origin::AnonymousVisitor)
+}
+
 /// The filters that a principal is entitled to by what it is. Threads it was made a member of come on top: see
 /// [`of_member_topic`].
 pub fn of_principal(who: &Principal) -> Vec<TopicFilter> {
-    if who.origin != Origin::Token {
+    if !has_threads(who) {
         return Vec::new();
     }
     let mut filters = vec![of_user(&who.user).to_string()];
-    if who.role == Role::Visitor {
-        let kinds = ["agent", "workgroup", "robot", "unified", "kb", "kbdoc"];
-        filters.extend(kinds.map(|kind| format!("org/{kind}/+/{}", who.user)));
-    } else {
+    // A visitor's conversations are those it is a member of: each is told to it when it begins.
+    if who.role != Role::Visitor {
         filters.extend([format!("org/{}", who.org)]);
         filters.extend(["file", "clipboard", "system"].map(|own| format!("{own}/{}", who.user)));
         for id in who.identities() {
@@ -37,12 +39,18 @@ pub fn of_principal(who: &Principal) -> Vec<TopicFilter> {
 }
 
 /// The filters of a thread that a user was made a member of: the thread and, for staff, its side channel.
-pub fn of_member_topic(who: &Principal, thread: &MemberTopic) -> Vec<TopicFilter> {
-    let mut filters = vec![thread.topic.to_filter()];
+pub fn of_member_topic(who: &Principal, thread: &TopicName) -> Vec<TopicFilter> {
+    let mut filters = vec![thread.to_filter()];
     if who.is_staff() {
-        filters.push(TopicFilter::trusted(format!("{}_internal", thread.topic)));
+        filters.push(TopicFilter::trusted(format!("{thread}_internal")));
     }
     filters
+}
+
+/// Whether a principal receives a thread by a filter of its own, so that it needs none for a membership.
+pub fn covers(who: &Principal, thread: &TopicName) -> bool {
+    let parsed = ChatTopic::parse(thread);
+    who.is_staff() && parsed.is_some_and(|t| Access::by_topic(who, &t) == Access::OwnDesk)
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub struct Config {
     pub presence_linger: HumanDuration,
     /// How long a looked-up thread membership is used before it is looked up again.
     pub membership_ttl: HumanDuration,
+    /// How often it is looked whether visitors who merely say who they are may go on: not when their uid has been used with
+    /// a token meanwhile.
+    pub claim_check: HumanDuration,
 }
 
 impl Default for Config {
@@ -39,6 +42,7 @@ impl Default for Config {
             presence_ttl: HumanDuration::from_secs(90),
             presence_linger: HumanDuration::from_secs(5),
             membership_ttl: HumanDuration::from_secs(30),
+            claim_check: HumanDuration::from_secs(30),
         }
     }
 }

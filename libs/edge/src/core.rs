@@ -28,9 +28,9 @@ use crate::dispatch::Dispatcher;
 use crate::ingest::Ingest;
 use crate::lease::{self, EdgeLease};
 use crate::line::{LOOK, Line, Ticket, With};
-use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 use crate::presence::{self, Keeper};
+use crate::proofs::Proofs;
 use crate::registry::Registry;
 use crate::saver::Saver;
 
@@ -80,7 +80,7 @@ pub struct Core {
     /// How topics are spread.
     pub partitioning: Partitioning,
     /// Who may do what.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// From payloads to entries.
     pub ingest: Arc<Ingest>,
     /// The lines to the owners: into the log and out of it.
@@ -93,6 +93,8 @@ pub struct Core {
     pub saver: Arc<Saver>,
     /// Tokens.
     pub verifier: Arc<Verifier>,
+    /// Who may be the user it says it is.
+    pub proofs: Proofs,
     /// History, sessions, threads.
     pub persistence: Arc<dyn Persistence>,
     /// Who is online.
@@ -139,14 +141,16 @@ impl Core {
         let id = EdgeId::new(format!("{role}-{}", uuid::Uuid::now_v7().simple()));
         let series = Metrics::new(&metrics);
         let attachments = Arc::new(Attachments::new(partitioning, &config, &series.waiting));
-        let dispatcher = Dispatcher::new(attachments.clone(), series);
+        let gate = Arc::new(Gate::new(acl, persistence.clone(), config.membership_ttl.get()));
+        let dispatcher = Dispatcher::new(attachments.clone(), gate.clone(), series);
         Arc::new(Self {
-            gate: Gate::new(acl, persistence.clone(), config.membership_ttl.get()),
+            gate,
             ingest: Arc::new(Ingest::new(zone)),
             saver: Saver::new(persistence.clone(), config.save_interval.get()),
             lease: Arc::new(EdgeLease::new(health.require(format!("{role}/lease")))),
             present: Keeper::new(id.clone(), presence.clone(), &config, &metrics),
             registry: Registry::default(),
+            proofs: Proofs::new(persistence.clone(), config.claim_check.get()),
             next_connection: AtomicU64::new(1),
             begun: watch::Sender::new(0),
             routing,
@@ -334,8 +338,6 @@ impl Core {
                 };
                 let (org, topic) = (OrgId::new(org), TopicName::trusted(topic));
                 self.gate.forget(&org, &topic);
-                self.attachments
-                    .tell_all(|| Mail::AccessChanged(org.clone(), topic.clone()));
             }
         }
     }

@@ -3,11 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use model::thread::{Change, Membership};
 use model::{
     ChatTopic, PartitionId, Position, Principal, TopicName, UnixMillis, Visibility, is_visible_to_role,
 };
 use wire::envelope::{self, Stamp};
-use wire::{Entry, Kind, Message};
+use wire::{Entry, Kind, Message, ThreadChange};
 
 /// An entry with its place.
 #[derive(Debug)]
@@ -92,6 +93,22 @@ impl Delivery {
     /// Whether it concerns clients at all: membership entries are for the edge.
     pub fn is_for_clients(&self) -> bool {
         !matches!(self.entry.known_kind(), Kind::Membership | Kind::Unspecified)
+    }
+
+    /// What it changes in the life of its thread.
+    pub fn change(&self) -> Option<Change> {
+        self.entry.change.as_ref()?.to_change()
+    }
+
+    /// The membership of the user on whose own topic it stands, if it is the notice of one.
+    pub fn notice(&self) -> Option<Membership> {
+        let notice = self.entry.change.as_ref().and_then(ThreadChange::to_notice);
+        // Those of older writers say no more than where a membership began.
+        notice.or_else(|| {
+            let since = Position(self.entry.upto);
+            let began = self.entry.known_kind() == Kind::Membership && self.entry.state == 1;
+            began.then(|| Membership::from("".into(), "".into(), since))
+        })
     }
 
     /// Whether the role of `who` may be shown it. Asked last, for every entry and every way it comes.
@@ -194,7 +211,7 @@ fn reverse(mut message: Message, topic: &TopicName) -> Message {
     let user = message.user.clone();
     if let Some(thread) = &mut message.thread {
         thread.topic = topic.to_string();
-        thread.uid = thread.uid.chars().rev().collect();
+        thread.uid = envelope::other_side(&thread.uid);
         thread.user = user;
     }
     message

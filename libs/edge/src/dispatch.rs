@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use contract::routing::{Downstream, Routed};
-use model::{OrgId, PartitionId, Position, TopicFilter};
+use model::{OrgId, PartitionId, Position, TopicFilter, TopicName};
 use parking_lot::Mutex;
+use wire::ThreadChange;
 
+use crate::access::Gate;
 use crate::attach::{Attachments, Subscriber};
 use crate::delivery::Delivery;
 use crate::line::{Line, Listener};
@@ -25,6 +27,8 @@ struct Desk {
 /// Sorts frames into mailboxes.
 pub(crate) struct Dispatcher {
     attachments: Arc<Attachments>,
+    /// Is told of changes of threads as they pass.
+    gate: Arc<Gate>,
     metrics: Metrics,
     /// One frame at a time, whichever partition it is of: the marks of mailboxes rely on it.
     desk: Mutex<Desk>,
@@ -32,9 +36,10 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub fn new(attachments: Arc<Attachments>, metrics: Metrics) -> Arc<Self> {
+    pub fn new(attachments: Arc<Attachments>, gate: Arc<Gate>, metrics: Metrics) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             attachments,
+            gate,
             metrics,
             desk: Mutex::default(),
             myself: myself.clone(),
@@ -82,6 +87,10 @@ impl Dispatcher {
         let table = self.attachments.reading();
         let mut given = 0u64;
         for one in &routed.entries {
+            if let Some(change) = one.entry.change.as_ref().and_then(ThreadChange::to_change) {
+                let (org, topic) = (OrgId::new(&one.entry.org), TopicName::trusted(&one.entry.topic));
+                self.gate.changed(&org, &topic, one.position, &change);
+            }
             let Some(filters) = table.orgs.get(one.entry.org.as_str()) else {
                 continue;
             };

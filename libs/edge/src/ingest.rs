@@ -1,7 +1,11 @@
 //! From what a client publishes to an entry of the log, with every rule about who may say what.
 
+mod attribution;
+
+use attribution::Spoken;
 use bytes::Bytes;
 use contract::ErrorKind;
+use contract::persistence::ChangeThread;
 use jiff::tz::TimeZone;
 use model::{
     ChatTopic, MessageKind, Origin, Principal, ThreadKind, TopicName, UnixMillis, format_created_at,
@@ -9,8 +13,8 @@ use model::{
 use wire::envelope::{self, SERVER_UID, digest, is_prompt};
 use wire::{Entry, Kind, Message};
 
-use crate::Refusal;
 use crate::access::Gate;
+use crate::{Refusal, wishes};
 
 /// A chat message that passed every rule.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub struct Chat {
     pub entry: Entry,
     /// The stored envelope, for protocols that answer with it.
     pub message: Message,
+    /// What it wishes of a thread: to be granted before it is submitted ([`Gate::grant`]).
+    pub wish: Option<ChangeThread>,
 }
 
 /// How chat messages are taken in.
@@ -59,10 +65,12 @@ impl Ingest {
         message: Message,
         now: UnixMillis,
     ) -> Result<Chat, Refusal> {
-        let written = meant_topic(topic, &message)?;
+        let written = own_side(who, meant_topic(topic, &message)?);
         let canonical = ChatTopic::canonical(&written);
-        let parsed = ChatTopic::parse(&canonical)
-            .ok_or_else(|| Refusal::invalid(format!("{written:?} is not the topic of a conversation")))?;
+        let (Some(parsed), Some(spoken)) = (ChatTopic::parse(&canonical), Spoken::on(who, &written)) else {
+            let detail = format!("{written:?} is not the topic of a conversation");
+            return Err(Refusal::invalid(detail));
+        };
         let access = match gate.chat_access_now(who, &canonical, &parsed) {
             Some(access) => access,
             None => gate.chat_access(who, &canonical).await?,
@@ -73,43 +81,30 @@ impl Ingest {
                 who.user
             )));
         }
-        let author = author(who, &message)?;
+        let author = spoken.author(&message)?;
         check_uid(who, &message)?;
-        Ok(self.entry(
-            who,
-            author,
-            &written,
-            canonical.clone(),
-            parsed.kind,
-            message,
-            now,
-        ))
+        let mut message = envelope::normalise(message);
+        message.r#type = spoken.check_type(&message.r#type)?;
+        gate.admit(who, &canonical, &parsed).await?;
+        let wish = wishes::of(who, &message, &canonical, now)?;
+        spoken.attribute(&mut message, &author);
+        let chat = self.entry(who, author, &written, canonical.clone(), message, now);
+        Ok(Chat { wish, ..chat })
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// The entry of a message that says whose it is and where it goes.
     fn entry(
         &self,
         who: &Principal,
         author: String,
         written: &TopicName,
         canonical: TopicName,
-        thread_kind: ThreadKind,
-        message: Message,
+        mut message: Message,
         now: UnixMillis,
     ) -> Chat {
         let kind = MessageKind::of(&message.r#type);
-        let mut message = envelope::normalise(message);
         message.created_at = self.created_at(now);
         message.status = "SUCCESS".into();
-        if let Some(user) = &mut message.user {
-            user.uid.clone_from(&author);
-            fill(&mut user.nickname, &who.nickname);
-            fill(&mut user.avatar, &who.avatar);
-        }
-        if let Some(thread) = &mut message.thread {
-            thread.topic = written.to_string();
-            fill(&mut thread.r#type, thread_kind.type_name());
-        }
         let edits = answers_a_prompt(&message);
         let (target, state) = match kind {
             _ if edits => (message.uid.clone(), 0),
@@ -142,7 +137,11 @@ impl Ingest {
             state,
             ..Entry::default()
         };
-        Chat { entry, message }
+        Chat {
+            entry,
+            message,
+            wish: None,
+        }
     }
 
     /// The text changes once a second; formatting it for every message would cost more than the rest.
@@ -166,20 +165,19 @@ impl Ingest {
         content: &str,
         now: UnixMillis,
     ) -> Entry {
-        let message = Message {
+        let mut message = envelope::normalise(Message {
             uid: uuid::Uuid::now_v7().to_string(),
             r#type: "EVENT".into(),
             content: content.to_owned(),
             channel: "SYSTEM".into(),
             thread: Some(thread),
-            user: Some(wire::User::default()),
             ..Message::default()
-        };
-        let kind = ChatTopic::parse(topic).map_or(ThreadKind::Default, |t| t.kind);
+        });
+        if let Some(spoken) = Spoken::on(who, topic) {
+            spoken.attribute_user(&mut message, &author);
+        }
         let author = author.to_string();
-        let mut entry = self
-            .entry(who, author, topic, topic.clone(), kind, message, now)
-            .entry;
+        let mut entry = self.entry(who, author, topic, topic.clone(), message, now).entry;
         entry.kind = Kind::Transient.into();
         entry
     }
@@ -194,25 +192,17 @@ impl Ingest {
         upto: model::Position,
         now: UnixMillis,
     ) -> Entry {
-        let message = Message {
+        let author = who.user.to_string();
+        let mut message = envelope::normalise(Message {
             uid: uuid::Uuid::now_v7().to_string(),
             r#type: "DELIVERED".into(),
             content: target.to_owned(),
-            thread: Some(wire::Thread {
-                topic: topic.to_string(),
-                ..wire::Thread::default()
-            }),
-            user: Some(wire::User {
-                uid: who.user.to_string(),
-                ..wire::User::default()
-            }),
             ..Message::default()
-        };
-        let kind = ChatTopic::parse(topic).map_or(ThreadKind::Default, |t| t.kind);
-        let author = who.user.to_string();
-        let mut entry = self
-            .entry(who, author, topic, topic.clone(), kind, message, now)
-            .entry;
+        });
+        if let Some(spoken) = Spoken::on(who, topic) {
+            spoken.attribute(&mut message, &author);
+        }
+        let mut entry = self.entry(who, author, topic, topic.clone(), message, now).entry;
         entry.upto = upto.0;
         entry
     }
@@ -228,15 +218,12 @@ fn meant_topic(published: &TopicName, message: &Message) -> Result<TopicName, Re
     }
 }
 
-/// Whom the message is from: what the payload says, if that is one of the principal's own uids.
-fn author(who: &Principal, message: &Message) -> Result<String, Refusal> {
-    match message.user.as_ref().map(|u| u.uid.as_str()) {
-        None | Some("") => Ok(who.user.to_string()),
-        Some(uid) if who.acts_as(uid) => Ok(uid.to_owned()),
-        Some(uid) => Err(Refusal::forbidden(format!(
-            "the message says it is from {uid:?}, but the token is {}'s; send as the token's user or one of its aliases",
-            who.user
-        ))),
+/// A colleague writes on its own side of their thread, whichever one it names.
+fn own_side(who: &Principal, topic: TopicName) -> TopicName {
+    let on_the_other = |t: &ChatTopic<'_>| t.kind == ThreadKind::Member && !who.acts_as(t.desk);
+    match ChatTopic::parse(&topic).filter(on_the_other) {
+        Some(_) => ChatTopic::seen_by(&topic, who.identities()).unwrap_or(topic),
+        None => topic,
     }
 }
 
@@ -256,12 +243,6 @@ fn answers_a_prompt(message: &Message) -> bool {
     message.r#type.eq_ignore_ascii_case("LEAVE_MSG_SUBMIT")
         && message.uid == message.content
         && is_prompt(&message.uid)
-}
-
-fn fill(field: &mut String, with: &str) {
-    if field.is_empty() {
-        field.push_str(with);
-    }
 }
 
 fn entry_kind(kind: MessageKind) -> Kind {

@@ -27,12 +27,14 @@ pub mod line;
 pub mod mailbox;
 mod metrics;
 pub mod presence;
+pub mod proofs;
 pub mod rate;
 pub mod receiver;
 pub mod registry;
 pub mod saver;
 mod takeover;
 pub mod websocket;
+pub mod wishes;
 
 pub use config::{Config, Limits};
 pub use contract::routing::Outcome;

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model::{OrgId, PartitionId, Position, TopicName};
+use model::{PartitionId, Position};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 
+use crate::Refusal;
 use crate::delivery::Delivery;
 use contract::routing::Outcome;
 
@@ -52,8 +53,8 @@ pub enum Mail {
     Verify,
     /// The edge is cut off from the rest: close, so that the client goes elsewhere.
     Leave,
-    /// The membership of a thread changed: look again whether it may be received.
-    AccessChanged(OrgId, TopicName),
+    /// Close: the client may not be the user that it says it is any more.
+    Refused(Refusal),
 }
 
 #[derive(Debug, Default)]

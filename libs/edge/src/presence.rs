@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::{AHashMap, AHashSet};
-use backplane::presence::{Entered, Presence, PresenceBook, PresenceError};
+pub use backplane::presence::Presence;
+use backplane::presence::{Entered, PresenceBook, PresenceError};
 use futures::{StreamExt, stream};
 use model::{ClientId, EdgeId, OrgId, Principal, UserId};
 use parking_lot::Mutex;
@@ -52,7 +53,7 @@ pub struct Keeper {
     metrics: Metrics,
 }
 
-/// (org, user, connection).
+/// (org, address of the user, connection).
 type Key = (OrgId, UserId, ClientId);
 
 #[derive(Default)]
@@ -126,7 +127,7 @@ impl Keeper {
         connection: &str,
         protocol: &'static str,
     ) -> Present {
-        let key = (who.org.clone(), who.user.clone(), ClientId::new(connection));
+        let key = (who.org.clone(), who.address(), ClientId::new(connection));
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let held = Held {
             number,
@@ -269,6 +270,7 @@ impl Keeper {
                     edge: self.edge.clone(),
                     connection: key.2.to_string(),
                     protocol: held.protocol.to_owned(),
+                    staff: held.who.is_staff(),
                 },
                 card: news::card(&held.who),
             };

@@ -11,19 +11,22 @@ mod asked;
 mod attaching;
 mod backlog;
 mod boundaries;
+mod entitlement;
 mod item;
 mod matching;
 mod membership;
+mod resumed;
 mod retained;
 mod state;
 
 pub use asked::{Asked, asked_for_threads};
 pub use item::Item;
+pub use resumed::resumed;
 pub use state::{Left, Receiver};
 
 use bytes::Bytes;
 use model::{PartitionId, Position, UnixMillis};
-use session::{Ack, Output};
+use session::{Ack, Holder, Output};
 use wire::Kind;
 
 use crate::mailbox::Mail;
@@ -81,7 +84,14 @@ impl Receiver {
                             None => Ack::Unknown,
                         };
                     }
-                    output => write.push(output),
+                    output => {
+                        if let Output::Send { item, .. } = &output
+                            && item.delivery.entry.change.is_some()
+                        {
+                            self.membership(&item.delivery);
+                        }
+                        write.push(output);
+                    }
                 }
             }
         }
@@ -93,7 +103,8 @@ impl Receiver {
         } else {
             self.core.now()
         };
-        !item.delivery.is_expired(now) && !self.is_revoked(&item.delivery.entry.topic)
+        let (topic, at) = (&item.delivery.entry.topic, item.delivery.position);
+        !item.delivery.is_expired(now) && self.entitlement.sees(topic, at)
     }
 
     /// Whether the connection takes no more for now.
@@ -130,8 +141,11 @@ impl Receiver {
     /// The same without these inbound QoS 2 packet ids: of what they brought it is not known that it is stored. Whoever goes on from
     /// this must take it when it comes again, not acknowledge it as something that is there.
     pub fn state_without(&mut self, unsettled: &[u16]) -> Bytes {
+        self.leave_ended();
         let mut saved = self.session.save();
         saved.received.retain(|id| !unsettled.contains(id));
+        saved.holder = Some(Holder::of(&self.who));
+        saved.aside.clone_from(&self.aside);
         saved.encode().into()
     }
 }

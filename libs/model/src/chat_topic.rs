@@ -1,8 +1,7 @@
 //! The topics that conversations live on (the patterns of deployed clients).
 
+use crate::ids::INTERNAL;
 use crate::{TopicName, UserId};
-
-const INTERNAL: &str = "_internal";
 
 /// What sort of conversation a topic carries. Names follow the deployed clients' thread types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,6 +95,11 @@ impl<'a> ChatTopic<'a> {
     /// The customer of a service thread.
     pub fn visitor(&self) -> Option<&'a str> {
         if self.kind.is_service() { self.party } else { None }
+    }
+
+    /// The topic of the thread that a topic belongs to: without what makes it a side channel.
+    pub fn thread(topic: &str) -> &str {
+        topic.strip_suffix(INTERNAL).unwrap_or(topic)
     }
 
     /// The one topic under which a colleague thread is kept, whichever side names it: the smaller member first.

@@ -5,6 +5,9 @@ use std::fmt;
 use smol_str::SmolStr;
 use thiserror::Error;
 
+/// What the topic of a side channel ends in.
+pub(crate) const INTERNAL: &str = "_internal";
+
 /// Why a string cannot be an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IdError {
@@ -17,6 +20,11 @@ pub enum IdError {
     /// The string holds a character that has a meaning in topics, or a control character.
     #[error("an id holds {0:?}, which topics give a meaning to")]
     Character(char),
+    /// The string ends as the topics of side channels do.
+    #[error(
+        "an id ends in \"_internal\", which is how the side channel of another's conversation is written"
+    )]
+    Internal,
 }
 
 macro_rules! id {
@@ -33,7 +41,8 @@ macro_rules! id {
             }
 
             /// Takes a string that is not empty, at most 128 bytes long, and free of `/ + #` and control characters,
-            /// so that it can stand as one topic level and never acts as a pattern.
+            /// so that it can stand as one topic level and never acts as a pattern. Nor does it end in `_internal`: a topic
+            /// that ends in it would be another's side channel.
             pub fn checked(s: &str) -> Result<Self, IdError> {
                 check(s)?;
                 Ok(Self::new(s))
@@ -112,6 +121,9 @@ fn check(s: &str) -> Result<(), IdError> {
     if s.len() > 128 {
         return Err(IdError::TooLong(s.len()));
     }
+    if s.ends_with(INTERNAL) {
+        return Err(IdError::Internal);
+    }
     match s.chars().find(|c| matches!(c, '/' | '+' | '#') || c.is_control()) {
         Some(c) => Err(IdError::Character(c)),
         None => Ok(()),
@@ -128,6 +140,8 @@ mod tests {
             assert!(UserId::checked(bad).is_err(), "{bad:?}");
         }
         assert!(UserId::checked("df_ag_uid").is_ok());
+        assert_eq!(UserId::checked("v_internal"), Err(IdError::Internal));
+        assert!(UserId::checked("v_internal_1").is_ok());
         assert_eq!(UserId::checked(&"x".repeat(129)), Err(IdError::TooLong(129)));
     }
 }

@@ -1,5 +1,7 @@
 //! What a chat message does, by its `type`. Types that are not listed here are ordinary messages and pass through.
 
+use crate::message_type::{MessageType, begins};
+
 /// How a message of a type is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageKind {
@@ -44,25 +46,27 @@ impl ReceiptKind {
 }
 
 impl MessageKind {
-    /// The treatment of a type name.
+    /// The treatment of a type name, in any case.
     pub fn of(message_type: &str) -> MessageKind {
-        match message_type {
+        let listed = MessageType::listed(message_type).map_or("", |listed| listed.name);
+        match listed {
             "DELIVERED" => MessageKind::Receipt(ReceiptKind::Delivered),
             "READ" => MessageKind::Receipt(ReceiptKind::Read),
             "RECALL" => MessageKind::Recall,
             "TYPING" | "PREVIEW" | "PROCESSING" => MessageKind::Transient,
             "STREAM" | "STREAM_END" => MessageKind::StreamPart,
-            t if t.starts_with("ROBOT_STREAM") => MessageKind::StreamPart,
+            _ if begins(message_type, "ROBOT_STREAM") => MessageKind::StreamPart,
             _ => MessageKind::Ordinary,
         }
     }
 }
 
-/// Whether a message of this type counts as unread until it is read: what a person wrote or sent, not what the
-/// system tells.
+/// Whether a message of this type, in any case, counts as unread until it is read: what a person wrote or sent, not what
+/// the system tells.
 pub fn is_countable(message_type: &str) -> bool {
+    let listed = MessageType::listed(message_type).map_or("", |listed| listed.name);
     matches!(
-        message_type,
+        listed,
         "TEXT"
             | "IMAGE"
             | "FILE"

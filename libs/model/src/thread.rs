@@ -72,6 +72,8 @@ pub struct Thread {
     pub status: ThreadStatus,
     /// The uid of the agent that has it.
     pub agent: Option<UserId>,
+    /// The agent whose own desk it is at: it takes part as long as nobody else was given its place, closed or not.
+    pub desk_agent: Option<UserId>,
     /// Who takes part now: memberships that have not ended.
     pub members: Vec<Membership>,
     /// What is offered and not answered.

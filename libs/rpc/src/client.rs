@@ -2,6 +2,7 @@
 
 mod board;
 mod connection;
+mod directory;
 mod finder;
 mod persistence;
 mod pool;

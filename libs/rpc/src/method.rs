@@ -68,6 +68,16 @@ pub(crate) enum Method {
     Threads,
     Visitor,
     Explain,
+    Memberships,
+    Admit,
+    ChangeThread,
+    Standing,
+    Prove,
+    Identify,
+    AgentsOf,
+    ListAgents,
+    ListDesks,
+    ChangeDirectory,
     Unread,
     Recount,
 }
@@ -92,6 +102,16 @@ impl Method {
             Method::Threads => "/longwire.rpc.v1.Persistence/Threads",
             Method::Visitor => "/longwire.rpc.v1.Persistence/Visitor",
             Method::Explain => "/longwire.rpc.v1.Persistence/Explain",
+            Method::Memberships => "/longwire.rpc.v1.Persistence/Memberships",
+            Method::Admit => "/longwire.rpc.v1.Persistence/Admit",
+            Method::ChangeThread => "/longwire.rpc.v1.Persistence/ChangeThread",
+            Method::Standing => "/longwire.rpc.v1.Persistence/Standing",
+            Method::Prove => "/longwire.rpc.v1.Persistence/Prove",
+            Method::Identify => "/longwire.rpc.v1.Directory/Identify",
+            Method::AgentsOf => "/longwire.rpc.v1.Directory/AgentsOf",
+            Method::ListAgents => "/longwire.rpc.v1.Directory/ListAgents",
+            Method::ListDesks => "/longwire.rpc.v1.Directory/ListDesks",
+            Method::ChangeDirectory => "/longwire.rpc.v1.Directory/ChangeDirectory",
             Method::Unread => "/longwire.rpc.v1.Receipts/Unread",
             Method::Recount => "/longwire.rpc.v1.Receipts/Recount",
         }
@@ -103,6 +123,8 @@ impl Method {
             // The second opening would take the first one for a connection that was there before: present though nothing
             // is stored, its will published, and the edge that had the session forgotten.
             Method::OpenSession
+            // What was removed cannot be removed again, and what somebody else changed in between would be changed back.
+            | Method::ChangeDirectory
             // Without a uid each makes a new visitor.
             | Method::OpenThread
             | Method::Visitor => Repeat::IfNotDone,

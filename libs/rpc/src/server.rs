@@ -1,5 +1,6 @@
 //! The side that is called.
 
+mod directory;
 mod persistence;
 mod receipts;
 mod routing;
@@ -21,6 +22,7 @@ use tracing::Instrument as _;
 
 use super::method::{Method, Service};
 use super::metrics::{Metrics, Side};
+use super::pb::directory_server::DirectoryServer;
 use super::pb::persistence_server::PersistenceServer;
 use super::pb::receipts_server::ReceiptsServer;
 use super::pb::routing_server::RoutingServer;
@@ -73,6 +75,12 @@ pub async fn serve(
         hard: stop.hard().clone(),
     });
     let limit = config.max_message.as_usize();
+    let directory = services.persistence.clone().map(|service| {
+        let gate = gate.clone();
+        DirectoryServer::new(Served { service, gate })
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(limit)
+    });
     let persistence = services.persistence.map(|service| {
         let gate = gate.clone();
         PersistenceServer::new(Served { service, gate })
@@ -102,6 +110,7 @@ pub async fn serve(
     let router = server
         .add_service(health)
         .add_optional_service(persistence)
+        .add_optional_service(directory)
         .add_optional_service(receipts)
         .add_optional_service(routing);
     let told_to_stop = async {

@@ -2,11 +2,13 @@
 //! [`Malformed`], never a panic. `Bytes` stay slices of the message they came in.
 
 mod backlog;
+mod directory;
 mod explain;
 mod found;
 mod history;
 pub(super) mod routing;
 mod sessions;
+mod standing;
 mod threads;
 
 use model::{
@@ -14,6 +16,7 @@ use model::{
 };
 use thiserror::Error;
 
+pub(crate) use directory::Agents;
 pub(crate) use found::Findings;
 
 /// A message that does not say what it must.

@@ -289,7 +289,7 @@ async fn what_is_not_a_request_is_refused_and_hurts_nobody() {
 #[tokio::test]
 async fn what_a_later_version_adds_is_ignored() {
     let replica = Replica::start(1);
-    replica.fake.will_answer(model::Membership::default());
+    replica.fake.will_answer(model::thread::Members::default());
     let later = History {
         org: "o".into(),
         topic: "a/b".into(),

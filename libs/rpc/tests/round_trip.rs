@@ -76,16 +76,34 @@ round_trips! {
     the_last_before: (values::org(), values::topic(), values::position()) => of(values::position()),
         |s, (org, topic, before)| s.persistence.last_before(&org, &topic, before);
     history: values::history_request() => values::history_page(), |s, q| s.persistence.history(q);
-    membership: (values::org(), values::topic()) => values::membership(),
-        |s, (org, topic)| s.persistence.membership(&org, &topic);
+    members: (values::org(), values::topic()) => values::members(),
+        |s, (org, topic)| s.persistence.members(&org, &topic);
     a_desk: (values::org(), values::user()) => values::desk(), |s, (org, uid)| s.persistence.desk(&org, &uid);
     opening_a_thread: values::open_thread() => values::opened_thread(), |s, q| s.persistence.open_thread(q);
-    announcing: (values::org(), values::topic(), vec(values::user(), 0..3)) => Just(()),
-        |s, (org, topic, users)| s.persistence.announced(&org, &topic, users);
+    memberships: (values::org(), vec(values::user(), 0..3), vec((values::partition(), values::position()), 0..3)) =>
+        vec(values::member_topic(), 0..3),
+        |s, (org, who, reached)| s.persistence.memberships(&org, who, reached);
+    admit: (values::org(), values::topic()) => Just(()),
+        |s, (org, topic)| s.persistence.admit(&org, &topic);
+    change_thread: values::change_thread() => values::thread_card(),
+        |s, change| s.persistence.change_thread(change);
     threads: values::threads_request() => values::thread_page(), |s, q| s.persistence.threads(q);
     a_visitor: (values::org(), values::user_card()) => values::user_card(),
         |s, (org, card)| s.persistence.visitor(&org, card);
     explaining: values::explain_request() => vec(values::explained(), 0..3), |s, q| s.persistence.explain(q);
+    standing: (values::org(), values::user()) => values::standing(),
+        |s, (org, uid)| s.persistence.standing(&org, &uid);
+    proving: (values::org(), vec(values::user(), 0..3)) => Just(()), |s, (org, uids)| s.persistence.prove(&org, uids);
+    what_a_uid_is: (values::org(), values::user()) => of(values::directory_uid()),
+        |s, (org, uid)| s.persistence.identify(&org, &uid);
+    the_agents_of_a_user: (values::org(), vec(values::user(), 0..3)) => vec(values::agent_card(), 0..3),
+        |s, (org, who)| s.persistence.agents_of(&org, who);
+    agents_listed: (values::org(), any::<u32>(), any::<u32>()) => values::listed(values::agent_card()),
+        |s, (org, page, size)| s.persistence.list_agents(&org, page, size);
+    desks_listed: (values::org(), any::<u32>(), any::<u32>()) => values::listed(values::desk_entry()),
+        |s, (org, page, size)| s.persistence.list_desks(&org, page, size);
+    changing_the_directory: (values::org(), values::directory_change()) => of(values::desk()),
+        |s, (org, change)| s.persistence.change_directory(&org, change);
     unread: (values::org(), vec(values::user(), 0..3), of(values::topic())) => any::<u64>(),
         |s, (org, who, topic)| s.receipts.unread(&org, who, topic);
     recount: (values::org(), vec(values::user(), 0..3), of(values::topic())) => any::<u64>(),

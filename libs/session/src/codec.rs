@@ -2,9 +2,12 @@
 //! list of records (length, fields). A reader skips sections that it does not know and fields behind those it knows,
 //! so that a newer edge's state can be read by an older one while both run. Numbers are little-endian base 128.
 
+mod aside;
+
 use model::{PartitionId, Position, TopicFilter};
 use thiserror::Error;
 
+use crate::holder::Aside;
 use crate::saved::{SavedCatchUp, SavedInflight, SavedLane, SavedPhase, SavedState, Subscription};
 
 const VERSION: u8 = 1;
@@ -14,6 +17,8 @@ const INFLIGHT: u64 = 3;
 const RECEIVED: u64 = 4;
 const SUBSCRIPTIONS: u64 = 5;
 const NEXT_ID: u64 = 6;
+const HOLDER: u64 = 7;
+const ASIDE: u64 = 8;
 
 /// Why bytes are no saved session.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -44,6 +49,16 @@ impl SavedState {
         let mut body = Vec::new();
         put(&mut body, u64::from(self.next_id));
         put_bytes(&mut out, &body);
+        if let Some(holder) = &self.holder {
+            let mut body = Vec::new();
+            aside::put_holder(&mut body, holder);
+            put(&mut out, HOLDER);
+            put_bytes(&mut out, &body);
+        }
+        if let Some(aside) = &self.aside {
+            put(&mut out, ASIDE);
+            put_bytes(&mut out, &aside.encode());
+        }
         out
     }
 
@@ -76,6 +91,10 @@ impl SavedState {
                         .ok_or(DecodeError::Corrupt("subscriptions"))?;
                 }
                 NEXT_ID => state.next_id = body.number().ok_or(DecodeError::Corrupt("packet ids"))?,
+                HOLDER => {
+                    state.holder = Some(aside::holder(&mut body).ok_or(DecodeError::Corrupt("holder"))?)
+                }
+                ASIDE => state.aside = Some(Box::new(Aside::decode(body)?)),
                 _ => {}
             }
         }

@@ -38,6 +38,7 @@
 mod buffer;
 mod codec;
 mod fetch;
+mod holder;
 mod lane;
 mod machine;
 mod progress;
@@ -47,6 +48,7 @@ mod window;
 use model::{PartitionId, Position, TopicFilter};
 
 pub use codec::DecodeError;
+pub use holder::{Aside, Holder};
 pub use machine::Session;
 pub use progress::{Ack, Inbound};
 pub use saved::{SavedCatchUp, SavedInflight, SavedLane, SavedPhase, SavedState, Subscription};

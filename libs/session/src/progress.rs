@@ -261,7 +261,7 @@ impl<E: Item> Session<E> {
         (self.buffer.len(), self.buffer.bytes())
     }
 
-    /// What outlives the connection, as of now.
+    /// What outlives the connection, as of now. As whom it is held is not known here.
     pub fn save(&mut self) -> SavedState {
         self.prune_starts();
         let (mut lanes, mut catch_ups) = (Vec::new(), Vec::new());
@@ -289,6 +289,8 @@ impl<E: Item> Session<E> {
             received: self.received.clone(),
             subscriptions: self.subscriptions.clone(),
             next_id: self.window.next_id(),
+            holder: None,
+            aside: None,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use model::{PartitionId, Position, TopicFilter};
 
+use crate::holder::{Aside, Holder};
+
 /// A subscription with its MQTT options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -86,4 +88,8 @@ pub struct SavedState {
     pub subscriptions: Vec<Subscription>,
     /// The packet id to use next.
     pub next_id: u16,
+    /// As whom it is held, if it is known.
+    pub holder: Option<Holder>,
+    /// What is set aside for others that held it before.
+    pub aside: Option<Box<Aside>>,
 }

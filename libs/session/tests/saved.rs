@@ -1,9 +1,9 @@
 //! The stored form.
 
-use model::{PartitionId, Position, TopicFilter};
+use model::{PartitionId, Position, Role, TopicFilter, UnixMillis, UserId};
 use session::{
-    DecodeError, Item, Limits, SavedCatchUp, SavedInflight, SavedLane, SavedPhase, SavedState, Session,
-    Subscription,
+    Aside, DecodeError, Holder, Item, Limits, SavedCatchUp, SavedInflight, SavedLane, SavedPhase, SavedState,
+    Session, Subscription,
 };
 
 struct Nothing;
@@ -23,6 +23,11 @@ impl Item for Nothing {
         0
     }
     fn token(&self) {}
+}
+
+fn holder(role: Role, identities: &[&str]) -> Holder {
+    let identities = identities.iter().map(UserId::new).collect();
+    Holder { role, identities }
 }
 
 fn full() -> SavedState {
@@ -54,7 +59,7 @@ fn full() -> SavedState {
         ],
         received: vec![1, 7, 65_535],
         subscriptions: vec![Subscription {
-            filter,
+            filter: filter.clone(),
             qos: 2,
             no_local: true,
             retain_as_published: true,
@@ -63,6 +68,19 @@ fn full() -> SavedState {
             start: vec![(PartitionId(9), Position(3))],
         }],
         next_id: 3,
+        holder: Some(holder(Role::Agent, &["a1", "u1"])),
+        aside: Some(Box::new(Aside {
+            holders: vec![holder(Role::Agent, &["u1"]), holder(Role::Visitor, &["u1"])],
+            until: UnixMillis(1 << 41),
+            lanes: vec![lane(0, 3, 3), lane(9, 4, 4)],
+            catch_ups: vec![SavedCatchUp {
+                side: 2,
+                filter: filter.clone(),
+                lane: lane(9, 2, 2),
+                upto: Position(4),
+            }],
+            subscriptions: Vec::new(),
+        })),
     }
 }
 
@@ -70,7 +88,7 @@ fn full() -> SavedState {
 fn a_state_comes_back_as_it_was_and_goes_on_as_it_was() {
     let state = full();
     let bytes = state.encode();
-    assert!(bytes.len() < 130, "{}", bytes.len());
+    assert!(bytes.len() < 200, "{}", bytes.len());
     assert_eq!(SavedState::decode(&bytes), Ok(state.clone()));
     let again = Session::<Nothing>::resume(state.clone(), Limits::default(), 0).save();
     // Nothing below 6 is unacknowledged in flight but 6 itself, so the catch-up's cursor is what it was.
@@ -133,4 +151,15 @@ fn an_item_in_flight_belongs_to_a_lane_and_has_its_own_packet_id() {
     let mut state = full();
     state.inflight[0].packet_id = 1;
     assert_eq!(SavedState::decode(&state.encode()), corrupt);
+}
+
+#[test]
+fn a_state_that_does_not_say_who_held_it_is_read_and_is_its_next_holders() {
+    let mut old = full();
+    (old.holder, old.aside) = (None, None);
+    let read = SavedState::decode(&old.encode()).unwrap();
+    assert_eq!(read, old);
+    let resumed = read.resumed_by(holder(Role::Visitor, &["u1"]), UnixMillis(1), 1000);
+    assert_eq!(resumed.holder, Some(holder(Role::Visitor, &["u1"])));
+    assert_eq!((resumed.aside, resumed.lanes), (None, old.lanes));
 }

@@ -6,7 +6,9 @@
 //! lazily: a crash takes rows and position back together, and the journal brings them again. Receipts alone are synced, as
 //! a status that was shown must not go back. What does not come from the journal is durable when the call returns.
 
+mod directory;
 mod error;
+mod identities;
 mod log;
 mod messages;
 mod postgres;
@@ -19,10 +21,12 @@ mod sqlite;
 pub mod suite;
 mod threads;
 
+pub use directory::{DirectoryNews, DirectoryStore, OrgDirectory, Refusal};
 pub use error::StoreError;
+pub use identities::IdentityStore;
 pub use log::{
     Flags, LogBatch, LogStore, MessageId, NewMessage, NewRetained, NewThread, Rewrite, Stored, StreamTarget,
-    StreamText, TargetKey, Want,
+    StreamText, TargetKey, ThreadEvent, Want,
 };
 pub use messages::MessageStore;
 pub use postgres::{PostgresConfig, PostgresStore};
@@ -32,9 +36,15 @@ pub use rules::identity::within_log;
 pub use rules::uids::{uid_hash, uid_of};
 pub use sessions::{DueWill, SessionRow, SessionStore};
 pub use sqlite::{Options, SqliteStore};
-pub use threads::{Assign, OpenedRow, ThreadQuery, ThreadRow, ThreadStore};
+pub use threads::{Notice, Place, StoredThread, ThreadQuery, ThreadRow, ThreadStore};
 
 /// Everything a store does.
-pub trait Store: LogStore + MessageStore + SessionStore + ThreadStore + ReceiptStore {}
+pub trait Store:
+    LogStore + MessageStore + SessionStore + ThreadStore + ReceiptStore + IdentityStore + DirectoryStore
+{
+}
 
-impl<T: LogStore + MessageStore + SessionStore + ThreadStore + ReceiptStore> Store for T {}
+impl<T> Store for T where
+    T: LogStore + MessageStore + SessionStore + ThreadStore + ReceiptStore + IdentityStore + DirectoryStore
+{
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use model::thread::Change;
 use model::{OrgId, PartitionId, Position, ReceiptKind, TopicName, UnixMillis};
 use wire::Entry;
 
@@ -116,8 +117,8 @@ pub struct NewRetained {
     pub bytes: Option<Bytes>,
 }
 
-/// A thread that the log shows for the first time. Does nothing when it is known.
-#[derive(Debug, Clone)]
+/// A thread as the log names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewThread {
     /// The tenant.
     pub org: OrgId,
@@ -137,10 +138,22 @@ pub struct NewThread {
     pub nickname: String,
     /// Likewise.
     pub avatar: String,
-    /// The agent it belongs to, where its topic says so.
-    pub agent: Option<String>,
+    /// Whether it is opened and closed. One of colleagues is there for ever, and has no changes.
+    pub has_life: bool,
     /// When.
     pub at: UnixMillis,
+}
+
+/// Something that happens to a thread. Threads that are not known are made by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadEvent {
+    /// Which.
+    pub thread: NewThread,
+    /// Where.
+    pub position: Position,
+    /// What changes; `None`: somebody has spoken in it, which means something in one that has a life and is not open. It
+    /// is pending then ([`crate::ThreadStore::pending_threads`]) until it is opened.
+    pub change: Option<Change>,
 }
 
 /// What a stretch of the log comes to. Applied as a whole or not at all.
@@ -156,8 +169,8 @@ pub struct LogBatch {
     pub streams: Vec<StreamText>,
     /// The last word of each topic.
     pub retained: Vec<NewRetained>,
-    /// New threads.
-    pub threads: Vec<NewThread>,
+    /// What happens to threads, in the order of the log within each partition.
+    pub threads: Vec<ThreadEvent>,
 }
 
 /// Which messages of a uid.

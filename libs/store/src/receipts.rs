@@ -94,10 +94,10 @@ pub trait ReceiptStore: Send + Sync + 'static {
     ) -> Result<Vec<ReceiptRow>, StoreError>;
 
     /// How many countable messages by others the identities have not read where they take part: not recalled, after they
-    /// joined.
+    /// joined. What they have left has none.
     async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError>;
 
-    /// The same in each of these topics by itself, in their order. Whoever may ask for a topic without a thread takes part
-    /// in it.
+    /// The same in each of these topics by itself, in their order. Whoever may ask for a topic takes part in it, unless it has
+    /// left its thread.
     async fn unread_in(&self, query: UnreadQuery, topics: Vec<TopicName>) -> Result<Vec<u64>, StoreError>;
 }

@@ -4,6 +4,7 @@
 //! where the row is locked. Then the rule is written here all the same, SQLite decides with it, and the suite holds
 //! both to it.
 
+pub(crate) mod directory;
 pub(crate) mod history;
 pub(crate) mod identity;
 pub(crate) mod pages;

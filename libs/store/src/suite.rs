@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod backlog;
+mod directory;
 mod explain;
+mod identities;
+mod life;
 mod log;
+mod places;
 mod rest;
 mod sessions;
 mod threads;
@@ -17,8 +21,12 @@ use model::{OrgId, PartitionId, Partitioning, Position, TopicName};
 use wire::{Entry, Kind};
 
 pub use backlog::*;
+pub use directory::*;
 pub use explain::*;
+pub use identities::*;
+pub use life::*;
 pub use log::*;
+pub use places::*;
 pub use rest::*;
 pub use sessions::*;
 pub use threads::*;
@@ -56,8 +64,23 @@ macro_rules! store_suite {
             epochs_grow_whatever_becomes_of_the_session
             a_stale_epoch_changes_nothing
             sessions_become_what_the_rules_say
-            a_thread_is_given_to_who_has_the_fewest
+            a_thread_is_handed_on_and_shared
+            a_thread_is_closed_and_opened_again
+            who_speaks_in_a_thread_that_is_not_open_makes_it_pending
+            threads_become_what_the_model_says
+            a_place_is_taken_with_who_has_the_fewest
+            places_that_were_not_used_are_given_back
+            the_last_place_is_taken_once
+            notices_are_owed_until_they_are_told
+            pending_threads_come_in_order
+            waiting_threads_come_in_order
+            idle_threads_are_open_and_silent
+            offers_are_due_after_their_time
             who_takes_part_in_a_thread
+            what_was_left_is_listed_and_has_nothing_unread
+            memberships_are_known_that_last_or_end_later
+            others_have_had_a_thread_of_an_own_desk
+            a_thread_shows_its_visitor_and_how_far_it_is
             wills_are_due_once
             a_retained_message_is_replaced_cleared_and_expires
             receipts_move_forward_only
@@ -69,6 +92,11 @@ macro_rules! store_suite {
             whoever_opens_a_session_is_told_of_its_threads
             a_uid_is_found_wherever_it_stands
             a_message_tells_how_far_it_came_with_whom
+            a_uid_that_was_proven_stays_so
+            the_directory_is_what_was_put_there
+            a_change_of_the_directory_that_does_not_fit_is_refused
+            a_seed_is_entered_once_whatever_became_of_it
+            the_directory_tells_which_organisations_have_changed
         );
     };
     (@each $make:expr, $($name:ident)*) => {

@@ -1,9 +1,10 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use contract::persistence::{MemberTopic, UserCard};
-use model::{Membership, OrgId, PartitionId, Position, TopicName, UnixMillis, UserId};
+use model::thread::{Members, Membership, Thread};
+use model::{OrgId, PartitionId, Position, TopicName, UnixMillis, UserId};
 
-use crate::{NewThread, StoreError};
+use crate::StoreError;
 
 /// A thread as it is stored. Its last message, its activity and how long its visitor waits follow from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,28 +33,42 @@ pub struct ThreadRow {
     pub waiting_since: Option<UnixMillis>,
 }
 
-/// Who may be given a thread.
+/// A thread with its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assign {
-    /// The agent's uid.
-    pub agent: UserId,
-    /// The user behind it: who is to be told.
-    pub user: UserId,
-    /// Whether it is there now; those who are come first.
-    pub online: bool,
+pub struct StoredThread {
+    /// The tenant.
+    pub org: OrgId,
+    /// What clients see of it.
+    pub row: ThreadRow,
+    /// What its changes have made of it.
+    pub life: Thread,
+    /// The first message since it was last closed, or since ever, while it is not open; [`Position::START`] when nobody has
+    /// spoken.
+    pub pending: Position,
+    /// Everything of its partition up to here is in this.
+    pub applied: Position,
 }
 
-/// A thread that was opened.
+/// An agent who may be given a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenedRow {
+pub struct Place {
+    /// The agent's uid.
+    pub agent: UserId,
+    /// The most threads that it may have at a time, over all desks.
+    pub most: u32,
+}
+
+/// The notice of a membership that is owed to its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The tenant.
+    pub org: OrgId,
     /// The thread.
-    pub thread: ThreadRow,
-    /// Whether it is new.
-    pub created: bool,
-    /// Whether its members changed.
-    pub changed: bool,
-    /// Users who are members and have not been told.
-    pub joined: Vec<UserId>,
+    pub topic: TopicName,
+    /// The uid of the thread.
+    pub thread: String,
+    /// The membership as it is now: it began, or, when it does not last, it has ended.
+    pub membership: Membership,
 }
 
 /// Which threads.
@@ -71,25 +86,72 @@ pub struct ThreadQuery {
     pub limit: usize,
 }
 
-/// Threads, members and visitors. Changes are durable on return.
+/// Threads, members and visitors. What becomes of a thread comes from the log alone; what is changed here besides is durable
+/// on return.
 #[async_trait]
 pub trait ThreadStore: Send + Sync + 'static {
-    /// Opens a thread: makes it when it is not there, brings the visitor's card up to date, and gives it to one of
-    /// `assign` with the fewest open threads when it has no agent.
-    async fn open_thread(&self, thread: NewThread, assign: Vec<Assign>) -> Result<OpenedRow, StoreError>;
+    /// A thread; `None` when nothing was ever heard of it. Of colleague threads too.
+    async fn thread(&self, org: &OrgId, topic: &TopicName) -> Result<Option<StoredThread>, StoreError>;
 
-    /// These users have been told of their membership.
-    async fn announced(&self, org: &OrgId, topic: &TopicName, users: Vec<UserId>) -> Result<(), StoreError>;
+    /// The topic of the thread of this uid.
+    async fn thread_topic(&self, org: &OrgId, uid: &str) -> Result<Option<TopicName>, StoreError>;
 
-    /// Who was made a member of a thread.
-    async fn membership(&self, org: &OrgId, topic: &TopicName) -> Result<Membership, StoreError>;
+    /// Who belongs to a thread and who did. Without memberships when it is not known.
+    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, StoreError>;
 
-    /// The threads that any of these was made a member of.
-    async fn member_topics(
+    /// The memberships of any of these identities that a session has to know: those that last; and, of the partitions
+    /// given with how far the session has got, those that end after that. A thread of an agent's own desk that others have
+    /// had ([`Membership`] of it has ended) is named with what is left of it as long as it is open, or was closed after that.
+    /// Its cost does not depend on how many memberships have ended before.
+    async fn memberships(
         &self,
         org: &OrgId,
         identities: Vec<UserId>,
+        reached: Vec<(PartitionId, Position)>,
     ) -> Result<Vec<MemberTopic>, StoreError>;
+
+    /// Threads in which somebody has spoken and that are not open, the earliest spoken first within a partition.
+    async fn pending_threads(&self, limit: usize) -> Result<Vec<StoredThread>, StoreError>;
+
+    /// Open threads that wait for an agent (QUEUING, OFFLINE), those that wait longest first: by their version.
+    async fn waiting_threads(&self, limit: usize) -> Result<Vec<StoredThread>, StoreError>;
+
+    /// Open threads in which nothing was said since `before`, and that were not changed since then.
+    async fn idle_threads(&self, before: UnixMillis, limit: usize) -> Result<Vec<StoredThread>, StoreError>;
+
+    /// Threads with an offer whose time is over.
+    async fn threads_with_due_offers(
+        &self,
+        now: UnixMillis,
+        limit: usize,
+    ) -> Result<Vec<StoredThread>, StoreError>;
+
+    /// How many threads of this desk wait before this one, it not counted; `None` when it does not wait.
+    async fn place_in_queue(&self, org: &OrgId, topic: &TopicName) -> Result<Option<u64>, StoreError>;
+
+    /// Takes a place of the agent who has the fewest threads of those that have room, the first named of several. What it has:
+    /// the open threads whose agent it is, and the places taken for other threads. A thread has one place: taken again, it is
+    /// the same, if its agent is among those named. The place is given back when a change of the thread is applied, or by
+    /// [`Self::release_place`]. `None` when nobody has room. Of two who ask at once for the last place one gets it.
+    async fn take_place(
+        &self,
+        org: &OrgId,
+        topic: &TopicName,
+        places: Vec<Place>,
+        now: UnixMillis,
+    ) -> Result<Option<UserId>, StoreError>;
+
+    /// Gives a place back that was not used.
+    async fn release_place(&self, org: &OrgId, topic: &TopicName) -> Result<(), StoreError>;
+
+    /// Gives back the places that were taken before this and never used.
+    async fn release_places_before(&self, before: UnixMillis) -> Result<usize, StoreError>;
+
+    /// Notices that are owed: each membership that began or ended is owed one, until it is told ([`Self::told`]).
+    async fn owed_notices(&self, limit: usize) -> Result<Vec<Notice>, StoreError>;
+
+    /// These notices are durable in the log. One whose membership has ended since is owed again.
+    async fn told(&self, notices: Vec<Notice>) -> Result<(), StoreError>;
 
     /// A page of threads, the most recently active first, and how many there are in all.
     async fn threads(&self, query: ThreadQuery) -> Result<(Vec<ThreadRow>, u64), StoreError>;

@@ -5,7 +5,7 @@
 mod json;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use model::{Position, UnixMillis};
+use model::{ChatTopic, Position, TopicName, UnixMillis};
 use prost::Message as _;
 use thiserror::Error;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -148,6 +148,24 @@ pub fn uid_key(org: &str, sender: &str, uid: &str) -> u128 {
         buf.extend_from_slice(part.as_bytes());
     }
     xxh3_128(&buf)
+}
+
+/// The uid of the thread of a topic: the same whoever makes it, and for the side channel that of its thread. Of a colleague
+/// thread each side has its own, that of the other read backwards, as deployed clients expect; `topic` says which side is
+/// meant. Part of the storage format.
+pub fn thread_uid(org: &str, topic: &TopicName) -> String {
+    let canonical = ChatTopic::canonical(topic);
+    let thread = ChatTopic::thread(&canonical);
+    let uid = format!("{:032x}", uid_key(org, "thread", thread));
+    match canonical == *topic {
+        true => uid,
+        false => other_side(&uid),
+    }
+}
+
+/// The uid of a colleague thread as its other side has it.
+pub fn other_side(thread_uid: &str) -> String {
+    thread_uid.chars().rev().collect()
 }
 
 /// How uids begin that the server gives. No client may use one, so that none can occupy that of a server's message.

@@ -31,6 +31,12 @@ impl Entry {
         partitioning.of(&self.org, &self.topic)
     }
 
+    /// Whether anybody is told of it: not of a change or a notice of memberships. What comes after it in its topic names as its
+    /// `prev` the one before.
+    pub fn is_told(&self) -> bool {
+        self.known_kind() != Kind::Membership
+    }
+
     /// Whether the entry is a message of its own in history: CHAT, RECALL, STREAM_PART.
     pub fn is_history(&self) -> bool {
         matches!(self.known_kind(), Kind::Chat | Kind::Recall | Kind::StreamPart)

@@ -39,7 +39,7 @@ impl App {
                 "topic {named:?} is not that of a conversation; take thread.topic of one, such as org/agent/AGENT/VISITOR"
             )));
         };
-        // An anonymous visitor's uid is what it says it is: it may be that of a user with a topic of its own.
+        // An anonymous visitor's uid is what it says it is: it reads conversations, and no topic of a user's own.
         if who.origin == Origin::AnonymousVisitor && parsed.visitor() != Some(&who.user) {
             return Err(Problem::forbidden(format!(
                 "{} may not read {named} without a token; send one, or ask for a conversation of its own",
@@ -47,7 +47,7 @@ impl App {
             )));
         }
         let canonical = ChatTopic::canonical(&named);
-        if !self.core.gate.chat_access(who, &canonical).await?.may_receive() {
+        if !self.core.gate.chat_access(who, &canonical).await?.may_read() {
             return Err(Problem::forbidden(format!("{} may not read {named}", who.user)));
         }
         Ok(canonical)

@@ -32,6 +32,10 @@ pub struct Config {
     pub welcome: String,
     /// What a visitor is greeted with in a thread that it comes back to.
     pub welcome_back: String,
+    /// What a visitor is told when nobody is there: it may leave a message.
+    pub offline: String,
+    /// What a visitor is told while it waits for an agent; `{position}` is its place in the queue, from 1.
+    pub queue: String,
 }
 
 impl Default for Config {
@@ -47,6 +51,8 @@ impl Default for Config {
             cors_origins: vec!["*".to_owned()],
             welcome: "Hello, how can we help you?".to_owned(),
             welcome_back: "Welcome back".to_owned(),
+            offline: "Nobody is here right now. Leave a message, and we will answer it.".to_owned(),
+            queue: "All of us are busy. You are number {position} in the queue.".to_owned(),
         }
     }
 }

@@ -221,12 +221,26 @@ fn unknown(request: &ExplainRequest) -> Problem {
     ))
 }
 
+/// How many connections a recipient has, by whatever it was identified; `None` when nobody can say.
+async fn connections(app: &App, request: &ExplainRequest, recipient: &ExplainedRecipient) -> Option<usize> {
+    let mut count = 0;
+    for address in [&recipient.user, &UserId::unproven(&recipient.user)] {
+        count += app
+            .core
+            .presence
+            .connections(&request.org, address)
+            .await
+            .ok()?
+            .len();
+    }
+    Some(count)
+}
+
 async fn fate(app: &App, request: &ExplainRequest, message: Explained, to: Option<&UserId>) -> MessageFate {
     let is_asked = |r: &&ExplainedRecipient| to.is_none_or(|uid| r.user == *uid || r.aliases.contains(uid));
     let mut recipients = Vec::new();
     for recipient in message.recipients.iter().filter(is_asked) {
-        let connections = app.core.presence.connections(&request.org, &recipient.user).await;
-        let connections = connections.ok().map(|c| c.len());
+        let connections = connections(app, request, recipient).await;
         recipients.push(recipient_fate(app, &message, recipient, connections));
     }
     let receipts = message.receipts.iter().map(|r| ReceiptItem {
@@ -306,6 +320,7 @@ fn role(role: Role) -> &'static str {
         Role::Agent => "agent",
         Role::Visitor => "visitor",
         Role::Admin => "admin",
+        Role::Service => "service",
     }
 }
 

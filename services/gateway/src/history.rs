@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use contract::persistence::{HistoryEntry, HistoryRange, HistoryRequest};
 use edge::delivery::Delivery;
-use model::{Position, Principal, ReceiptKind};
+use model::thread::Membership;
+use model::{Access, ChatTopic, Position, Principal, ReceiptKind, TopicName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -15,7 +16,7 @@ use crate::body::QueryOf;
 use crate::identity::{Claim, Holder, Presented};
 use crate::openapi::MessageJson;
 use crate::page::{Page, PageQuery, Range, RangeQuery};
-use crate::reply::{Answer, Envelope, Reply, value};
+use crate::reply::{Answer, Envelope, Problem, Reply, value};
 
 /// Which conversation, and, for visitors without a token, who asks.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -52,7 +53,7 @@ pub(crate) async fn page_by_visitor(
     QueryOf(topic): QueryOf<TopicQuery>,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Answer<Page<Value>> {
-    let who = presented.visitor(&app, topic.claim())?;
+    let who = presented.visitor(&app, topic.claim()).await?;
     numbered(&app, &who, &topic.topic, &page).await
 }
 
@@ -74,11 +75,12 @@ async fn numbered(app: &App, who: &Principal, topic: &str, page: &PageQuery) -> 
     let range = HistoryRange::Page { number, size };
     let request = HistoryRequest {
         org: who.org.clone(),
-        topic,
+        topic: topic.clone(),
         range,
     };
     let found = app.core.persistence.history(request).await?;
-    let newest_first = found.entries.into_iter().rev();
+    let seen = Seen::of(app, who, &topic).await?;
+    let newest_first = found.entries.into_iter().rev().filter(|entry| seen.covers(entry));
     let content = newest_first.filter_map(|entry| shown(app, who, entry)).collect();
     Ok(Reply::new(Page::new(content, number, size, found.total)))
 }
@@ -108,7 +110,7 @@ pub(crate) async fn stretch_by_visitor(
     QueryOf(topic): QueryOf<TopicQuery>,
     QueryOf(range): QueryOf<RangeQuery>,
 ) -> Answer<Stretch> {
-    let who = presented.visitor(&app, topic.claim())?;
+    let who = presented.visitor(&app, topic.claim()).await?;
     stretch(&app, &who, &topic.topic, &range).await
 }
 
@@ -133,10 +135,11 @@ async fn stretch(app: &App, who: &Principal, topic: &str, query: &RangeQuery) ->
     };
     let request = HistoryRequest {
         org: who.org.clone(),
-        topic,
+        topic: topic.clone(),
         range,
     };
     let found = app.core.persistence.history(request).await?;
+    let seen = Seen::of(app, who, &topic).await?;
     // By what was found, not by what may be shown: otherwise a stretch of hidden messages would be an end.
     let ends = (
         found.entries.first().map(|e| e.position),
@@ -146,6 +149,7 @@ async fn stretch(app: &App, who: &Principal, topic: &str, query: &RangeQuery) ->
     let content = found
         .entries
         .into_iter()
+        .filter(|entry| seen.covers(entry))
         .filter_map(|entry| shown(app, who, entry))
         .collect();
     let (next, head, more) = (next.to_string(), found.head.to_string(), found.more);
@@ -155,6 +159,28 @@ async fn stretch(app: &App, who: &Principal, topic: &str, query: &RangeQuery) ->
         head,
         more,
     }))
+}
+
+/// Which places of a conversation somebody sees: the union of its memberships, where it has any.
+struct Seen(Vec<Membership>);
+
+impl Seen {
+    /// To be asked after the messages were read: a membership that ended before is known to have ended then.
+    async fn of(app: &App, who: &Principal, topic: &TopicName) -> Result<Self, Problem> {
+        let parsed = ChatTopic::parse(topic);
+        if parsed.is_none_or(|t| Access::by_topic(who, &t).is_decided()) {
+            return Ok(Self(Vec::new()));
+        }
+        let thread = topic
+            .strip_suffix("_internal")
+            .map_or_else(|| topic.clone(), TopicName::trusted);
+        let members = app.core.persistence.members(&who.org, &thread).await?;
+        Ok(Self(members.of(|uid| who.acts_as(uid)).cloned().collect()))
+    }
+
+    fn covers(&self, entry: &HistoryEntry) -> bool {
+        self.0.is_empty() || self.0.iter().any(|m| m.covers(entry.position))
+    }
 }
 
 fn next(

@@ -25,6 +25,12 @@ impl FromRequestParts<Arc<App>> for Holder {
             ));
         };
         let who = app.core.verifier.verify_or_refresh(&token).await?;
+        if !who.is_proven() {
+            return Err(Problem::forbidden(
+                "this token was given for a uid that nobody proved, and is good for /visitor/ only; send one that proves who you are",
+            ));
+        }
+        app.core.proofs.admit(&who).await?;
         app.pace(&who)?;
         Ok(Holder(who))
     }
@@ -85,12 +91,13 @@ pub(crate) struct Claim<'a> {
 
 impl Presented {
     /// The principal of the request: the token's user, who must be the one the request says, or an anonymous visitor.
-    pub fn visitor(self, app: &App, claim: Claim<'_>) -> Result<Principal, Problem> {
+    pub async fn visitor(self, app: &App, claim: Claim<'_>) -> Result<Principal, Problem> {
         let who = match self.who {
             Some(who) => claim.agrees_with(&who).map(|()| who)?,
             None => claim.anonymous(app)?,
         };
         app.pace(&who)?;
+        app.core.proofs.admit(&who).await?;
         Ok(who)
     }
 }

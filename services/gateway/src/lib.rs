@@ -14,12 +14,16 @@
 //! One flow: a visitor's page loses its socket → `POST /visitor/api/v1/message/send` → the message is in the log and
 //! routed → 200 with the stored message → the page gets everything else with `GET /visitor/api/v1/messages?after=…`.
 
+mod agents;
 mod app;
+mod audit;
 mod body;
 mod config;
+mod directory;
 mod explain;
 mod history;
 mod identity;
+mod lifecycle;
 mod login;
 mod metrics;
 mod openapi;

@@ -44,11 +44,6 @@ const SEED: [SeedUser; 3] = [
     },
 ];
 
-/// Whether a uid is a user's of the seed, which no visitor may take.
-pub(crate) fn is_seed_user(app: &App, uid: &str) -> bool {
-    app.config.has_dev_login() && SEED.iter().any(|user| user.name == uid)
-}
-
 /// A name and its password.
 #[derive(Deserialize, ToSchema)]
 #[schema(example = json!({"username": "agent1", "password": "agent1"}))]

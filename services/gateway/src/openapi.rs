@@ -11,7 +11,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::app::App;
-use crate::{explain, history, login, people, send, threads, visitor};
+use crate::{agents, directory, explain, history, lifecycle, login, people, send, threads, visitor};
 
 /// A user as a message shows it.
 #[derive(ToSchema)]
@@ -63,7 +63,7 @@ pub(crate) struct ThreadJson {
 pub(crate) struct MessageJson {
     /// The client's own id of it, by which a resend is recognised.
     uid: String,
-    /// `TEXT`, `IMAGE`, `READ`, `RECALL`, …
+    /// `TEXT`, `IMAGE`, `READ`, `RECALL`, …: the calls that send have the table of who may send which.
     r#type: String,
     /// Text, JSON text, or the uid of the message meant.
     content: String,
@@ -71,7 +71,7 @@ pub(crate) struct MessageJson {
     status: Option<String>,
     /// `yyyy-MM-dd HH:mm:ss`, by the server.
     created_at: Option<String>,
-    /// Where it was written.
+    /// Where it was written. `SYSTEM` is the server's and services'.
     channel: Option<String>,
     /// Its conversation.
     thread: Option<ThreadJson>,
@@ -128,7 +128,13 @@ pub(crate) struct Problem {
         login::login, login::again, visitor::init, visitor::thread, send::by_visitor, send::by_holder,
         history::page_by_visitor, history::page_by_holder, history::stretch_by_visitor, history::stretch_by_holder,
         people::unread_by_visitor, people::ping, people::unread_by_holder, people::presence, threads::query,
-        explain::explain,
+        lifecycle::close,
+        lifecycle::close_topic,
+        lifecycle::leave,
+        lifecycle::close_by_visitor,
+        explain::explain, agents::query, agents::status, agents::update_status, directory::agents::list, directory::agents::show,
+        directory::agents::put, directory::agents::remove, directory::desks::list, directory::desks::show, directory::desks::put,
+        directory::desks::remove,
     ),
     components(schemas(Problem)),
     modifiers(&Everywhere),
@@ -147,12 +153,22 @@ impl Modify for Everywhere {
             .build();
         components.add_security_scheme("token", SecurityScheme::Http(bearer));
         for (path, item) in &mut api.paths.paths {
-            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
                 complete(path, operation);
+            }
+            if let (Some(operation), true) = (&mut item.post, SENDING.contains(&path.as_str())) {
+                let about = operation.description.get_or_insert_default();
+                *about = format!("{about}\n\n{TYPES}\n\n{}", model::types_as_markdown());
             }
         }
     }
 }
+
+/// The calls that send a message.
+const SENDING: [&str; 2] = ["/visitor/api/v1/message/send", "/api/v1/message/rest/send"];
+const TYPES: &str = "Who may send which `type`, in any case; 403 when the caller may not. Names that are not listed are \
+    custom ones, which everybody may send. `user.type`, `thread.*` and the channel SYSTEM are the server's, whatever is sent.";
 
 fn complete(path: &str, operation: &mut Operation) {
     let content = ContentBuilder::new()
@@ -212,7 +228,12 @@ fn page(dev_login: bool) -> String {
     };
     let mut rows = String::new();
     for (path, item) in &description().paths.paths {
-        for (method, operation) in [("GET", &item.get), ("POST", &item.post)] {
+        for (method, operation) in [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("DELETE", &item.delete),
+        ] {
             if let Some(operation) = operation {
                 let summary = operation.summary.as_deref().unwrap_or_default();
                 rows += &format!("<tr><td>{method}<td><code>{path}</code><td>{summary}\n");

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use contract::ErrorKind;
+use contract::persistence::Standing;
+use edge::presence::Presence;
 use model::{Principal, UserId};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
@@ -78,7 +80,7 @@ pub(crate) async fn unread_by_holder(
 }
 
 async fn visitors_unread(app: &App, presented: Presented, query: &UnreadQuery) -> Result<u64, Problem> {
-    let who = presented.visitor(app, query.claim())?;
+    let who = presented.visitor(app, query.claim()).await?;
     unread(app, &who, &query.topic).await
 }
 
@@ -115,7 +117,7 @@ pub(crate) struct ConnectedAt {
 }
 
 /// Whether a user of the caller's organisation is connected. The uid may be that of an agent's or workgroup's desk: then
-/// it is asked whether somebody is there.
+/// it is asked whether somebody is there. Of those who serve customers only connections with a token of staff count.
 #[utoipa::path(get, path = "/api/v1/connection/presence/{uid}", tag = "people",
     params(("uid" = String, Path, description = "A user, agent or workgroup", example = "df_ag_uid")),
     responses(
@@ -128,10 +130,7 @@ pub(crate) async fn presence(
 ) -> Answer<Online> {
     let Path(uid) = uid.map_err(|rejection| Problem::invalid(format!("uid: {}", rejection.body_text())))?;
     let uid = UserId::checked(&uid).map_err(|e| Problem::invalid(format!("uid: {e}")))?;
-    let mut found = Vec::new();
-    for user in users_behind(&app, &who, uid).await? {
-        found.extend(connections(&app, &who, &user).await?);
-    }
+    let found = found_behind(&app, &who, uid).await?;
     Ok(Reply::new(Online {
         online: !found.is_empty(),
         active_count: found.len(),
@@ -139,9 +138,11 @@ pub(crate) async fn presence(
     }))
 }
 
-/// The users that connect for a uid: its own, and those of the desk of that uid.
-async fn users_behind(app: &App, who: &Principal, uid: UserId) -> Result<Vec<UserId>, Problem> {
-    let mut users = match app.core.persistence.desk(&who.org, &uid).await {
+/// The connections that a uid stands for. Of a desk, and of those who serve customers, those of staff only; of a visitor
+/// those that proved who they are, and as long as its uid is anybody's, those that say so too.
+async fn found_behind(app: &App, who: &Principal, uid: UserId) -> Result<Vec<ConnectedAt>, Problem> {
+    let staff = |connection: &Presence| connection.staff;
+    let mut users: Vec<UserId> = match app.core.persistence.desk(&who.org, &uid).await {
         Ok(desk) => desk.agents.into_iter().map(|agent| agent.user).collect(),
         Err(error) if error.kind == ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error.into()),
@@ -149,23 +150,40 @@ async fn users_behind(app: &App, who: &Principal, uid: UserId) -> Result<Vec<Use
     if users.is_empty() && who.acts_as(&uid) {
         users.push(who.user.clone());
     }
-    users.push(uid);
+    let is_own_or_desk = !users.is_empty();
+    users.push(uid.clone());
     users.sort();
     users.dedup();
-    Ok(users)
-}
-
-async fn connections(app: &App, who: &Principal, user: &UserId) -> Result<Vec<ConnectedAt>, Problem> {
-    let found = app.core.presence.connections(&who.org, user).await;
-    // Not known is not the same as offline.
-    let found = found.map_err(|error| {
-        debug!(%error, "the address book cannot be asked");
-        let message = "presence is unknown at the moment: nobody can say who is online; ask again later";
-        Problem::new(ErrorKind::Unavailable, message)
-    })?;
-    let at = found.into_iter().map(|p| ConnectedAt {
+    let mut found = Vec::new();
+    for user in &users {
+        found.extend(connections(app, who, user).await?);
+    }
+    if is_own_or_desk && (!who.acts_as(&uid) || who.is_staff()) {
+        found.retain(staff);
+    } else {
+        match app.core.persistence.standing(&who.org, &uid).await {
+            Ok(Standing::Directory) => found.retain(staff),
+            Ok(Standing::Free) => found.extend(connections(app, who, &UserId::unproven(&uid)).await?),
+            // Where it cannot be asked, only what was proven counts.
+            Ok(Standing::Proven) | Err(_) => {}
+        }
+    }
+    let at = |p: Presence| ConnectedAt {
         edge: p.edge.to_string(),
         protocol: p.protocol,
-    });
-    Ok(at.collect())
+    };
+    Ok(found.into_iter().map(at).collect())
+}
+
+async fn connections(app: &App, who: &Principal, address: &UserId) -> Result<Vec<Presence>, Problem> {
+    // Not known is not the same as offline.
+    app.core
+        .presence
+        .connections(&who.org, address)
+        .await
+        .map_err(|error| {
+            debug!(%error, "the address book cannot be asked");
+            let message = "presence is unknown at the moment: nobody can say who is online; ask again later";
+            Problem::new(ErrorKind::Unavailable, message)
+        })
 }

@@ -17,7 +17,7 @@ use tracing::{Instrument, debug, error, info_span};
 
 use crate::app::App;
 use crate::reply::{CODE_HEADER, Problem, unknown_path, wrong_method};
-use crate::{explain, history, login, openapi, people, send, threads, visitor};
+use crate::{agents, directory, explain, history, lifecycle, login, openapi, people, send, threads, visitor};
 
 /// One path and what answers there.
 type Route = (&'static str, MethodRouter<Arc<App>>);
@@ -47,8 +47,29 @@ fn table() -> Vec<Route> {
         ("/api/v1/message/unread/count", get(people::unread_by_holder)),
         ("/api/v1/messages", get(history::stretch_by_holder)),
         ("/api/v1/thread/query", get(threads::query)),
+        ("/api/v1/thread/close", post(lifecycle::close)),
+        ("/api/v1/thread/close/topic", post(lifecycle::close_topic)),
+        ("/api/v1/thread/leave", post(lifecycle::leave)),
+        ("/visitor/api/v1/thread/close", post(lifecycle::close_by_visitor)),
         ("/api/v1/connection/presence/{uid}", get(people::presence)),
+        ("/api/v1/agent/query", get(agents::query)),
+        ("/api/v1/agent/status", post(agents::status)),
+        ("/api/v1/agent/update/status", post(agents::update_status)),
         ("/api/v1/admin/explain", get(explain::explain)),
+        ("/api/v1/admin/directory/agents", get(directory::agents::list)),
+        (
+            "/api/v1/admin/directory/agents/{uid}",
+            get(directory::agents::show)
+                .put(directory::agents::put)
+                .delete(directory::agents::remove),
+        ),
+        ("/api/v1/admin/directory/desks", get(directory::desks::list)),
+        (
+            "/api/v1/admin/directory/desks/{uid}",
+            get(directory::desks::show)
+                .put(directory::desks::put)
+                .delete(directory::desks::remove),
+        ),
     ]
 }
 
@@ -82,7 +103,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([AUTHORIZATION, CONTENT_TYPE])
         .expose_headers([RETRY_AFTER, CODE_HEADER])
         .max_age(Duration::from_secs(3600))

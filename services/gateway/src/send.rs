@@ -43,15 +43,16 @@ pub(crate) async fn by_visitor(
     };
     let who = match &presented.who {
         // Whose message it may be is decided below, with aliases in mind.
-        Some(_) => presented.visitor(&app, Claim::default())?,
-        None => presented.visitor(&app, claim)?,
+        Some(_) => presented.visitor(&app, Claim::default()).await?,
+        None => presented.visitor(&app, claim).await?,
     };
     send(&app, &who, message).await
 }
 
 /// Sends a message as the token's user.
 ///
-/// As `/visitor/api/v1/message/send`.
+/// As `/visitor/api/v1/message/send`. With a token of role `service` it may be sent into any conversation of the
+/// organisation, as a robot or as the system: `user.type` and a `user.uid` that is no person's.
 #[utoipa::path(post, path = "/api/v1/message/rest/send", tag = "messages", request_body = SendRequest,
     responses((status = 200, description = "The stored message as JSON text", body = Envelope<String>)))]
 pub(crate) async fn by_holder(
@@ -73,6 +74,7 @@ async fn send(app: &App, who: &Principal, message: Message) -> Answer<String> {
         .ingest
         .message(&app.core.gate, who, &topic, message, now)
         .await?;
+    app.core.gate.grant(chat.wish.clone()).await?;
     store(app, who, chat).await.map(Reply::new)
 }
 

@@ -9,6 +9,7 @@ use model::{ChatTopic, Position, Principal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
+use wire::envelope::other_side;
 
 use crate::app::App;
 use crate::body::QueryOf;
@@ -111,14 +112,18 @@ pub(crate) async fn query(
     Ok(Reply::new(Page::new(content, number, size, found.total)))
 }
 
-fn item(app: &App, who: &Principal, thread: ThreadCard) -> ThreadItem {
+pub(crate) fn item(app: &App, who: &Principal, thread: ThreadCard) -> ThreadItem {
     let seen = ChatTopic::seen_by(&thread.topic, who.identities());
     let last = thread
         .last
         .and_then(|(position, entry)| last_message(app, who, position, entry));
     let text = |message: &Value| message["content"].as_str().unwrap_or_default().to_owned();
+    let uid = match seen {
+        Some(_) => other_side(&thread.uid),
+        None => thread.uid,
+    };
     ThreadItem {
-        uid: thread.uid,
+        uid,
         topic: seen.unwrap_or(thread.topic).to_string(),
         r#type: thread.kind,
         status: thread.status,

@@ -6,7 +6,7 @@ use auth::Claims;
 use axum::extract::State;
 use contract::ErrorKind;
 use contract::persistence::{Desk, DeskKind, OpenThread, UserCard};
-use model::{OrgId, Role, UserId};
+use model::{OrgId, Origin, Principal, Role, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -14,7 +14,6 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::body::{JsonBody, text};
 use crate::identity::{Claim, Presented};
-use crate::login::is_seed_user;
 use crate::openapi::MessageJson;
 use crate::reply::{Answer, Envelope, Problem, Reply};
 use crate::welcome;
@@ -59,7 +58,8 @@ pub(crate) struct InitAnswer {
     avatar: String,
     /// The organisation visited.
     org_uid: String,
-    /// Its token: the STOMP passcode, and `Authorization: Bearer …`. Absent when tokens come from elsewhere.
+    /// Its token: the STOMP passcode, and `Authorization: Bearer …`. Absent when tokens come from elsewhere. For a uid that
+    /// the caller did not show to be its own it says so (`unproven`), and is good for what a visitor without a token may do.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     access_token: Option<String>,
@@ -67,8 +67,9 @@ pub(crate) struct InitAnswer {
 
 /// Enters a visitor and gives it a token.
 ///
-/// Without a `uid` it is a new one. With one, the caller shows that it is its own by that uid's token, unless visitors
-/// need no token here.
+/// Without a `uid` it is a new one, and the token proves it. With one, the caller shows that it is its own by that uid's
+/// token. Where visitors need no token, a caller that shows none gets one that proves nothing, if the uid has never been
+/// used with a token that does.
 #[utoipa::path(post, path = "/visitor/api/v1/init", tag = "visitors", request_body = InitRequest,
     responses((status = 200, description = "The visitor", body = Envelope<InitAnswer>)))]
 pub(crate) async fn init(
@@ -77,15 +78,20 @@ pub(crate) async fn init(
     JsonBody(asked): JsonBody<InitRequest>,
 ) -> Answer<InitAnswer> {
     let org = org_of(&app, &presented, &asked)?;
-    let proven = is_own(&presented, &asked.uid);
-    if !asked.uid.is_empty() && !proven {
-        check_unproven(&app, &org, &asked.uid).await?;
+    let shown = is_own(&presented, &asked.uid);
+    if let Some(who) = presented.who.as_ref().filter(|_| shown) {
+        app.core.proofs.admit(who).await?;
+    } else if !asked.uid.is_empty() {
+        check_claim(&app, &org, &asked.uid).await?;
     }
     let card = card(&asked.uid, &asked.nickname, &asked.avatar)?;
     let card = app.core.persistence.visitor(&org, card).await?;
     let access_token = match &app.signer {
-        Some(signer) => Some(signer.sign(&claims(&app, &org, &card))),
-        None => presented.token.filter(|_| proven),
+        Some(signer) => {
+            let unproven = !shown && !asked.uid.is_empty();
+            Some(signer.sign(&claims(&app, &org, &card, unproven)))
+        }
+        None => presented.token.filter(|_| shown),
     };
     if access_token.is_none() && !app.anonymous_visitors {
         return Err(Problem::unauthorized(
@@ -111,10 +117,8 @@ pub(crate) async fn init(
 
 /// Whether the token shows that the visitor of this uid asks.
 fn is_own(presented: &Presented, uid: &str) -> bool {
-    presented
-        .who
-        .as_ref()
-        .is_some_and(|who| who.role == Role::Visitor && who.user.as_str() == uid)
+    let is = |who: &Principal| who.is_proven() && who.role == Role::Visitor && who.user.as_str() == uid;
+    presented.who.as_ref().is_some_and(is)
 }
 
 /// The organisation of the token, where there is one; it cannot be left by naming another.
@@ -133,25 +137,16 @@ fn org_of(app: &App, presented: &Presented, asked: &InitRequest) -> Result<OrgId
     }
 }
 
-/// Whether a uid may be taken by a caller that cannot show that it is its own.
-async fn check_unproven(app: &App, org: &OrgId, uid: &str) -> Result<(), Problem> {
+/// Whether a uid may be used by a caller that does not show that it is its own.
+async fn check_claim(app: &App, org: &OrgId, uid: &str) -> Result<(), Problem> {
     if !app.anonymous_visitors {
         return Err(Problem::unauthorized(format!(
             "uid {uid:?} is given without its token; send that as Authorization: Bearer TOKEN, or leave uid out to get a new one"
         )));
     }
     let uid = UserId::checked(uid).map_err(|e| Problem::invalid(format!("uid: {e}")))?;
-    let taken = match app.core.persistence.desk(org, &uid).await {
-        Ok(_) => true,
-        Err(error) if error.kind == ErrorKind::NotFound => is_seed_user(app, &uid),
-        Err(error) => return Err(error.into()),
-    };
-    if taken {
-        return Err(Problem::forbidden(format!(
-            "uid {uid} is no visitor's; leave uid out to get a new one"
-        )));
-    }
-    Ok(())
+    let who = Principal::new(org.clone(), uid, Role::Visitor, Origin::AnonymousVisitor);
+    Ok(app.core.proofs.admit(&who).await?)
 }
 
 /// A card of what a request says; empty members leave what is stored.
@@ -174,7 +169,7 @@ fn card(uid: &str, nickname: &str, avatar: &str) -> Result<UserCard, Problem> {
     })
 }
 
-fn claims(app: &App, org: &OrgId, card: &UserCard) -> Claims {
+fn claims(app: &App, org: &OrgId, card: &UserCard, unproven: bool) -> Claims {
     let some = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
     let now = app.core.now().0 / 1000;
     let mut claims =
@@ -182,6 +177,7 @@ fn claims(app: &App, org: &OrgId, card: &UserCard) -> Claims {
     claims.org = Some(org.to_string());
     claims.name = some(&card.nickname);
     claims.avatar = some(&card.avatar);
+    claims.unproven = unproven;
     claims
 }
 
@@ -196,11 +192,12 @@ pub(crate) struct ThreadRequest {
     /// The organisation visited; that of the token, or the configured one, when empty.
     #[serde(deserialize_with = "text")]
     org_uid: String,
-    /// The desk: uid of an agent or workgroup.
+    /// The desk: uid of an agent, a workgroup or another.
     #[serde(deserialize_with = "text")]
     #[schema(required = true)]
     sid: String,
-    /// What the desk is: `0` an agent, `1` a workgroup; either when empty. A number or a name will do.
+    /// What the desk is: `0` an agent, `1` a workgroup, `2` a robot, `12` a knowledge base, `13` a document of one, `15` an
+    /// entrance; any when empty. A number or a name will do.
     #[serde(deserialize_with = "text")]
     r#type: String,
     /// The visitor's name, if it has changed.
@@ -227,7 +224,7 @@ pub(crate) async fn thread(
         uid: &asked.uid,
         topic: "",
     };
-    let who = presented.visitor(&app, claim)?;
+    let who = presented.visitor(&app, claim).await?;
     if who.role != Role::Visitor {
         return Err(Problem::forbidden(format!(
             "{} is no visitor; only a visitor comes to a desk",
@@ -249,11 +246,9 @@ pub(crate) async fn thread(
         org: who.org.clone(),
         desk: sid,
         visitor: card(&who.user, &nickname, &avatar)?,
-        online: online(&app, &who.org, &desk).await,
         at: app.core.now(),
     };
     let opened = app.core.persistence.open_thread(open).await?;
-    welcome::announce(&app, &who.org, &opened).await?;
     welcome::greet(&app, &who, &desk, opened).await.map(Reply::new)
 }
 
@@ -262,10 +257,15 @@ async fn find_desk(app: &App, org: &OrgId, sid: &UserId, kind: &str) -> Result<D
         "" => None,
         "0" | "AGENT" => Some(DeskKind::Agent),
         "1" | "WORKGROUP" => Some(DeskKind::Workgroup),
+        "2" | "ROBOT" => Some(DeskKind::Robot),
+        "12" | "KBASE" => Some(DeskKind::Kb),
+        "13" | "KBDOC" => Some(DeskKind::KbDoc),
+        "15" | "UNIFIED" => Some(DeskKind::Unified),
         _ => {
             let shown: String = kind.chars().take(40).collect();
             return Err(Problem::invalid(format!(
-                "type is {shown:?}; desks are agents (0) and workgroups (1)"
+                "type is {shown:?}; desks are agents (0), workgroups (1), robots (2), knowledge bases (12), their documents \
+                 (13) and entrances (15)"
             )));
         }
     };
@@ -276,31 +276,30 @@ async fn find_desk(app: &App, org: &OrgId, sid: &UserId, kind: &str) -> Result<D
         .await
         .map_err(|error| match error.kind {
             ErrorKind::NotFound => Problem::not_found(format!(
-                "there is no agent or workgroup {sid:?} in {org}; see sid"
+                "there is no agent, workgroup or other desk {sid:?} in {org}; see sid"
             )),
             _ => error.into(),
         })?;
-    match (wanted, desk.kind) {
-        (Some(DeskKind::Agent), DeskKind::Workgroup) => Err(Problem::not_found(format!(
-            "there is no agent {sid:?}; it is a workgroup, whose type is 1"
+    match wanted.filter(|wanted| *wanted != desk.kind) {
+        Some(wanted) => Err(Problem::not_found(format!(
+            "there is no {} {sid:?}; it is of kind {}{}",
+            wanted.name(),
+            desk.kind.name(),
+            type_of(desk.kind).map_or_else(String::new, |n| format!(", whose type is {n}"))
         ))),
-        (Some(DeskKind::Workgroup), DeskKind::Agent) => Err(Problem::not_found(format!(
-            "there is no workgroup {sid:?}; it is an agent, whose type is 0"
-        ))),
-        _ => Ok(desk),
+        None => Ok(desk),
     }
 }
 
-/// The users of a desk that are connected. When presence is unknown, nobody is preferred.
-async fn online(app: &App, org: &OrgId, desk: &Desk) -> Vec<UserId> {
-    let asked = desk.agents.iter().map(|agent| async {
-        let connections = app.core.presence.connections(org, &agent.user).await;
-        let is_there = connections.is_ok_and(|c| !c.is_empty());
-        is_there.then(|| agent.user.clone())
-    });
-    futures::future::join_all(asked)
-        .await
-        .into_iter()
-        .flatten()
-        .collect()
+/// The number of a kind in `type`; at a ticket desk no visitor is received.
+fn type_of(kind: DeskKind) -> Option<u8> {
+    match kind {
+        DeskKind::Agent => Some(0),
+        DeskKind::Workgroup => Some(1),
+        DeskKind::Robot => Some(2),
+        DeskKind::Kb => Some(12),
+        DeskKind::KbDoc => Some(13),
+        DeskKind::Unified => Some(15),
+        DeskKind::Ticket => None,
+    }
 }

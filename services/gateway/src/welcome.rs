@@ -2,94 +2,35 @@
 //! is away gets it later.
 
 use contract::persistence::{Desk, OpenedThread, ThreadCard, UserCard};
-use edge::audience;
-use edge::ingest::{self, Chat};
-use futures::future::join_all;
-use model::{OrgId, Origin, Principal, Role, UserId};
+use edge::ingest::Chat;
+use model::{Origin, Principal, Role, UnixMillis};
 use serde_json::Value;
-use wire::envelope::{self, server_uid};
-use wire::{Entry, Kind, Message, Thread, User};
+use wire::envelope::{self, PROMPT, server_uid};
+use wire::{Message, Thread, User};
 
 use crate::app::App;
 use crate::reply::{Problem, value};
 use crate::send;
 
-/// The sender of what the service itself says.
-const SERVICE: &str = "longwire";
-/// `state` of a MEMBERSHIP entry of one who joined.
-const JOINED: u32 = 1;
-
-/// Tells those who became members, and then persistence that they were told. If that fails half-way, the next request
-/// tells them again: an entry that says what is known does no harm.
-pub(crate) async fn announce(app: &App, org: &OrgId, opened: &OpenedThread) -> Result<(), Problem> {
-    if opened.joined.is_empty() {
-        return Ok(());
-    }
-    let entries: Vec<Entry> = opened
-        .joined
-        .iter()
-        .map(|user| membership(app, org, user, &opened.thread))
-        .collect();
-    for outcome in join_all(entries.into_iter().map(|entry| app.core.submit_and_wait(entry))).await {
-        if let Some(refusal) = ingest::refusal(&outcome) {
-            return Err(refusal.into());
-        }
-    }
-    app.core
-        .persistence
-        .announced(org, &opened.thread.topic, opened.joined.clone())
-        .await?;
-    Ok(())
-}
-
-fn membership(app: &App, org: &OrgId, user: &UserId, thread: &ThreadCard) -> Entry {
-    Entry {
-        kind: Kind::Membership.into(),
-        org: org.to_string(),
-        topic: audience::of_user(user).to_string(),
-        sender: SERVICE.to_owned(),
-        author: SERVICE.to_owned(),
-        // Told again, it is stored once.
-        uid: server_uid("membership", &[&thread.uid, user]),
-        accepted_at: app.core.now().0,
-        target: thread.topic.to_string(),
-        state: JOINED,
-        ..Entry::default()
-    }
-}
-
 /// Greets the visitor in its thread, which is also how a deployed agent client learns of the thread. Gives the greeting.
 ///
-/// A new thread is greeted once, however often it is asked for; one that is come back to once a minute, so that a page
-/// that is loaded again and again does not fill it.
+/// A thread is greeted once for each time that it is opened, however often it is asked for; one that is come back to once a minute, so
+/// that a page that is loaded again and again does not fill it.
 pub(crate) async fn greet(
     app: &App,
     who: &Principal,
     desk: &Desk,
     opened: OpenedThread,
 ) -> Result<Value, Problem> {
-    let thread = opened.thread;
-    let is_new = opened.created || thread.last.is_none();
     let now = app.core.now();
-    let (kind, uid, text) = if is_new {
-        (
-            "WELCOME",
-            server_uid("welcome", &[&thread.uid]),
-            &app.config.welcome,
-        )
-    } else {
-        (
-            "CONTINUE",
-            server_uid("continue", &[&thread.uid, &(now.0 / 60_000).to_string()]),
-            &app.config.welcome_back,
-        )
-    };
+    let Greeting { kind, uid, text } = greeting(app, &opened, now);
+    let thread = opened.thread;
     let topic = thread.topic.clone();
     let host = host(desk, &thread);
     let message = Message {
         uid,
         r#type: kind.to_owned(),
-        content: text.clone(),
+        content: text,
         channel: "SYSTEM".to_owned(),
         user: Some(user(&host.0, host.1)),
         thread: Some(thread_of(thread)),
@@ -104,6 +45,47 @@ pub(crate) async fn greet(
         .await?;
     let stored = send::store(app, who, born_read(chat)).await?;
     Ok(value(stored.as_bytes()))
+}
+
+struct Greeting {
+    kind: &'static str,
+    uid: String,
+    text: String,
+}
+
+/// What the visitor is told: that it is welcome, that it waits, or that nobody is there and it may leave a message.
+fn greeting(app: &App, opened: &OpenedThread, now: UnixMillis) -> Greeting {
+    let thread = &opened.thread;
+    let is_new = opened.created || thread.last.is_none();
+    let time = match is_new {
+        true => opened.version.to_string(),
+        false => format!("{}m", now.0 / 60_000),
+    };
+    let config = &app.config;
+    let uid = |what: &str| server_uid(what, &[&thread.uid, &time]);
+    let (kind, uid, text) = match thread.status.as_str() {
+        "OFFLINE" => ("LEAVE_MSG", uid(PROMPT), config.offline.clone()),
+        "QUEUING" => (
+            "QUEUE",
+            uid("queue"),
+            queue(&config.queue, opened.queue.unwrap_or_default(), now),
+        ),
+        _ if is_new => ("WELCOME", uid("welcome"), config.welcome.clone()),
+        _ => ("CONTINUE", uid("continue"), config.welcome_back.clone()),
+    };
+    Greeting { kind, uid, text }
+}
+
+/// What deployed pages read of a queue: `position` counts from 1.
+fn queue(text: &str, before: u64, now: UnixMillis) -> String {
+    let position = before + 1;
+    serde_json::json!({
+        "content": text.replace("{position}", &position.to_string()),
+        "position": position,
+        "queueSize": position,
+        "serverTimestamp": now.0,
+    })
+    .to_string()
 }
 
 /// Whoever answers: the agent that has the thread, or the desk itself.

@@ -136,4 +136,5 @@ pub(crate) enum TokenRole {
     Agent,
     Visitor,
     Admin,
+    Service,
 }

@@ -112,6 +112,16 @@ pub(crate) struct Http {
 pub(crate) struct Chat {
     /// How long after sending it a message may be recalled; 0 = at any time.
     pub recall_window: HumanDuration,
+    /// A conversation in which nothing is said for so long is closed; 0 = never.
+    pub auto_close: HumanDuration,
+    /// How long an agent has to answer when a conversation is offered to it.
+    pub offer_timeout: HumanDuration,
+    /// The most open conversations that an agent is given, over all desks. Others wait in the queue.
+    pub max_threads_per_agent: u32,
+    /// Conversations that one visitor may begin in a minute, counted by each persistence replica.
+    pub new_threads_per_visitor: u32,
+    /// Conversations that may begin in one organisation in a minute, counted by each persistence replica.
+    pub new_threads_per_org: u32,
 }
 
 /// What deployed clients expect.
@@ -191,8 +201,14 @@ impl Default for Http {
 
 impl Default for Chat {
     fn default() -> Self {
+        let rules = persistence::ThreadRules::default();
         Self {
             recall_window: HumanDuration::from_secs(120),
+            auto_close: rules.auto_close.into(),
+            offer_timeout: rules.offer_timeout.into(),
+            max_threads_per_agent: rules.max_threads_per_agent,
+            new_threads_per_visitor: rules.new_threads_per_visitor,
+            new_threads_per_org: rules.new_threads_per_org,
         }
     }
 }

@@ -144,6 +144,8 @@ impl Parts<'_> {
             journal: seams.journal.clone(),
             leases: seams.leases.clone(),
             bus: seams.bus.clone(),
+            presence: seams.presence.clone(),
+            rules: thread_rules(&process.config)?,
             clock: process.clock.clone(),
             partitioning: self.partitioning,
             holder: self.holder.clone(),
@@ -323,4 +325,17 @@ impl Http {
 
 fn zone(config: &Config) -> anyhow::Result<TimeZone> {
     TimeZone::get(&config.compat.time_zone).context("compat.time_zone")
+}
+
+/// The rules of conversations that persistence keeps.
+fn thread_rules(config: &Config) -> anyhow::Result<persistence::ThreadRules> {
+    let chat = &config.chat;
+    Ok(persistence::ThreadRules {
+        auto_close: chat.auto_close.get(),
+        offer_timeout: chat.offer_timeout.get(),
+        max_threads_per_agent: chat.max_threads_per_agent,
+        new_threads_per_visitor: chat.new_threads_per_visitor,
+        new_threads_per_org: chat.new_threads_per_org,
+        zone: zone(config)?,
+    })
 }

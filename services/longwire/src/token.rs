@@ -26,6 +26,7 @@ pub(crate) fn sign(config: &Config, asked: &TokenArgs) -> anyhow::Result<String>
         TokenRole::Agent => Role::Agent,
         TokenRole::Visitor => Role::Visitor,
         TokenRole::Admin => Role::Admin,
+        TokenRole::Service => Role::Service,
     };
     model::UserId::checked(&asked.uid).with_context(|| format!("--uid {:?}", asked.uid))?;
     for alias in &asked.aliases {

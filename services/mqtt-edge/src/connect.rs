@@ -8,12 +8,12 @@ use contract::ErrorKind;
 use contract::persistence::{CloseSession, OpenSession, SaveSession, SessionKey, Will};
 use edge::Refusal;
 use edge::mailbox::{Mail, Mailbox};
-use edge::receiver::{Receiver, asked_for_threads};
-use model::{ChatTopic, ClientId, OrgId, Origin, Principal, Role, TopicName, UserId};
+use edge::receiver::{Receiver, asked_for_threads, resumed};
+use model::{ChatTopic, OrgId, Origin, Principal, Role, TopicName, UserId};
 use mqtt_codec::{
     ConnAck, Connect, Decoder, Packet, PublishProperties, QoS, ReasonCode, Utf8, Version, WillProperties,
 };
-use session::{Limits as SessionLimits, SavedState};
+use session::{Holder, Limits as SessionLimits, SavedState};
 use tokio::time::Instant;
 use tracing::{debug, info};
 use wire::{Entry, Kind};
@@ -192,11 +192,10 @@ async fn authenticate(edge: &Edge, connect: &Connect) -> Result<Principal, Refus
         Some(token) if !token.is_empty() => {
             let token =
                 std::str::from_utf8(token).map_err(|_| unauthorized("the password is not a token".into()))?;
-            edge.core
-                .verifier
-                .verify_or_refresh(token)
-                .await
-                .map_err(|e| unauthorized(e.to_string()))
+            let verified = edge.core.verifier.verify_or_refresh(token).await;
+            let who = verified.map_err(|e| unauthorized(e.to_string()))?;
+            edge.core.proofs.admit(&who).await?;
+            Ok(who)
         }
         _ if edge.auth.allows_anonymous_mqtt() && connect.client_id.split('/').count() != 3 => {
             let org = OrgId::new(edge.auth.default_org.as_str());
@@ -228,6 +227,11 @@ async fn prepare_will(
 ) -> Result<Will, Refusal> {
     let topic = TopicName::new(&will.topic).map_err(|e| Refusal::invalid(format!("will topic: {e}")))?;
     let core = &edge.core;
+    if who.origin == Origin::AnonymousVisitor {
+        return Err(Refusal::forbidden(
+            "a will needs a token that proves who its sender is; connect without one",
+        ));
+    }
     let delay = will.properties.will_delay_interval.unwrap_or(0);
     if ChatTopic::parse(&topic).is_some() {
         if who.origin == Origin::AnonymousMqtt {
@@ -299,11 +303,7 @@ async fn start_session(
         return Err(Refusal::new(ErrorKind::Unavailable, detail));
     }
     let term = core.lease.term();
-    let key = SessionKey {
-        org: who.org.clone(),
-        user: who.user.clone(),
-        client: ClientId::new(&client),
-    };
+    let key = SessionKey::of(&who, &client);
     let limits = &edge.config.limits;
     let mailbox = Mailbox::new(limits.buffer * 4, limits.buffer_bytes.as_usize() * 4);
     let number = core.connection_number();
@@ -323,9 +323,9 @@ async fn start_session(
         expiry,
         will,
         edge: core.id.clone(),
-        identities: match who.origin {
-            Origin::Token => who.identities().cloned().collect(),
-            _ => Vec::new(),
+        identities: match edge::audience::has_threads(&who) {
+            true => who.identities().cloned().collect(),
+            false => Vec::new(),
         },
     };
     let asked = asked_for_threads(core);
@@ -336,8 +336,12 @@ async fn start_session(
         let (core, key) = (core.clone(), key.clone());
         tokio::spawn(async move { core.drop_at(&former, &key, Some(opened.epoch)).await });
     }
+    let mut was_anothers = false;
     let saved = match SavedState::decode(&opened.state) {
-        Ok(state) if opened.present => Some((state, opened.epoch)),
+        Ok(state) if opened.present => {
+            was_anothers = state.holder.as_ref() != Some(&Holder::of(&who));
+            Some((resumed(core, &who, &client, state, expiry).await?, opened.epoch))
+        }
         Ok(_) => None,
         Err(error) => {
             info!(%error, client, "the stored state of a session cannot be read; it begins anew");
@@ -359,8 +363,9 @@ async fn start_session(
     };
     let mut receiver = Receiver::new(core.clone(), who, &client, mailbox.clone(), session_limits, saved);
     receiver.check_subscriptions().await?;
+    let threads = receiver.threads(opened.threads).await?;
     core.attachments.join(&mailbox);
-    receiver.begin(true, &opened.threads, asked);
+    receiver.begin(true, &threads, asked);
     // An owner that answers is waited for: a new session begins neither before nor after its CONNACK. One that does not holds
     // up its own topics only, and the session begins there with what the edge had not been given yet.
     let later = receiver.attached_from_the_beginning(ATTACH_LIMIT).await;
@@ -372,8 +377,9 @@ async fn start_session(
         ));
     }
     later.into_iter().for_each(|mail| mailbox.push(mail));
-    // Where it begins is stored first: it would begin later after a crash.
-    if expiry > 0 && (!present || receiver.has_begun_anew()) {
+    // Where it begins is stored first: it would begin later after a crash. And as whom: what another holder passes over is
+    // owed to this one.
+    if expiry > 0 && (!present || was_anothers || receiver.has_begun_anew()) {
         let save = SaveSession {
             key: key.clone(),
             epoch: opened.epoch,

@@ -21,6 +21,7 @@ use runtime::lifecycle::Stop;
 use session::{Ack as SessionAck, Output};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::publish::Outbox;
@@ -157,6 +158,8 @@ pub(crate) struct Connection {
     throttled: bool,
     /// Its place in the address book.
     present: Option<Present>,
+    /// Looks whether it may go on, if it merely says who it is.
+    _watch: Option<AbortOnDropHandle<()>>,
     mail: Vec<Mail>,
     write: Vec<Output<Item>>,
 }
@@ -173,6 +176,7 @@ impl Connection {
             .users
             .enter(&who, edge.config.limits.user_rate, edge.core.clock.monotonic());
         let present = edge.core.present.enter(&who, &start.key.client, "mqtt");
+        let watch = edge.core.proofs.watch(&who, &start.mailbox);
         Self {
             rate,
             user_rate,
@@ -207,6 +211,7 @@ impl Connection {
             handover: Vec::new(),
             throttled: false,
             present: Some(present),
+            _watch: watch,
             mail: Vec::new(),
             write: Vec::new(),
             edge,
@@ -423,8 +428,9 @@ impl Connection {
                 self.handover.push(done);
                 return Err(End::TakenOver);
             }
-            Left::Mail(Mail::AccessChanged(org, topic)) => {
-                Box::pin(self.receiver.access_changed(&org, &topic)).await;
+            Left::Mail(Mail::Refused(refusal)) => {
+                let code = refusal.kind.code();
+                return Err(End::ours(code, ReasonCode::NotAuthorized, refusal.detail));
             }
             Left::Mail(Mail::Leave) => {
                 let detail = "this server is cut off from the rest; connect again";

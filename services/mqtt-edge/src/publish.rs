@@ -215,7 +215,9 @@ impl Connection {
             self.wait_for(publish, None, Some(Ok(Position::START)));
             return Ok(());
         }
-        let Chat { mut entry, .. } = chat;
+        let Chat { mut entry, wish, .. } = chat;
+        core.gate.grant(wish).await?;
+        self.receiver.writes_in(&TopicName::trusted(&entry.topic));
         entry.client.clone_from(&self.client);
         let sent = Sent {
             uid: entry.uid.clone(),

@@ -181,7 +181,7 @@ impl Connection {
     }
 
     fn end_subscription(&mut self, filter: &TopicFilter) -> bool {
-        let existed = self.receiver.session.unsubscribe(filter);
+        let existed = self.receiver.unsubscribe(filter);
         if existed {
             self.receiver.detach(filter);
         }

@@ -12,6 +12,7 @@ use backplane::bus::{BusLimits, EmbeddedBus};
 use backplane::checkpoint::EmbeddedCheckpoints;
 use backplane::journal::{FrameId, Journal, JournalError, Reader, StoredFrame};
 use backplane::lease::EmbeddedLeases;
+use backplane::presence::EmbeddedPresence;
 use bytes::Bytes;
 use contract::persistence::{BacklogFilter, BacklogLane, BacklogRequest};
 use contract::routing::{Downstream, Hello, Routing, Upstream};
@@ -212,6 +213,8 @@ async fn main() {
     let bytes: usize = frames.iter().flatten().map(Bytes::len).sum();
     let journal = Arc::new(Prepared { frames, pace });
     let deps = Deps {
+        presence: Arc::new(EmbeddedPresence::new()),
+        rules: persistence::ThreadRules::default(),
         store: Arc::new(store.clone()),
         routing: Arc::new(Nobody),
         checkpoints: Arc::new(EmbeddedCheckpoints::open(dir.path().join("checkpoints")).unwrap()),

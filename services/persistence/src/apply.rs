@@ -11,24 +11,26 @@ use crate::Policy;
 use crate::core::Core;
 use crate::fold::{fold, questions};
 use crate::metrics::{Metrics, Outcome};
-use crate::threads::SeenThreads;
+use crate::threads::Threads;
 
 pub(crate) struct Applier {
+    core: Arc<Core>,
     store: Arc<dyn Store>,
     patience: Patience,
     policy: Policy,
     metrics: Metrics,
-    threads: SeenThreads,
+    threads: Threads,
 }
 
 impl Applier {
-    pub fn new(core: &Core) -> Self {
+    pub fn new(core: Arc<Core>) -> Self {
         Self {
             store: core.deps.store.clone(),
             patience: Patience::new(core.store_check.clone()),
             policy: core.policy(),
             metrics: core.metrics.clone(),
-            threads: SeenThreads::default(),
+            threads: Threads::default(),
+            core,
         }
     }
 }
@@ -50,11 +52,14 @@ impl Apply for Applier {
         };
         let batch = fold(items, found, self.policy, &mut self.threads, &self.metrics);
         let batch = Arc::new(LogBatch { advances, ..batch });
+        let of_threads = !batch.threads.is_empty();
         loop {
             let answer = self.store.apply(batch.clone()).await;
             if let Some(answer) = self.patience.again(answer).await {
-                if answer.is_err() {
-                    self.threads.clear();
+                match &answer {
+                    Err(_) => self.threads.clear(),
+                    Ok(()) if of_threads => self.core.threads_changed(&batch.threads).await,
+                    Ok(()) => {}
                 }
                 self.metrics.batch.observe(count as f64);
                 self.metrics.apply.observe(started.elapsed().as_secs_f64());

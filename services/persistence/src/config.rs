@@ -1,7 +1,7 @@
 use runtime::config::HumanDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::Directory;
+use crate::DirectorySeed;
 
 /// Settings of the persistence service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub struct Config {
     pub lease: HumanDuration,
     /// What history has beyond chat messages.
     pub history: History,
-    /// Who answers at which desk.
-    pub directory: Directory,
+    /// Who answers at which desk, to begin with.
+    pub directory: DirectorySeed,
 }
 
 /// What history has beyond chat messages.
@@ -46,7 +46,7 @@ impl Default for Config {
             trim_interval: HumanDuration::from_secs(60),
             lease: HumanDuration::from_secs(10),
             history: History::default(),
-            directory: Directory::default(),
+            directory: DirectorySeed::default(),
         }
     }
 }

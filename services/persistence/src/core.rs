@@ -8,14 +8,18 @@ use backplane::bus::Bus;
 use backplane::checkpoint::Checkpoints;
 use backplane::journal::Journal;
 use backplane::lease::Leases;
+use backplane::presence::PresenceBook;
 use consumer::Consumer;
 use contract::routing::Routing;
 use model::{Partitioning, UnixMillis};
 use runtime::clock::Clock;
 use runtime::health::{Check, Health};
 use store::Store;
+use tokio::sync::Notify;
 
+use crate::directory::live::Live;
 use crate::metrics::Metrics;
+use crate::threads::{Quotas, ThreadRules};
 use crate::{Config, Policy};
 
 /// How often wills and sessions are looked at.
@@ -34,8 +38,12 @@ pub struct Deps {
     pub journal: Arc<dyn Journal>,
     /// Who applies which partition.
     pub leases: Arc<dyn Leases>,
-    /// Tells of changed memberships.
+    /// Tells of changed memberships, and of changes of the directory.
     pub bus: Arc<dyn Bus>,
+    /// Who is online: who may be given a thread.
+    pub presence: Arc<dyn PresenceBook>,
+    /// The rules of conversations.
+    pub rules: ThreadRules,
     /// The time.
     pub clock: Clock,
     /// How topics are spread.
@@ -59,8 +67,14 @@ pub(crate) struct Core {
     pub store_check: Check,
     pub journal_check: Check,
     pub consumer: Consumer,
+    /// Who answers at which desk.
+    pub directory: Live,
     /// Numbers what is submitted.
     pub submitted: AtomicU64,
+    /// How many threads begin.
+    pub quotas: Quotas,
+    /// Something may be left to do for threads.
+    pub wake: Notify,
 }
 
 impl Core {

@@ -4,9 +4,11 @@ mod ties;
 
 use contract::RpcError;
 use contract::persistence::{
-    BacklogLane, ExplainRequest, Explained, ExplainedMember, ExplainedReceipt, HistoryRange, StoredSession,
+    BacklogLane, ExplainRequest, Explained, ExplainedMember, ExplainedReceipt, ExplainedRecipient,
+    HistoryRange, StoredSession,
 };
-use model::{OrgId, Position, Role, TopicName, UnixMillis, UserId};
+use model::thread::Membership;
+use model::{ChatTopic, OrgId, Position, Role, TopicName, UnixMillis, UserId};
 use store::{Flags, ReceiptRow, SessionRow, Stored};
 use tokio::time::{Duration, timeout};
 
@@ -58,10 +60,11 @@ impl Core {
         let (topic, position) = (TopicName::trusted(&entry.topic), message.position);
         let receipts = self.deps.store.receipts_of(org, &topic, position);
         let receipts = receipts.await.map_err(answer)?;
-        let members = self.members(org, &topic).await?;
+        let members = self.members_of(org, &topic).await?;
         let mut voices = self.voices(org, &topic).await?;
         voices.extend(Voice::of(entry));
-        let mut ties = Ties::new(&self.config.directory, org, &topic, voices);
+        let directory = self.directory.get();
+        let mut ties = Ties::new(&directory, org, &topic, voices);
         ties.named_by_topic();
         members.iter().for_each(|m| ties.member(m));
         ties.who_spoke();
@@ -71,10 +74,12 @@ impl Core {
         receipts.iter().chain(&readers).for_each(|r| ties.reader(&r.by));
         request.also.iter().for_each(|uid| ties.asked_about(uid));
         let mut recipients = ties.recipients();
-        let users: Vec<UserId> = recipients.iter().map(|r| r.user.clone()).collect();
+        let addresses = |r: &ExplainedRecipient| [r.user.clone(), UserId::unproven(&r.user)];
+        let users: Vec<UserId> = recipients.iter().flat_map(addresses).collect();
         let sessions = self.deps.store.sessions_of(org, users);
         for row in sessions.await.map_err(answer)? {
-            if let Some(recipient) = recipients.iter_mut().find(|r| r.user == row.key.user) {
+            let (user, _) = UserId::of_address(&row.key.user);
+            if let Some(recipient) = recipients.iter_mut().find(|r| r.user == user) {
                 recipient.sessions.push(stored_session(row));
             }
         }
@@ -98,21 +103,24 @@ impl Core {
     }
 
     /// Who was made a member of a thread; the side channel has the members of its thread.
-    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Vec<ExplainedMember>, RpcError> {
+    async fn members_of(&self, org: &OrgId, topic: &TopicName) -> Result<Vec<ExplainedMember>, RpcError> {
         let thread = topic
             .strip_suffix("_internal")
             .map_or_else(|| topic.clone(), TopicName::trusted);
-        let store = &self.deps.store;
-        let mut members = Vec::new();
-        for uid in store.membership(org, &thread).await.map_err(answer)?.members {
-            let threads = store
-                .member_topics(org, vec![uid.clone()])
-                .await
-                .map_err(answer)?;
-            let here = threads.into_iter().find(|t| t.topic == thread);
-            members.extend(here.map(|t| ExplainedMember { uid, since: t.since }));
-        }
-        Ok(members)
+        let visitor = ChatTopic::parse(&thread)
+            .and_then(|t| t.visitor())
+            .unwrap_or_default()
+            .to_owned();
+        let members = self.deps.store.members(org, &thread).await.map_err(answer)?;
+        let lasting = members
+            .all
+            .into_iter()
+            .filter(|m| m.lasts() && m.member.as_str() != visitor);
+        let member = |m: Membership| ExplainedMember {
+            uid: m.member,
+            since: m.since,
+        };
+        Ok(lasting.map(member).collect())
     }
 
     async fn voices(&self, org: &OrgId, topic: &TopicName) -> Result<Vec<Voice>, RpcError> {

@@ -16,7 +16,7 @@ use store::{Flags, LogBatch, Stored, TargetKey, Want};
 use wire::{Entry, Kind};
 
 use crate::metrics::{Metrics, Outcome};
-use crate::threads::SeenThreads;
+use crate::threads::Threads;
 pub use work::Policy;
 use work::{Work, countable};
 
@@ -50,7 +50,7 @@ pub(crate) fn fold(
     items: Vec<Item>,
     found: Vec<Vec<Stored>>,
     policy: Policy,
-    threads: &mut SeenThreads,
+    threads: &mut Threads,
     metrics: &Metrics,
 ) -> LogBatch {
     let mut work = Work::new(items.len(), policy, threads);
@@ -69,7 +69,7 @@ pub(crate) fn fold(
             Kind::Edit => edit::apply(&mut work, item, hits),
             Kind::StreamPart => stream::apply(&mut work, item, hits),
             Kind::Generic => work.generic(item),
-            Kind::Membership => work.push(item, Flags::default()),
+            Kind::Membership => work.membership(item),
             // Receipts are applied by their own service.
             Kind::Receipt => {}
             Kind::Transient | Kind::Unspecified => skipped += 1,

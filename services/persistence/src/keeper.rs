@@ -10,7 +10,7 @@ use store::{Service, StoreError};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 
 use crate::core::{Core, TICK};
-use crate::{Error, wills};
+use crate::{Error, threads, wills};
 
 /// How often old publishes are removed.
 const PRUNE: Duration = Duration::from_secs(600);
@@ -29,11 +29,15 @@ type Absent = AHashMap<EdgeId, Instant>;
 /// Keeps the store until told to stop. One replica does so at a time.
 pub(crate) async fn keep(core: &Core, stop: &Stop) {
     let turn = Fence::new();
-    // Wills wait for owners of the log, and those for room in it: nothing that makes room may wait for a will.
-    tokio::join!(tend(core, &turn, stop), wills::keep(core, &turn, stop));
+    // Wills and threads wait for owners of the log, and those for room in it: nothing that makes room may wait for one.
+    tokio::join!(
+        tend(core, &turn, stop),
+        wills::keep(core, &turn, stop),
+        threads::keep(core, &turn, stop)
+    );
 }
 
-/// Everything but wills. `turn`: whether it is this replica's.
+/// Everything but wills and threads. `turn`: whether it is this replica's.
 async fn tend(core: &Core, turn: &Fence, stop: &Stop) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,5 @@
 //! The persistence service: applies the log to the store and answers from it. It owns messages, sessions, wills,
-//! retained messages, threads and members.
+//! retained messages, threads and members, and the directory of desks.
 //!
 //! - Applying is exactly once: progress is stored with the rows, and what a stretch of the log comes to (`fold`) is a
 //!   function of the log and of what is stored, whatever the batches.
@@ -15,6 +15,7 @@
 mod apply;
 mod config;
 mod core;
+mod desks;
 mod directory;
 mod error;
 mod explain;
@@ -24,13 +25,15 @@ mod keeper;
 mod metrics;
 mod rpc;
 mod service;
+mod standing;
 mod stream;
 mod threads;
 mod wills;
 
 pub use config::{Config, History};
 pub use core::Deps;
-pub use directory::{AgentDesk, Directory, WorkgroupDesk};
+pub use directory::seed::{AgentDesk, DirectorySeed, OtherDesk, WorkgroupDesk};
 pub use error::Error;
 pub use fold::Policy;
 pub use service::Service;
+pub use threads::ThreadRules;

@@ -3,19 +3,20 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use contract::persistence::{
-    AgentCard, BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained,
-    Found, HistoryPage, HistoryRange, HistoryRequest, MessageKey, OpenSession, OpenThread, OpenedSession,
-    OpenedThread, Persistence, Retained, SaveSession, ThreadCard, ThreadPage, ThreadsRequest, UidPage,
-    UserCard,
+    BacklogLane, BacklogPage, BacklogRequest, ChangeThread, CloseSession, Desk, DeskKind, ExplainRequest,
+    Explained, Found, HistoryPage, HistoryRange, HistoryRequest, MemberTopic, MessageKey, OpenSession,
+    OpenThread, OpenedSession, OpenedThread, Persistence, Retained, SaveSession, Standing, ThreadCard,
+    ThreadPage, ThreadsRequest, UidPage, UserCard,
 };
 use contract::{ErrorKind, RpcError};
-use model::{Membership, OrgId, PartitionId, Position, ThreadKind, TopicFilter, TopicName, UserId};
-use store::{Assign, NewThread, Service, ThreadQuery, ThreadRow, UnreadQuery};
+use futures::future::join_all;
+use model::thread::Members;
+use model::{OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use store::{Service, ThreadEvent, ThreadQuery, ThreadRow, UnreadQuery};
 use tokio::time::Duration;
 
 use crate::core::Core;
 use crate::error::{answer, late};
-use crate::threads::thread_uid;
 
 /// How long a backlog waits for receipts, which may lag.
 const RECEIPTS_WAIT: Duration = Duration::from_millis(200);
@@ -134,44 +135,42 @@ impl Persistence for Core {
         Ok(page)
     }
 
-    async fn membership(&self, org: &OrgId, topic: &TopicName) -> Result<Membership, RpcError> {
-        self.deps.store.membership(org, topic).await.map_err(answer)
+    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, RpcError> {
+        self.deps.store.members(org, topic).await.map_err(answer)
+    }
+
+    async fn memberships(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        reached: Vec<(PartitionId, Position)>,
+    ) -> Result<Vec<MemberTopic>, RpcError> {
+        self.deps
+            .store
+            .memberships(org, identities, reached)
+            .await
+            .map_err(answer)
     }
 
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError> {
-        let desk = self.config.directory.desk(org, uid);
-        desk.ok_or_else(|| {
-            RpcError::new(
-                ErrorKind::NotFound,
-                format!("there is no agent or workgroup `{uid}` in {org}"),
-            )
-        })
+        let desk = self.directory.get().desk(org, uid);
+        let none = || RpcError::new(ErrorKind::NotFound, format!("there is no desk `{uid}` in {org}"));
+        desk.ok_or_else(none)
     }
 
     async fn open_thread(&self, open: OpenThread) -> Result<OpenedThread, RpcError> {
         let desk = self.desk(&open.org, &open.desk).await?;
+        receives_visitors(&desk)?;
         let visitor = self.visitor(&open.org, open.visitor.clone()).await?;
-        let (thread, assign) = self.new_thread(&open, &desk, visitor);
-        let topic = thread.topic.clone();
-        let opened = self
-            .deps
-            .store
-            .open_thread(thread, assign)
-            .await
-            .map_err(answer)?;
-        if opened.changed {
-            self.tell_access(&open.org, &topic).await;
-        }
-        let thread = self.card(&open.org, opened.thread, 0);
-        Ok(OpenedThread {
-            thread,
-            created: opened.created,
-            joined: opened.joined,
-        })
+        self.opened_thread(&open, &desk, visitor).await
     }
 
-    async fn announced(&self, org: &OrgId, topic: &TopicName, users: Vec<UserId>) -> Result<(), RpcError> {
-        self.deps.store.announced(org, topic, users).await.map_err(answer)
+    async fn admit(&self, org: &OrgId, topic: &TopicName) -> Result<(), RpcError> {
+        self.admitted(org, topic).await
+    }
+
+    async fn change_thread(&self, change: ChangeThread) -> Result<ThreadCard, RpcError> {
+        self.changed_thread(change).await
     }
 
     async fn threads(&self, request: ThreadsRequest) -> Result<ThreadPage, RpcError> {
@@ -212,6 +211,14 @@ impl Persistence for Core {
     async fn explain(&self, request: ExplainRequest) -> Result<Vec<Explained>, RpcError> {
         self.explained(&request).await
     }
+
+    async fn standing(&self, org: &OrgId, uid: &UserId) -> Result<Standing, RpcError> {
+        self.standing_of(org, uid).await
+    }
+
+    async fn prove(&self, org: &OrgId, uids: Vec<UserId>) -> Result<(), RpcError> {
+        self.deps.store.prove(org, uids).await.map_err(answer)
+    }
 }
 
 impl Core {
@@ -247,39 +254,12 @@ impl Core {
         Ok(())
     }
 
-    fn new_thread(&self, open: &OpenThread, desk: &Desk, visitor: UserCard) -> (NewThread, Vec<Assign>) {
-        use contract::persistence::DeskKind;
-        let (kind, level) = match desk.kind {
-            DeskKind::Agent => (ThreadKind::Agent, "agent"),
-            DeskKind::Workgroup => (ThreadKind::Workgroup, "workgroup"),
-        };
-        let topic = TopicName::trusted(format!("org/{level}/{}/{}", open.desk, visitor.uid));
-        let assign = |agent: &AgentCard| Assign {
-            agent: agent.card.uid.clone(),
-            user: agent.user.clone(),
-            online: open.online.contains(&agent.user) || open.online.contains(&agent.card.uid),
-        };
-        let is_agent = desk.kind == DeskKind::Agent;
-        let thread = NewThread {
-            org: open.org.clone(),
-            partition: self.deps.partitioning.of(&open.org, &topic),
-            uid: thread_uid(&open.org, &topic),
-            kind: kind.type_name(),
-            desk: open.desk.to_string(),
-            party: visitor.uid.to_string(),
-            nickname: visitor.nickname,
-            avatar: visitor.avatar,
-            agent: is_agent.then(|| open.desk.to_string()),
-            at: open.at,
-            topic,
-        };
-        // The topic of an agent's thread names its agent; a workgroup's thread is given to one.
-        let assign = if is_agent {
-            Vec::new()
-        } else {
-            desk.agents.iter().map(assign).collect()
-        };
-        (thread, assign)
+    /// Threads have changed, as the store has it now: caches of memberships drop what they know of them, and whoever keeps threads
+    /// looks what is left to do.
+    pub(crate) async fn threads_changed(&self, events: &[ThreadEvent]) {
+        self.wake.notify_one();
+        let changed = events.iter().filter(|event| event.change.is_some());
+        join_all(changed.map(|event| self.tell_access(&event.thread.org, &event.thread.topic))).await;
     }
 
     /// Caches of memberships drop what they know of the thread. They ask again after a while anyway.
@@ -290,20 +270,8 @@ impl Core {
         }
     }
 
-    fn card(&self, org: &OrgId, row: ThreadRow, unread: u64) -> ThreadCard {
-        let unknown = |uid: UserId| AgentCard {
-            card: UserCard {
-                uid: uid.clone(),
-                ..UserCard::default()
-            },
-            user: uid,
-        };
-        let agent = row.agent.map(|uid| {
-            self.config
-                .directory
-                .agent(org, &uid)
-                .unwrap_or_else(|| unknown(uid))
-        });
+    pub(crate) fn card(&self, org: &OrgId, row: ThreadRow, unread: u64) -> ThreadCard {
+        let agent = row.agent.map(|uid| self.agent_card(org, &uid));
         ThreadCard {
             uid: row.uid,
             topic: row.topic,
@@ -317,6 +285,18 @@ impl Core {
             unreplied_since: row.waiting_since,
         }
     }
+}
+
+/// Refuses a desk at which no conversation with a visitor begins.
+fn receives_visitors(desk: &Desk) -> Result<(), RpcError> {
+    if desk.kind != DeskKind::Ticket {
+        return Ok(());
+    }
+    let why = format!(
+        "{} is where tickets are worked on; no visitor is received there",
+        desk.card.uid
+    );
+    Err(RpcError::new(ErrorKind::InvalidPayload, why))
 }
 
 fn bounded(range: HistoryRange) -> HistoryRange {

@@ -5,12 +5,15 @@ use consumer::Consumer;
 use contract::persistence::Persistence;
 use model::UnixMillis;
 use runtime::lifecycle::Stop;
+use tokio::sync::Notify;
 
 use crate::apply::Applier;
 use crate::core::{Core, Deps};
-use crate::keeper;
+use crate::directory::live::Live;
 use crate::metrics::Metrics;
+use crate::threads::Quotas;
 use crate::{Config, Error};
+use crate::{desks, keeper};
 
 /// The persistence service.
 pub struct Service {
@@ -18,7 +21,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Prepares the service. In one process with the edges, ends the sessions of the process before this one.
+    /// Prepares the service: enters what the configuration names into the directory, and reads that. In one process with
+    /// the edges, ends the sessions of the process before this one.
     ///
     /// # Errors
     /// When the store cannot be read or written.
@@ -37,6 +41,12 @@ impl Service {
                 );
             }
         }
+        let directory = Live::default();
+        let entered = deps.store.seed_directory(config.directory.entries()).await?;
+        if entered > 0 {
+            tracing::info!(entered, "entered what the configuration has of the directory");
+        }
+        directory.refresh(&*deps.store).await?;
         store_check.ok();
         let consumer = Consumer::new(
             store::Service::Persistence,
@@ -63,7 +73,10 @@ impl Service {
             store_check,
             journal_check,
             consumer,
+            directory,
             submitted: AtomicU64::new(1),
+            quotas: Quotas::default(),
+            wake: Notify::new(),
             deps,
         };
         Ok(Self { core: Arc::new(core) })
@@ -81,10 +94,11 @@ impl Service {
     /// When the journal or the store fails for good.
     pub async fn run(self, stop: Stop) -> Result<(), Error> {
         let (core, stop) = (self.core, stop.child());
-        let applier = Applier::new(&core);
-        let (applied, ()) = tokio::join!(
+        let applier = Applier::new(core.clone());
+        let (applied, (), ()) = tokio::join!(
             core.consumer.run(applier, stop.clone()),
-            keeper::keep(&core, &stop)
+            keeper::keep(&core, &stop),
+            desks::follow(&core, &stop)
         );
         Ok(applied?)
     }

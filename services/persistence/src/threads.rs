@@ -1,65 +1,58 @@
-//! Threads as the log shows them.
+//! Threads: what the log says of them, and what this service does in their lives.
+//!
+//! ```text
+//!  a call, or the keeper ─► change: read, decide, append ─► the log ─► events ─► the store
+//!       ▲                        (again when another was faster)                   │
+//!       └── what is pending, waits, is idle, is due, is owed to be told ◄──────────┘
+//! ```
+//!
+//! Nothing is decided by what the store has alone: a change is in force when the owner of the partition has accepted it. So it
+//! does not matter how many replicas decide at once.
 
-use ahash::AHashSet;
-use consumer::Item;
-use model::{ChatTopic, OrgId, ThreadKind, TopicName, UnixMillis};
-use store::{NewThread, uid_hash};
-use wire::Message;
+mod change;
+mod desk;
+mod events;
+mod keeper;
+mod notices;
+mod open;
+mod quota;
+mod say;
+mod wish;
 
-/// Threads that were seen in the log, by a hash of org and topic: only what is not here is entered into the store, where
-/// entering twice does nothing.
-#[derive(Debug, Default)]
-pub(crate) struct SeenThreads(AHashSet<u64>);
+pub(crate) use events::Threads;
+pub(crate) use keeper::keep;
+pub(crate) use quota::Quotas;
 
-impl SeenThreads {
-    const LIMIT: usize = 200_000;
+use jiff::tz::TimeZone;
+use std::time::Duration;
 
-    /// Whether the thread was not seen yet.
-    fn is_new(&mut self, org: &str, topic: &str) -> bool {
-        if self.0.len() >= Self::LIMIT {
-            self.0.clear();
-        }
-        self.0.insert(uid_hash(org, topic))
-    }
-
-    /// Forgets everything: what was folded was not stored.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// The thread that the message begins, if it may be the first one seen of it.
-    pub fn first_seen(&mut self, item: &Item) -> Option<NewThread> {
-        let entry = &item.entry;
-        let topic = ChatTopic::parse(&entry.topic)?;
-        let has_thread = topic.kind.is_service() || topic.kind == ThreadKind::Member;
-        let party = topic.party.filter(|_| has_thread && !topic.internal)?;
-        if !self.is_new(&entry.org, &entry.topic) {
-            return None;
-        }
-        let message: Message = wire::frame::decode(entry.payload.clone()).unwrap_or_default();
-        let user = if entry.author == party {
-            message.user
-        } else {
-            message.thread.and_then(|t| t.user)
-        };
-        let user = user.unwrap_or_default();
-        Some(NewThread {
-            org: OrgId::new(&entry.org),
-            topic: TopicName::trusted(&entry.topic),
-            partition: item.partition,
-            uid: thread_uid(&entry.org, &entry.topic),
-            kind: topic.kind.type_name(),
-            desk: topic.desk.to_owned(),
-            party: party.to_owned(),
-            nickname: user.nickname,
-            avatar: user.avatar,
-            agent: (topic.kind == ThreadKind::Agent).then(|| topic.desk.to_owned()),
-            at: UnixMillis(entry.accepted_at),
-        })
-    }
+/// The rules of conversations that this service keeps.
+#[derive(Debug, Clone)]
+pub struct ThreadRules {
+    /// A thread in which nothing is said for so long is closed; zero: never.
+    pub auto_close: Duration,
+    /// An offer that is not answered for so long is declined.
+    pub offer_timeout: Duration,
+    /// The most threads that an agent is given at a time, over all desks.
+    pub max_threads_per_agent: u32,
+    /// New threads of one visitor a minute.
+    pub new_threads_per_visitor: u32,
+    /// New threads of one organisation a minute.
+    pub new_threads_per_org: u32,
+    /// The zone that `createdAt` is written in.
+    pub zone: TimeZone,
 }
 
-/// The uid of the thread of a topic: the same whoever makes it.
-pub(crate) fn thread_uid(org: &str, topic: &str) -> String {
-    format!("{:032x}", wire::envelope::uid_key(org, "thread", topic))
+impl Default for ThreadRules {
+    /// Those of the configuration's defaults, in UTC.
+    fn default() -> Self {
+        Self {
+            auto_close: Duration::from_secs(30 * 60),
+            offer_timeout: Duration::from_secs(30),
+            max_threads_per_agent: 100,
+            new_threads_per_visitor: 20,
+            new_threads_per_org: 3000,
+            zone: TimeZone::UTC,
+        }
+    }
 }

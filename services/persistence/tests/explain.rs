@@ -146,10 +146,10 @@ async fn members_are_told_with_where_they_joined_and_who_spoke_with_what_they_ar
             uid: "v1".into(),
             ..UserCard::default()
         },
-        online: vec!["agent2".into()],
         at: UnixMillis(NOW),
     };
-    world.api.open_thread(visit).await.unwrap();
+    world.is_there("agent2", true).await;
+    let opened = world.api.open_thread(visit).await.unwrap();
     let by = |uid: &str, sender: &str, author: &str| Entry {
         author: author.into(),
         ..seeded(chat(GROUP, uid, sender, Role::Agent, "hello"))
@@ -166,8 +166,9 @@ async fn members_are_told_with_where_they_joined_and_who_spoke_with_what_they_ar
         .iter()
         .map(|m| (m.uid.as_str(), m.since))
         .collect();
-    assert_eq!(members, [("df_ag2_uid", Position::START)]);
-    let member = Tie::Member(Position::START);
+    let since = opened.version.before();
+    assert_eq!(members, [("df_ag2_uid", since)]);
+    let member = Tie::Member(since);
     assert_eq!(
         ties(message),
         [

@@ -8,6 +8,7 @@ use contract::persistence::{
     HistoryRequest, MessageKey,
 };
 use model::{Position, Role, TopicFilter};
+use persistence::Config;
 use support::*;
 use wire::{Entry, Kind};
 
@@ -155,7 +156,7 @@ async fn what_is_appended_is_in_history_at_once_and_in_order() {
 #[tokio::test]
 async fn whatever_the_log_has_is_in_history_and_its_uids_are_found() {
     let dir = tempfile::tempdir().unwrap();
-    let world = World::open(dir.path()).await;
+    let world = World::quiet(dir.path(), Config::default()).await;
     let first = world
         .append(&[chat(THREAD, "m", "v", Role::Visitor, "one")])
         .await;
@@ -204,7 +205,7 @@ async fn a_message_is_looked_for_when_the_log_is_applied_as_far_as_asked() {
         wait: runtime::config::HumanDuration::from_millis(50),
         ..persistence::Config::default()
     };
-    let world = World::with(dir.path(), config).await;
+    let world = World::quiet(dir.path(), config).await;
     let at = world
         .append(&[chat(THREAD, "m", "v", Role::Visitor, "one")])
         .await;
@@ -269,7 +270,7 @@ async fn a_recalled_message_loses_its_content_everywhere() {
 #[tokio::test]
 async fn an_edited_message_shows_the_edit_at_its_own_place() {
     let dir = tempfile::tempdir().unwrap();
-    let world = World::open(dir.path()).await;
+    let world = World::quiet(dir.path(), Config::default()).await;
     let prompt = typed(
         "LEAVE_MSG",
         Kind::Chat,

@@ -8,10 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::ErrorKind;
 use contract::persistence::{
-    CloseSession, HistoryRange, HistoryRequest, OpenSession, OpenThread, SaveSession, SessionKey,
-    ThreadsRequest, UserCard, Will,
+    CloseSession, HistoryRange, HistoryRequest, OpenSession, SaveSession, SessionKey, ThreadsRequest, Will,
 };
 use model::{Position, Role, UnixMillis};
 use runtime::config::HumanDuration;
@@ -328,101 +326,6 @@ async fn a_will_that_the_log_refuses_holds_up_nothing_else() {
     // A pause between the tries: it is the only will, and those were a few moments.
     let asked = asked.load(Ordering::Relaxed);
     assert!(asked < 100, "it was submitted {asked} times");
-    world.close().await;
-}
-
-fn visit(desk: &str, visitor: &str, online: &[&str]) -> OpenThread {
-    let visitor = UserCard {
-        uid: visitor.into(),
-        nickname: "Vera".into(),
-        avatar: String::new(),
-    };
-    let online = online.iter().map(|u| (*u).into()).collect();
-    OpenThread {
-        org: "df_org_uid".into(),
-        desk: desk.into(),
-        visitor,
-        online,
-        at: UnixMillis(NOW),
-    }
-}
-
-#[tokio::test]
-async fn a_workgroups_threads_go_to_the_agent_with_the_fewest() {
-    let dir = tempfile::tempdir().unwrap();
-    let world = World::open(dir.path()).await;
-    let mut access = backplane::bus::Bus::subscribe(&*world.bus, "access")
-        .await
-        .unwrap();
-    let first = world
-        .api
-        .open_thread(visit("df_wg_uid", "v1", &["agent2"]))
-        .await
-        .unwrap();
-    assert!(first.created);
-    assert_eq!(first.joined, ["agent2".into()]);
-    assert_eq!(
-        first.thread.agent.as_ref().map(|a| a.card.uid.as_str()),
-        Some("df_ag2_uid")
-    );
-    assert_eq!(
-        &access.next().await.unwrap()[0].payload[..],
-        b"df_org_uid\0org/workgroup/df_wg_uid/v1"
-    );
-    let again = world
-        .api
-        .open_thread(visit("df_wg_uid", "v1", &["agent1"]))
-        .await
-        .unwrap();
-    assert_eq!(
-        (again.created, &again.thread.uid, again.joined.len()),
-        (false, &first.thread.uid, 1)
-    );
-    let (org, name) = ("df_org_uid".into(), topic("org/workgroup/df_wg_uid/v1"));
-    world
-        .api
-        .announced(&org, &name, vec!["agent2".into()])
-        .await
-        .unwrap();
-    assert!(
-        world
-            .api
-            .open_thread(visit("df_wg_uid", "v1", &[]))
-            .await
-            .unwrap()
-            .joined
-            .is_empty()
-    );
-    let second = world
-        .api
-        .open_thread(visit("df_wg_uid", "v2", &["agent1", "agent2"]))
-        .await
-        .unwrap();
-    assert_eq!(second.thread.agent.map(|a| a.user), Some("agent1".into()));
-    let members = world.api.membership(&org, &name).await.unwrap();
-    assert_eq!((members.version, members.members), (2, vec!["df_ag2_uid".into()]));
-    let connect = OpenSession {
-        key: SessionKey {
-            org: org.clone(),
-            ..key("agent2")
-        },
-        identities: vec!["agent2".into(), "df_ag2_uid".into()],
-        ..open("agent2", true, 0, None)
-    };
-    let topics = world.api.open_session(connect).await.unwrap().threads;
-    assert_eq!(topics.iter().map(|t| &t.topic).collect::<Vec<_>>(), [&name]);
-    let error = world
-        .api
-        .open_thread(visit("nobody", "v1", &[]))
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind, ErrorKind::NotFound);
-    let agents = world
-        .api
-        .open_thread(visit("df_ag_uid", "v3", &[]))
-        .await
-        .unwrap();
-    assert!(agents.joined.is_empty() && agents.thread.agent.is_some());
     world.close().await;
 }
 

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use ahash::AHashMap;
-use model::Position;
+use model::{ChatTopic, Position};
 use smallvec::SmallVec;
 use wire::envelope::uid_key;
 use wire::{Entry, ThreadChange};
@@ -85,7 +85,9 @@ impl Changes {
         let key = key(entry);
         let before = self.latest.get(&key).cloned();
         let mut ended = before.as_ref().map(|l| l.ended.clone()).unwrap_or_default();
-        for member in &change.ended {
+        let visitor = ChatTopic::parse(&entry.topic).and_then(|topic| topic.visitor());
+        // A visitor may always speak in its own thread: what it says opens it again.
+        for member in change.ended.iter().filter(|m| Some(m.member.as_str()) != visitor) {
             ended.extend([&member.member, &member.user].map(Clone::clone));
         }
         ended.retain(|uid| {
@@ -203,6 +205,13 @@ mod tests {
         }
         changes.remember(&change("t", 5, 0, &["a"], &["b"]), Position(9));
         assert!(!changes.has_ended(&by("t", "user-a", "a")) && changes.has_ended(&by("t", "user-b", "b")));
+    }
+
+    #[test]
+    fn a_closed_thread_is_still_its_visitors_to_speak_in() {
+        let (mut changes, topic) = (Changes::new(Position::START), "org/workgroup/w/v");
+        changes.remember(&change(topic, 0, 0, &[], &["v", "a"]), Position(5));
+        assert!(!changes.has_ended(&by(topic, "v", "v")) && changes.has_ended(&by(topic, "user-a", "a")));
     }
 
     #[test]

@@ -248,7 +248,11 @@ impl Owner {
     fn advance_head(&mut self, entry: &Entry, position: Position) -> Option<Position> {
         let counts = match entry.known_kind() {
             Kind::Generic => entry.qos > 0,
-            Kind::Membership | Kind::Edit => true,
+            Kind::Membership => {
+                let topic = wire::envelope::uid_key(&entry.org, "", &entry.topic);
+                return self.heads.get(&topic).copied();
+            }
+            Kind::Edit => true,
             _ => entry.is_history(),
         };
         if !counts {

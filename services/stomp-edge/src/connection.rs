@@ -15,6 +15,7 @@ use model::PartitionId;
 use runtime::lifecycle::Stop;
 use stomp_codec::{Command, Decoder, Frame, Item, Version, encode_receipt, validate};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::bye::Bye;
 use crate::clocks::{Clocks, has_passed};
@@ -61,6 +62,8 @@ pub(crate) struct Connection {
     user_bucket: Option<Shared>,
     /// Its place in the address book, when it is known who it is.
     present: Option<Present>,
+    /// Looks whether it may go on, if it merely says who it is.
+    watch: Option<AbortOnDropHandle<()>>,
     clocks: Clocks,
     leaving: bool,
     draining: bool,
@@ -87,6 +90,7 @@ impl Connection {
             bucket: Bucket::new(limits.connection_rate, monotonic),
             user_bucket: None,
             present: None,
+            watch: None,
             socket,
             decoder,
             input,
@@ -126,6 +130,7 @@ impl Connection {
             let connection = format!("{}/stomp/{}", self.identity.who.user, self.session);
             let who = &self.identity.who;
             self.present = Some(edge.core.present.enter(who, &connection, "stomp"));
+            self.watch = edge.core.proofs.watch(who, &self.mailbox);
         }
     }
 
@@ -318,8 +323,8 @@ impl Connection {
             match mail {
                 Mail::Settled { token, outcome } => self.settled(token, &outcome)?,
                 Mail::Attached { token, boundaries } => self.attached(token, boundaries).await,
-                Mail::AccessChanged(org, topic) => self.access_changed(&org, &topic).await?,
                 Mail::Verify => self.edge.cursors.verify(),
+                Mail::Refused(refusal) => return Err(Bye::refused(refusal, None)),
                 Mail::Leave => self.clocks.drain = Some(Instant::now()),
                 // Sessions of STOMP are shared, not taken over.
                 Mail::TakenOver(done) => drop(done.send(())),

@@ -26,6 +26,13 @@ impl Connection {
         // Nobody is there to read; what was not acknowledged comes again.
         while !self.is_gone() {
             let given = self.deliver();
+            if let Some(topic) = self.subs.iter_mut().find_map(Sub::has_left) {
+                let detail = format!(
+                    "{:?} is a member of {topic} no more",
+                    self.identity.who.user.as_str()
+                );
+                return Err(Bye::refused(Refusal::forbidden(detail), None));
+            }
             let waits = self.socket.queued() > 0;
             if waits {
                 self.wrote();
@@ -161,6 +168,13 @@ impl Connection {
 }
 
 impl Sub {
+    /// The thread, if its client is a member of it no more and has been given everything up to there.
+    fn has_left(&mut self) -> Option<TopicName> {
+        let topic = self.topic.clone();
+        let receiver = self.receiver()?;
+        (receiver.has_left(&topic) && receiver.session.is_idle()).then_some(topic)
+    }
+
     /// An item waits for its acknowledgement: the client's, or in `auto` mode, and where the client was shown nothing,
     /// that of the socket.
     fn handed_out(&mut self, packet: u16, again: bool, shown: bool) {

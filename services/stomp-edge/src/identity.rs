@@ -33,7 +33,7 @@ impl Identity {
         let login = connect.get("login").unwrap_or_default();
         match token(connect, query) {
             Some(token) => by_token(edge, token, login).await,
-            None => by_login(edge, connect, query, login),
+            None => by_login(edge, connect, query, login).await,
         }
     }
 
@@ -43,7 +43,7 @@ impl Identity {
     }
 
     /// A client that did not say who it is becomes the visitor of the first thread it names, for good.
-    pub fn bind(&mut self, topic: &TopicName) -> Result<(), Refusal> {
+    pub async fn bind(&mut self, edge: &Edge, topic: &TopicName) -> Result<(), Refusal> {
         if self.is_bound() {
             return Ok(());
         }
@@ -53,10 +53,12 @@ impl Identity {
                 "{topic} names no visitor; connect with login = the visitor's uid, or with a token"
             ))
         })?;
-        self.who = Arc::new(Principal {
+        let who = Principal {
             user,
             ..(*self.who).clone()
-        });
+        };
+        edge.core.proofs.admit(&who).await?;
+        self.who = Arc::new(who);
         Ok(())
     }
 }
@@ -84,13 +86,14 @@ async fn by_token(edge: &Edge, token: &str, login: &str) -> Result<Identity, Ref
             "login is not the subject of the token; leave login empty or send the token's own sub",
         ));
     }
+    edge.core.proofs.admit(&who).await?;
     Ok(Identity {
         who: Arc::new(who),
         is_durable: true,
     })
 }
 
-fn by_login(edge: &Edge, connect: &Frame, query: &Query, login: &str) -> Result<Identity, Refusal> {
+async fn by_login(edge: &Edge, connect: &Frame, query: &Query, login: &str) -> Result<Identity, Refusal> {
     let unauthorized = |detail: &str| Refusal::new(ErrorKind::Unauthorized, detail);
     if !edge.auth.anonymous_visitors.unwrap_or(false) {
         return Err(unauthorized(
@@ -104,8 +107,10 @@ fn by_login(edge: &Edge, connect: &Frame, query: &Query, login: &str) -> Result<
         "" => UserId::default(),
         login => UserId::checked(login).map_err(|e| unauthorized(&format!("login is no id: {e}")))?,
     };
+    let who = Principal::new(org, user, Role::Visitor, Origin::AnonymousVisitor);
+    edge.core.proofs.admit(&who).await?;
     Ok(Identity {
-        is_durable: !user.is_empty(),
-        who: Arc::new(Principal::new(org, user, Role::Visitor, Origin::AnonymousVisitor)),
+        is_durable: !who.user.is_empty(),
+        who: Arc::new(who),
     })
 }

@@ -73,7 +73,7 @@ impl Connection {
         match envelope::parse(&frame.body) {
             Ok(message) if is_chat || belongs_to_chat(&message) => self.chat(topic, message).await,
             Err(error) if is_chat => {
-                self.bind(topic)?;
+                self.bind(topic).await?;
                 Err(explained(&error))
             }
             _ => self.ordinary(topic, frame),
@@ -88,8 +88,8 @@ impl Connection {
                 .map(|t| t.topic.as_str())
                 .filter(|t| !t.is_empty());
             match meant.and_then(|t| TopicName::new(t).ok()) {
-                Some(meant) => self.bind(&meant)?,
-                None => self.bind(topic)?,
+                Some(meant) => self.bind(&meant).await?,
+                None => self.bind(topic).await?,
             }
         }
         let core = &self.edge.core;
@@ -98,6 +98,7 @@ impl Connection {
             .ingest
             .message(&core.gate, who, topic, message, core.now())
             .await?;
+        core.gate.grant(chat.wish).await?;
         Ok(chat.entry)
     }
 
@@ -128,9 +129,10 @@ impl Connection {
     }
 
     /// The client becomes known by what it names, if it was not.
-    pub fn bind(&mut self, topic: &TopicName) -> Result<(), Refusal> {
+    pub async fn bind(&mut self, topic: &TopicName) -> Result<(), Refusal> {
         if !self.identity.is_bound() {
-            self.identity.bind(topic)?;
+            let edge = self.edge.clone();
+            self.identity.bind(&edge, topic).await?;
             self.bound();
         }
         Ok(())

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use contract::ErrorKind;
 use contract::persistence::SessionKey;
-use edge::mailbox::{Boundaries, Mail};
+use edge::mailbox::Boundaries;
 use edge::receiver::Receiver;
 use edge::{Refusal, audience};
-use model::{ChatTopic, ClientId, OrgId, PartitionId, Position, TopicFilter, TopicName};
+use model::thread::Members;
+use model::{Access, ChatTopic, PartitionId, Position, Role, TopicFilter, TopicName};
 use session::Limits;
 use stomp_codec::{AckMode, Frame};
 
@@ -24,8 +24,6 @@ use crate::subscription::{Half, Sub};
 const AFTER: &str = "longwire-after";
 /// `true`: the subscription is told who of the thread comes and goes.
 const PRESENCE: &str = "longwire-presence";
-/// When to ask again who may receive a topic, if that could not be found out.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// SUBSCRIBE. Its RECEIPT leaves when everything from then on is sure to come.
@@ -52,10 +50,18 @@ impl Connection {
             let detail = "the connection has as many subscriptions as it may; unsubscribe first";
             return Err(Refusal::new(ErrorKind::RateLimited, detail));
         }
-        let topic = self.topic_of(destination)?;
+        let topic = self.topic_of(destination).await?;
+        let hears_presence = frame.get(PRESENCE) == Some("true");
+        if hears_presence && !self.identity.who.is_proven() {
+            let detail = format!(
+                "{PRESENCE}: who comes and goes is told to users with a token that proves who they are"
+            );
+            return Err(Refusal::forbidden(detail));
+        }
         let filter = topic.to_filter();
         self.may_receive(&topic).await?;
         let core = self.edge.core.clone();
+        let members = self.members_of(&topic).await?;
         let partition = core.partitioning.of(&self.identity.who.org, &topic);
         let durable = self.durable(&topic, partition, &filter).await?;
         let token = self.token();
@@ -77,7 +83,8 @@ impl Connection {
             partition,
             durable,
             reported: 0,
-            hears_presence: frame.get(PRESENCE) == Some("true"),
+            hears_presence,
+            members,
             half: Half::Waiting {
                 token,
                 _attaching: attaching.tell(&self.mailbox, token),
@@ -89,9 +96,9 @@ impl Connection {
     }
 
     /// The topic of a destination, under which its messages are kept.
-    fn topic_of(&mut self, destination: &str) -> Result<TopicName, Refusal> {
+    async fn topic_of(&mut self, destination: &str) -> Result<TopicName, Refusal> {
         if let Some(topic) = destination::to_subscribe(destination)? {
-            self.bind(&topic)?;
+            self.bind(&topic).await?;
             return Ok(ChatTopic::canonical(&topic));
         }
         if !self.identity.is_bound() {
@@ -112,6 +119,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Who is and was a member of the thread, where its topic does not say all.
+    async fn members_of(&mut self, topic: &TopicName) -> Result<Option<Arc<Members>>, Refusal> {
+        let who = &self.identity.who;
+        let parsed = ChatTopic::parse(topic);
+        if parsed.is_none_or(|t| Access::by_topic(who, &t).is_decided()) {
+            return Ok(None);
+        }
+        let members = self.edge.core.gate.members(&who.org, topic).await?;
+        Ok(Some(members))
+    }
+
     async fn durable(
         &mut self,
         topic: &TopicName,
@@ -122,16 +140,8 @@ impl Connection {
             return Ok(None);
         }
         let who = &self.identity.who;
-        // A topic holds no '#', so nobody's client-id makes it another topic.
-        let client = match &self.client {
-            Some(client) => format!("stomp/{topic}#{client}"),
-            None => format!("stomp/{topic}"),
-        };
-        let key = SessionKey {
-            org: who.org.clone(),
-            user: who.user.clone(),
-            client: ClientId::new(client),
-        };
+        let client = durable_name(topic, who.role, self.client.as_deref());
+        let key = SessionKey::of(who, client);
         Ok(Some(self.edge.cursors.join(key, partition, filter).await?))
     }
 
@@ -147,6 +157,7 @@ impl Connection {
             .find(|(p, _)| *p == sub.partition);
         let boundary = of_partition.map_or(Position::START, |(_, at)| at);
         let hears_presence = sub.hears_presence;
+        let (members, topic) = (sub.members.take(), sub.topic.clone());
         let receipt = sub.begin(&self.edge, boundary, |state| {
             let mut receiver = Receiver::new(
                 self.edge.core.clone(),
@@ -158,6 +169,9 @@ impl Connection {
             );
             if hears_presence {
                 receiver.hear_presence();
+            }
+            if let Some(members) = &members {
+                receiver.learn(&topic, members);
             }
             receiver
         });
@@ -199,36 +213,15 @@ impl Connection {
         }
         sub.end(&edge).await;
     }
+}
 
-    /// The membership of a thread changed: who may not receive it any more is told so.
-    pub async fn access_changed(&mut self, org: &OrgId, topic: &TopicName) -> Result<(), Bye> {
-        if *org != self.identity.who.org {
-            return Ok(());
-        }
-        let internal = format!("{topic}_internal");
-        let concerned: Vec<TopicName> = (self.subs.iter().map(|s| &s.topic))
-            .filter(|t| *t == topic || t.as_str() == internal)
-            .cloned()
-            .collect();
-        for topic in concerned {
-            match self.may_receive(&topic).await {
-                Err(refusal) if refusal.kind == ErrorKind::Forbidden => {
-                    return Err(Bye::refused(refusal, None));
-                }
-                Err(_) => self.ask_again(topic),
-                Ok(()) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// It is not known now who may receive a topic.
-    fn ask_again(&self, topic: TopicName) {
-        let (mailbox, org) = (self.mailbox.clone(), self.identity.who.org.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(ASK_AGAIN).await;
-            mailbox.push(Mail::AccessChanged(org, topic));
-        });
+/// The name of a durable subscription, among those of its user. What one role has acknowledged the others may never have
+/// seen, so each has its own. Neither a topic nor a role holds a '#': nobody's client-id makes it another's.
+fn durable_name(topic: &TopicName, role: Role, client: Option<&str>) -> String {
+    match (role, client) {
+        (Role::Visitor, None) => format!("stomp/{topic}"),
+        (_, None) => format!("stomp/{topic}#{}", role.name()),
+        (_, Some(client)) => format!("stomp/{topic}#{}#{client}", role.name()),
     }
 }
 

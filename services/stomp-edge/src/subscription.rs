@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use edge::mailbox::Mail;
 use edge::receiver::Receiver;
+use model::thread::Members;
 use model::{PartitionId, Position, TopicFilter, TopicName};
 use session::SavedState;
 use stomp_codec::AckMode;
@@ -48,6 +49,8 @@ pub(crate) struct Sub {
     pub reported: u32,
     /// Whether it is told who of those it talks to comes and goes.
     pub hears_presence: bool,
+    /// Who is and was a member of its thread, until it receives.
+    pub members: Option<Arc<Members>>,
     /// Whether it receives yet.
     pub half: Half,
 }

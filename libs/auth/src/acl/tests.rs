@@ -300,8 +300,14 @@ fn a_visitor_nobody_vouches_for_is_anonymous_to_the_rules() {
     );
     assert_eq!(
         topics.map(|topic| publish(&acl, &claimed, "c", topic)),
-        [false, false, false, true]
+        [false; 4]
     );
+    assert_eq!(
+        topics.map(|topic| subscribe(&acl, &claimed, "c", topic)),
+        [false; 4]
+    );
+    let open = rules("allow", &[("allow", "all", "all", "#")]);
+    assert!(!publish(&open, &claimed, "c", "a") && !subscribe(&open, &claimed, "c", "a"));
 }
 
 #[test]

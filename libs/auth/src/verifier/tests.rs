@@ -420,3 +420,48 @@ fn memory_of_seen_tokens_is_bounded_and_ends_with_the_keys() {
     let last = Sha256::digest((3 * CACHED - 1).to_be_bytes()).into();
     assert!(seen.get(&last, 7).is_some() && seen.get(&last, 8).is_none());
 }
+
+#[test]
+fn a_token_that_was_given_for_a_claim_makes_an_anonymous_visitor_and_no_more() {
+    let config = Config {
+        anonymous_visitors: Some(true),
+        ..with_secret()
+    };
+    let mut claimed = claims();
+    claimed["unproven"] = true.into();
+    let token = signed(Algorithm::HS256, None, &claimed, &secret());
+    let who = verifier(&config).verify_at(&token, NOW).unwrap();
+    assert_eq!(
+        (who.origin, who.role, who.aliases.len()),
+        (Origin::AnonymousVisitor, Role::Visitor, 0),
+        "whatever else it says"
+    );
+    assert_eq!((who.user.as_str(), who.expires_at), ("u1", Some(NOW + 60)));
+    let strict = verifier(&with_secret()).verify_at(&token, NOW);
+    assert_eq!(strict, Err(AuthError::Unproven), "no such visitor is taken there");
+    claimed["unproven"] = false.into();
+    let token = signed(Algorithm::HS256, None, &claimed, &secret());
+    assert_eq!(
+        verifier(&config).verify_at(&token, NOW).unwrap().origin,
+        Origin::Token
+    );
+}
+
+#[test]
+fn a_signer_says_that_a_token_is_unproven_only_where_it_is() {
+    let config = Config {
+        anonymous_visitors: Some(true),
+        ..with_secret()
+    };
+    let signer = Signer::new(&config).unwrap();
+    let mut claims = Claims::new("v1", Role::Visitor);
+    let origin = |claims: &Claims| {
+        verifier(&config)
+            .verify_at(&signer.sign(claims), NOW)
+            .unwrap()
+            .origin
+    };
+    assert_eq!(origin(&claims), Origin::Token);
+    claims.unproven = true;
+    assert_eq!(origin(&claims), Origin::AnonymousVisitor);
+}

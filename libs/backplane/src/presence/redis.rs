@@ -1,7 +1,7 @@
 //! The address book of a cluster, on one Redis. All deadlines are by Redis' own clock.
 //!
 //! ```text
-//!  {name}:presence:of:{len(org)}:{org}:{user}   hash   connection → "{deadline} {protocol} {edge}"; expires with the last of them
+//!  {name}:presence:of:{len(org)}:{org}:{user}   hash   connection → "{deadline} {protocol}[!] {edge}", ! for staff; expires with the last of them
 //!  {name}:presence:there                        zset   {len(org)}:{org}:{user} → until when the user is taken to be there
 //!  {name}:presence:cards                        hash   {len(org)}:{org}:{user} → its card
 //! ```
@@ -74,7 +74,9 @@ impl RedisPresence {
                 .call(&[&self.of(&user.who), &self.there(), &self.cards()]);
             call.arg(millis(ttl)).arg(&user.who).arg(user.card);
             for at in &user.at {
-                call.arg(&at.connection).arg(&at.protocol).arg(at.edge.as_str());
+                call.arg(&at.connection)
+                    .arg(protocol_word(at))
+                    .arg(at.edge.as_str());
             }
             calls.add_command(call);
         }
@@ -213,8 +215,19 @@ fn presence((connection, line): (String, String)) -> Option<Presence> {
     Some(Presence {
         edge: EdgeId::new(edge),
         connection,
-        protocol: protocol.to_owned(),
+        protocol: protocol.trim_end_matches(STAFF).to_owned(),
+        staff: protocol.ends_with(STAFF),
     })
+}
+
+/// Stands behind the protocol of a connection of staff.
+const STAFF: char = '!';
+
+fn protocol_word(at: &Presence) -> String {
+    match at.staff {
+        true => format!("{}{STAFF}", at.protocol),
+        false => at.protocol.clone(),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -20,6 +20,7 @@ macro_rules! presence_suite {
     ($attr:meta, $make:expr) => {
         $crate::suite_tests!(presence, ($attr), ($make),
             a_user_is_found_on_every_connection_it_has
+            a_connection_of_staff_is_known_as_one
             users_of_different_tenants_are_different_users
             a_connection_runs_out_when_it_is_not_refreshed
             a_refreshed_connection_outlives_its_first_term
@@ -45,6 +46,7 @@ fn at(edge: &str, connection: &str) -> Presence {
         edge: EdgeId::from(edge),
         connection: connection.to_owned(),
         protocol: "mqtt".to_owned(),
+        staff: false,
     }
 }
 
@@ -111,6 +113,26 @@ pub async fn a_user_is_found_on_every_connection_it_has(book: Arc<dyn PresenceBo
     enter(&*book, &agent, stomp.clone(), LONG).await;
     enter(&*book, &other, at("e1", "other/web/1"), LONG).await;
     assert_eq!(found(&*book, &agent).await, [stomp, at("e1", "agent/web/1")]);
+}
+
+/// [`Presence::staff`], of each connection and not of the user; kept when it is entered again, and as it was entered last.
+pub async fn a_connection_of_staff_is_known_as_one(book: Arc<dyn PresenceBook>) {
+    let user = who("o", "agent");
+    let staff = |connection: &str| Presence {
+        staff: true,
+        ..at("an edge", connection)
+    };
+    enter(&*book, &user, staff("1"), LONG).await;
+    enter(&*book, &user, at("an edge", "2"), LONG).await;
+    let both = [staff("1"), at("an edge", "2")];
+    assert_eq!(found(&*book, &user).await, both);
+    enter(&*book, &user, staff("1"), LONG).await;
+    assert_eq!(found(&*book, &user).await, both);
+    enter(&*book, &user, at("an edge", "1"), LONG).await;
+    enter(&*book, &user, staff("2"), LONG).await;
+    assert_eq!(found(&*book, &user).await, [at("an edge", "1"), staff("2")]);
+    strike(&*book, &user, "2", "an edge", Duration::ZERO).await;
+    assert_eq!(found(&*book, &user).await, [at("an edge", "1")]);
 }
 
 /// The key is (org, user).

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use model::{ClientId, EdgeId, OrgId, UnixMillis, UserId};
+use model::{ClientId, EdgeId, OrgId, Principal, UnixMillis, UserId};
 
 use super::MemberTopic;
 
@@ -8,10 +8,22 @@ use super::MemberTopic;
 pub struct SessionKey {
     /// The tenant.
     pub org: OrgId,
-    /// The principal's user.
+    /// The principal's [address](Principal::address): its user, if it proved that it is that.
     pub user: UserId,
     /// The MQTT client id; `stomp/{destination}` for a visitor's durable subscription.
     pub client: ClientId,
+}
+
+impl SessionKey {
+    /// That of a session of `who`. One who merely says who it is has sessions of its own: it never meets those of the user
+    /// that it says it is.
+    pub fn of(who: &Principal, client: impl AsRef<str>) -> Self {
+        Self {
+            org: who.org.clone(),
+            user: who.address(),
+            client: ClientId::new(client),
+        }
+    }
 }
 
 /// A new connection of a session.

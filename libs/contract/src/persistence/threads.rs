@@ -1,15 +1,16 @@
 use bytes::Bytes;
-use model::{OrgId, PartitionId, Position, TopicName, UnixMillis, UserId};
+use model::thread::Membership;
+use model::{OrgId, PartitionId, Position, Role, TopicName, UnixMillis, UserId};
 
-/// A thread that a user is a member of.
+/// A thread that a user is a member of, or was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberTopic {
     /// The thread's topic.
     pub topic: TopicName,
     /// Its partition.
     pub partition: PartitionId,
-    /// The member sees what comes after this position.
-    pub since: Position,
+    /// The stretches of it that the user sees under any of its identities, ascending. The last one may last.
+    pub memberships: Vec<Membership>,
 }
 
 /// What others see of a user.
@@ -23,13 +24,27 @@ pub struct UserCard {
     pub avatar: String,
 }
 
+/// Whether an agent takes new threads, as it says itself. Whether it is connected is another matter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AgentStatus {
+    /// It does.
+    #[default]
+    Available,
+    /// It does not.
+    Away,
+}
+
 /// An agent at a desk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentCard {
     /// The agent's card: `uid` is the agent uid, an alias of the user.
     pub card: UserCard,
     /// The user behind it.
     pub user: UserId,
+    /// Whether it takes new threads.
+    pub status: AgentStatus,
+    /// How many open threads it has at most; `None`: nobody has said.
+    pub max_threads: Option<u32>,
 }
 
 /// What a desk is.
@@ -39,6 +54,16 @@ pub enum DeskKind {
     Agent,
     /// Several.
     Workgroup,
+    /// A machine that answers.
+    Robot,
+    /// An entrance that leads to others.
+    Unified,
+    /// A knowledge base.
+    Kb,
+    /// One document of a knowledge base.
+    KbDoc,
+    /// Where tickets are worked on.
+    Ticket,
 }
 
 /// Who answers at a desk.
@@ -61,8 +86,6 @@ pub struct OpenThread {
     pub desk: UserId,
     /// The visitor.
     pub visitor: UserCard,
-    /// Users that are online now, among whom an agent of a workgroup is picked by the fewest open threads.
-    pub online: Vec<UserId>,
     /// When.
     pub at: UnixMillis,
 }
@@ -97,10 +120,73 @@ pub struct ThreadCard {
 pub struct OpenedThread {
     /// The thread.
     pub thread: ThreadCard,
-    /// Whether it is new.
+    /// Whether it is new, or was closed and goes on now.
     pub created: bool,
-    /// Users who became members and have not been told: an entry of kind MEMBERSHIP on `user/{uid}` is owed to each.
-    pub joined: Vec<UserId>,
+    /// Where its latest change stands: it names this opening.
+    pub version: Position,
+    /// How many wait before it, when it waits for a place.
+    pub queue: Option<u64>,
+}
+
+/// Which thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ThreadKey {
+    /// By its topic.
+    Topic(TopicName),
+    /// By its uid, as deployed clients name it.
+    Uid(String),
+}
+
+/// Who wants a thread changed: what its token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The user.
+    pub user: UserId,
+    /// What it is. Services may change every thread of their organisation.
+    pub role: Role,
+    /// The uids that it goes by, its user's own included.
+    pub identities: Vec<UserId>,
+}
+
+/// What is wanted of a thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ThreadWish {
+    /// It is over.
+    Close,
+    /// It is offered to these agents or workgroups, in place of the one that offers, or besides.
+    Offer {
+        /// Whether whoever accepts comes besides.
+        invitation: bool,
+        /// Uids of agents or workgroups.
+        to: Vec<UserId>,
+        /// Who is meant when none is named: the other side of the colleague thread on which the offer is made.
+        colleague: Option<UserId>,
+    },
+    /// An offer is taken: its uid.
+    Accept(String),
+    /// An offer is refused, or taken back by whoever made it: its uid.
+    Decline(String),
+    /// Whoever asks leaves it.
+    Leave,
+    /// Another member is removed from it: its uid.
+    Remove(UserId),
+}
+
+/// A wish to change a thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeThread {
+    /// The tenant.
+    pub org: OrgId,
+    /// Which.
+    pub thread: ThreadKey,
+    /// Who wants it.
+    pub by: Actor,
+    /// What.
+    pub wish: ThreadWish,
+    /// Names this wish: asked again under the same uid, it is granted once. Of an offer it is the offer's uid.
+    pub uid: String,
+    /// When.
+    pub at: UnixMillis,
 }
 
 /// Which threads.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use backplane::presence::{Departed, PresenceBook};
 use contract::RpcError;
 use contract::persistence::{Persistence, ThreadCard, ThreadsRequest};
-use model::{ChatTopic, Origin, Principal, Role, UnixMillis, UserId};
+use model::{Access, ChatTopic, Origin, Principal, Role, UnixMillis, UserId};
 use runtime::clock::Clock;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -67,11 +67,16 @@ pub(super) fn card(who: &Principal) -> String {
 pub(super) fn principal(departed: Departed) -> Option<Principal> {
     let card: Card = serde_json::from_str(&departed.card).ok()?;
     let role = Role::from_number(card.role);
+    let (user, proven) = UserId::of_address(&departed.user);
+    let origin = match proven {
+        true => Origin::Token,
+        false => Origin::AnonymousVisitor,
+    };
     Some(Principal {
         aliases: card.aliases,
         nickname: card.nickname,
         avatar: card.avatar,
-        ..Principal::new(departed.org, departed.user, role, Origin::Token)
+        ..Principal::new(departed.org, user, role, origin)
     })
 }
 
@@ -127,7 +132,7 @@ impl With {
         if !online && self.is_back(who).await {
             return Ok(());
         }
-        for thread in threads.into_iter().filter(|thread| thread.status != "CLOSED") {
+        for thread in threads.into_iter().filter(|thread| is_told(who, thread)) {
             let author = author(who, &thread);
             let content = if online { "ONLINE" } else { "OFFLINE" };
             let topic = thread.topic.clone();
@@ -142,9 +147,16 @@ impl With {
 
     /// It may have come again since it was found to be gone, and somebody have told so.
     async fn is_back(&self, who: &Principal) -> bool {
-        let connections = self.book.connections(&who.org, &who.user).await;
+        let connections = self.book.connections(&who.org, &who.address()).await;
         connections.is_ok_and(|c| !c.is_empty())
     }
+}
+
+/// Whether a thread is told of a user: it goes on, and the user takes part in it. Who merely says who it is takes part in its
+/// own threads only.
+fn is_told(who: &Principal, thread: &ThreadCard) -> bool {
+    let own = || ChatTopic::parse(&thread.topic).is_some_and(|t| Access::by_topic(who, &t).may_publish());
+    thread.status != "CLOSED" && (who.is_proven() || own())
 }
 
 /// The uid by which the others in the thread know the user.

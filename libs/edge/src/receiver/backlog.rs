@@ -78,7 +78,7 @@ impl Receiver {
         }
     }
 
-    pub(super) fn page(&self, page: BacklogPage) -> Page<Item> {
+    pub(super) fn page(&mut self, page: BacklogPage) -> Page<Item> {
         let whole = page.entries.iter().map(|e| e.entry.len()).sum();
         let entries = page.entries.into_iter().filter_map(|e| {
             let entry = wire::frame::decode_entry(e.entry).ok()?;

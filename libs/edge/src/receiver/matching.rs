@@ -12,9 +12,10 @@ use crate::{access, presence};
 
 impl Receiver {
     /// What this connection makes of an entry; `None` if it is not for it.
-    pub(super) fn item(&self, delivery: Arc<Delivery>) -> Option<Item> {
+    pub(super) fn item(&mut self, delivery: Arc<Delivery>) -> Option<Item> {
+        self.take_change(&delivery);
         let entry = &delivery.entry;
-        if self.is_revoked(&entry.topic) || self.is_before_beginning(&delivery) {
+        if !self.entitlement.sees(&entry.topic, delivery.position) || self.is_before_beginning(&delivery) {
             return None;
         }
         let author = entry.sender == self.who.user.as_str();

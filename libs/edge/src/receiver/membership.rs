@@ -2,10 +2,12 @@
 
 use contract::persistence::MemberTopic;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use model::{Access, ChatTopic, OrgId, PartitionId, Position, TopicFilter, TopicName};
+use model::thread::{Members, Membership};
+use model::{Access, ChatTopic, PartitionId, Position, Role, TopicFilter, TopicName};
 use wire::Kind;
 
 use super::state::{Implied, Receiver};
+use crate::access::thread_of;
 use crate::delivery::Delivery;
 use crate::{Refusal, audience};
 
@@ -68,57 +70,137 @@ impl Receiver {
         Ok(())
     }
 
+    /// The threads that a session has to know: those that the opening named; of one that goes on, those too whose memberships
+    /// have ended since it got so far.
+    pub async fn threads(&mut self, lasting: Vec<MemberTopic>) -> Result<Vec<MemberTopic>, Refusal> {
+        let reached: Vec<(PartitionId, Position)> = self
+            .session
+            .partitions()
+            .filter_map(|p| Some((p, self.session.cursor(p)?)))
+            .collect();
+        if reached.is_empty() || !audience::has_threads(&self.who) {
+            return Ok(lasting);
+        }
+        let identities = self.who.identities().cloned().collect();
+        let persistence = &self.core.persistence;
+        Ok(persistence
+            .memberships(&self.who.org, identities, reached)
+            .await?)
+    }
+
     pub(super) fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
+        // Its own threads a visitor sees whole: they are listed so that it is attached to them.
+        if self.who.role != Role::Visitor {
+            self.entitlement.learn(&thread.topic, &thread.memberships);
+        }
+        if audience::covers(&self.who, &thread.topic) {
+            return Vec::new();
+        }
+        let since = thread.memberships.iter().map(|m| m.since).min();
+        self.imply(&thread.topic, thread.partition, since.unwrap_or_default())
+    }
+
+    /// Follows its user into a thread, if one of its role and origin may be there at all: being a member does not make it so.
+    fn imply(&mut self, thread: &TopicName, partition: PartitionId, since: Position) -> Vec<TopicFilter> {
+        let parsed = ChatTopic::parse(thread);
+        if parsed.is_none_or(|topic| Access::by_topic(&self.who, &topic) == Access::None) {
+            return Vec::new();
+        }
         let mut filters = audience::of_member_topic(&self.who, thread);
         filters.retain(|f| !self.implied.iter().any(|i| i.filter == *f));
         self.implied.extend(filters.iter().map(|filter| Implied {
             // The side channel lives with its thread: the position is one of its partition too.
-            start: vec![(thread.partition, thread.since)],
+            start: vec![(partition, since)],
             filter: filter.clone(),
         }));
         filters
     }
 
-    pub(super) fn is_revoked(&self, topic: &str) -> bool {
-        self.revoked.iter().any(|t| t.as_str() == topic)
-    }
-
-    /// A user became a member of a thread: its entries since then are read, and then come live. Or it ceased to be one.
-    pub(super) fn membership(&mut self, delivery: &Delivery) {
-        let entry = &delivery.entry;
-        if !self.entitled {
+    /// A change of a thread has come: from its place on it counts, whatever else is buffered.
+    pub(super) fn take_change(&mut self, delivery: &Delivery) {
+        let Some(change) = delivery.change() else { return };
+        if self.who.role == Role::Visitor {
             return;
         }
-        let topic = TopicName::trusted(&entry.target);
-        if entry.state != 1 {
-            let own = ChatTopic::parse(&topic).is_some_and(|t| Access::by_topic(&self.who, &t).may_receive());
-            if !own {
-                side_channel(&topic).into_iter().for_each(|t| self.revoke(&t));
+        let topic = TopicName::trusted(&delivery.entry.topic);
+        let who = &self.who;
+        let began = self
+            .entitlement
+            .apply(&topic, delivery.position, &change, |uid| who.acts_as(uid));
+        if let Some(membership) = began {
+            self.rejoined.push((delivery.position, membership));
+        }
+    }
+
+    /// What changes memberships is handed out. A notice makes the user's own a matter of this connection; a change of a thread by
+    /// which the user sees again what had been hidden from it has that read.
+    pub(super) fn membership(&mut self, delivery: &Delivery) {
+        if delivery.change().is_some() {
+            let found = self.rejoined.iter().position(|(at, _)| *at == delivery.position);
+            if let Some((at, membership)) = found.map(|i| self.rejoined.swap_remove(i)) {
+                self.join(&TopicName::trusted(&delivery.entry.topic), &membership, Some(at));
             }
             return;
         }
-        let partition = self.core.partitioning.of(&self.who.org, &topic);
-        let thread = MemberTopic {
-            topic,
-            partition,
-            since: Position(entry.upto),
+        if !self.entitled {
+            return;
+        }
+        let topic = TopicName::trusted(&delivery.entry.target);
+        let Some(membership) = delivery.notice() else {
+            return;
         };
-        self.revoked.retain(|t| !side_channel(&thread.topic).contains(t));
-        let new = self.imply_thread(&thread);
-        for filter in audience::of_member_topic(&self.who, &thread) {
+        if audience::covers(&self.who, &topic) {
+            // Its filter brings it the changes of the thread.
+            return;
+        }
+        match membership.lasts() {
+            true => self.join(&topic, &membership, None),
+            false if self.who.role != Role::Visitor => self.entitlement.learn(&topic, &[membership]),
+            false => {}
+        }
+    }
+
+    /// The user has become a member of a thread: its entries since then are read, up to a place from which on they have come live,
+    /// and then come live.
+    fn join(&mut self, topic: &TopicName, membership: &Membership, live_from: Option<Position>) {
+        let partition = self.core.partitioning.of(&self.who.org, topic);
+        let since = membership.since;
+        if self.who.role != Role::Visitor {
+            self.entitlement.learn(topic, std::slice::from_ref(membership));
+        }
+        let new = self.imply(topic, partition, since);
+        if !self.covered(topic) {
+            return;
+        }
+        for filter in audience::of_member_topic(&self.who, topic) {
             // One that was implied from the beginning is read with the rest, as far as the saved session had not got
             // past it.
             let passed = match new.contains(&filter) {
-                true => Some(Position::END),
-                false => self.had_passed(partition, thread.since),
+                true => Some(live_from.unwrap_or(Position::END)),
+                false => self.had_passed(partition, since),
             };
             if let Some(upto) = passed {
-                self.session
-                    .catch_up_to(partition, filter.clone(), thread.since, upto);
+                self.session.catch_up_to(partition, filter.clone(), since, upto);
                 let token = self.attach(std::slice::from_ref(&filter));
                 self.grants.push((token, partition));
             }
         }
+    }
+
+    /// A visitor writes in one of its threads: it receives it from now on, whoever is away that could tell it.
+    pub fn writes_in(&mut self, topic: &TopicName) {
+        if !self.entitled || self.who.role != Role::Visitor || self.covered(topic) {
+            return;
+        }
+        let partition = self.core.partitioning.of(&self.who.org, topic);
+        let since = self.core.attachments.given_out(partition);
+        let membership = Membership::from(self.who.user.clone(), self.who.user.clone(), since);
+        self.join(topic, &membership, Some(since));
+    }
+
+    fn covered(&self, topic: &TopicName) -> bool {
+        let filter = topic.to_filter();
+        self.implied.iter().any(|i| i.filter == filter)
     }
 
     /// How far the saved session had got in a partition without what it may see since then. From there on this connection
@@ -129,36 +211,54 @@ impl Receiver {
         Some(*sent)
     }
 
-    /// The membership of a thread changed: what the user may no longer see is not handed out any more.
-    pub async fn access_changed(&mut self, org: &OrgId, topic: &TopicName) {
-        if *org != self.who.org {
-            return;
+    /// Lets go of threads whose last membership has ended and of which everything up to there is acknowledged.
+    pub(super) fn leave_ended(&mut self) {
+        let mut left = Vec::new();
+        for implied in &self.implied {
+            let Some((partition, _)) = implied.start.first() else {
+                continue;
+            };
+            let Some(topic) = implied.filter.as_topic() else {
+                continue;
+            };
+            let thread = thread_of(&topic);
+            let ended = self.entitlement.ended_at(&thread);
+            let acknowledged = self.session.cursor(*partition);
+            if ended.is_some_and(|at| acknowledged.is_some_and(|cursor| at <= cursor)) {
+                left.push((implied.filter.clone(), thread));
+            }
         }
-        for topic in side_channel(topic) {
-            let filter = topic.to_filter();
-            let implied = self.implied.iter().any(|i| i.filter == filter);
-            if !implied && self.session.subscriptions().iter().all(|s| s.filter != filter) {
+        for (filter, thread) in left {
+            self.implied.retain(|i| i.filter != filter);
+            let subscribed = self
+                .session
+                .subscriptions()
+                .iter()
+                .any(|s| s.filter.matches(&thread));
+            if subscribed {
                 continue;
             }
-            match self.core.gate.chat_access(&self.who, &topic).await {
-                Ok(access) if access.may_receive() => self.revoked.retain(|t| *t != topic),
-                Ok(_) => self.revoke(&topic),
-                // That it ceased to be a member is told by an entry of its own topic as well.
-                Err(error) => tracing::debug!(%error, "whether a thread may still be seen is not known"),
+            self.core
+                .attachments
+                .detach(&self.mailbox, &self.who.org, [&filter]);
+            let still = self.implied.iter().any(|i| i.filter.matches(&thread));
+            if !still && !audience::covers(&self.who, &thread) {
+                self.entitlement.forget(&thread);
             }
         }
     }
 
-    fn revoke(&mut self, topic: &TopicName) {
-        let filter = topic.to_filter();
-        self.implied.retain(|i| i.filter != filter);
-        self.session.unsubscribe(&filter);
-        self.core
-            .attachments
-            .detach(&self.mailbox, &self.who.org, [&filter]);
-        if !self.is_revoked(topic) {
-            self.revoked.push(topic.clone());
+    /// Learns who of its user is, and was, a member of a thread that it subscribes to.
+    pub fn learn(&mut self, thread: &TopicName, members: &Members) {
+        let own: Vec<Membership> = members.of(|uid| self.who.acts_as(uid)).cloned().collect();
+        if !own.is_empty() && self.who.role != Role::Visitor {
+            self.entitlement.learn(thread, &own);
         }
+    }
+
+    /// Whether the user was a member of a thread, and is no more.
+    pub fn has_left(&self, topic: &TopicName) -> bool {
+        self.entitlement.has_ended(topic)
     }
 }
 
@@ -176,11 +276,6 @@ where
         .try_filter_map(|refused| std::future::ready(Ok(refused)))
         .try_collect()
         .await
-}
-
-/// A thread and its side channel, which has the same members.
-fn side_channel(topic: &TopicName) -> [TopicName; 2] {
-    [topic.clone(), TopicName::trusted(format!("{topic}_internal"))]
 }
 
 #[cfg(test)]

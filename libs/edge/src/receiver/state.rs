@@ -6,11 +6,13 @@ use std::sync::Arc;
 use contract::RpcError;
 use contract::persistence::BacklogPage;
 use futures::future::BoxFuture;
-use model::{OrgId, PartitionId, Position, Principal, TopicFilter, TopicName};
-use session::{Limits, Output, SavedState, Session};
+use model::thread::Membership;
+use model::{OrgId, PartitionId, Position, Principal, TopicFilter};
+use session::{Aside, Limits, Output, SavedState, Session};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::asked::Asked;
+use super::entitlement::Entitlement;
 use super::item::Item;
 use crate::Core;
 use crate::delivered::Delivered;
@@ -44,10 +46,14 @@ pub struct Receiver {
     pub(super) broken: Vec<PartitionId>,
     /// Boundaries of partitions that are broken, or in which an attach is under way: until that is over, what comes live has holes.
     pub(super) held: Vec<(PartitionId, Position)>,
+    /// What is set aside of the session for others that held it before.
+    pub(super) aside: Option<Box<Aside>>,
     /// Retained messages that the window has had no room for yet.
     pub(super) kept: VecDeque<Item>,
-    /// Threads that the user is no longer to see: what is buffered of them is not handed out.
-    pub(super) revoked: Vec<TopicName>,
+    /// Which places of conversations the user may see.
+    pub(super) entitlement: Entitlement,
+    /// Changes of threads that wait to be handed out, by which the user sees again what had been hidden from it.
+    pub(super) rejoined: Vec<(Position, Membership)>,
     /// Partitions in which the session has not begun yet.
     pub(super) fresh: Vec<Fresh>,
     /// How far the saved session had got, if there is one.
@@ -101,9 +107,10 @@ impl Receiver {
         limits: Limits,
         saved: Option<(SavedState, u64)>,
     ) -> Self {
-        let mut resumed = None;
+        let (mut resumed, mut aside) = (None, None);
         let session = match saved {
-            Some((state, epoch)) => {
+            Some((mut state, epoch)) => {
+                aside = state.aside.take();
                 resumed = Some(state.lanes.iter().map(|l| (l.partition, l.sent)).collect());
                 Session::resume(state, limits, epoch)
             }
@@ -126,8 +133,10 @@ impl Receiver {
             grants: Vec::new(),
             broken: Vec::new(),
             held: Vec::new(),
+            aside,
             kept: VecDeque::new(),
-            revoked: Vec::new(),
+            entitlement: Entitlement::default(),
+            rejoined: Vec::new(),
             fresh: Vec::new(),
             resumed,
             begun_anew: false,

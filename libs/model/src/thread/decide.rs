@@ -168,9 +168,12 @@ impl Thread {
 
     fn close(&self) -> Result<Change, Refused> {
         self.check_open()?;
+        // Whoever has the desk may write at it, and opens the thread again by that.
+        let mut ended = self.members.clone();
+        ended.retain(|m| self.desk_agent.as_ref() != Some(&m.member));
         Ok(Change {
             status: ThreadStatus::Closed,
-            ended: self.members.clone(),
+            ended,
             ..self.change(Act::Closed)
         })
     }

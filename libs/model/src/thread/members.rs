@@ -70,8 +70,13 @@ impl Members {
         self.version = position;
         for ended in &change.ended {
             let mut lasting = self.all.iter_mut().filter(|m| m.lasts());
-            if let Some(member) = lasting.find(|m| m.member == ended.member) {
-                member.until = position;
+            match lasting.find(|m| m.member == ended.member) {
+                Some(member) => member.until = position,
+                // It took part by the topic.
+                None => self.all.push(Membership {
+                    until: position,
+                    ..ended.clone()
+                }),
             }
         }
         self.all.extend(change.joined.iter().map(|m| m.placed(position)));

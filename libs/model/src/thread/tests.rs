@@ -173,6 +173,36 @@ fn closing_ends_every_membership_and_opening_again_begins_new_ones() {
 }
 
 #[test]
+fn whose_desk_it_is_takes_part_until_somebody_else_has_its_place() {
+    let mut log = Log::new();
+    log.thread.desk_agent = Some(uid("a"));
+    let (member, user) = agent("a");
+    log.thread
+        .members
+        .push(Membership::from(member, user, Position::START));
+    let opened = log.take(open()).unwrap();
+    assert_eq!(
+        opened.joined.len(),
+        1,
+        "the visitor; the agent is there by the topic"
+    );
+    log.take(Step::Close).unwrap();
+    assert_eq!(log.names(), ["a"]);
+    log.take(open()).unwrap();
+    log.take(offer("t", false)).unwrap();
+    log.take(accept("t")).unwrap();
+    log.take(Step::Close).unwrap();
+    assert!(log.names().is_empty());
+    assert_eq!(log.stretches("a"), [(0, 50)]);
+    log.take(open()).unwrap();
+    assert_eq!(
+        log.stretches("a"),
+        [(0, 50), (69, END)],
+        "it gets it back with the next opening"
+    );
+}
+
+#[test]
 fn every_name_and_number_comes_back() {
     for status in ["NEW", "OFFLINE", "QUEUING", "ROBOTING", "CHATTING", "CLOSED"] {
         assert_eq!(ThreadStatus::parse(status).unwrap().as_str(), status);

@@ -1,5 +1,6 @@
 use async_trait::async_trait;
-use model::{Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use model::thread::Members;
+use model::{OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use prost::Message as _;
 
 use super::answer;
@@ -8,9 +9,10 @@ use crate::method::{Method, Repeat};
 use crate::pb;
 use crate::wire::{Findings, Wire as _};
 use contract::persistence::{
-    BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
-    HistoryPage, HistoryRequest, MessageKey, OpenSession, OpenThread, OpenedSession, OpenedThread,
-    Persistence, Retained, SaveSession, ThreadPage, ThreadsRequest, UidPage, UserCard,
+    BacklogLane, BacklogPage, BacklogRequest, ChangeThread, CloseSession, Desk, ExplainRequest, Explained,
+    Found, HistoryPage, HistoryRequest, MemberTopic, MessageKey, OpenSession, OpenThread, OpenedSession,
+    OpenedThread, Persistence, Retained, SaveSession, Standing, ThreadCard, ThreadPage, ThreadsRequest,
+    UidPage, UserCard,
 };
 use contract::{ErrorKind, RpcError};
 
@@ -109,7 +111,7 @@ impl Persistence for Remote {
         answer(self.0.call(Method::History, request.to_wire()).await?)
     }
 
-    async fn membership(&self, org: &OrgId, topic: &TopicName) -> Result<Membership, RpcError> {
+    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, RpcError> {
         let request = pb::TopicRequest {
             org: org.to_string(),
             topic: topic.to_string(),
@@ -130,14 +132,32 @@ impl Persistence for Remote {
         answer(self.0.call_as(Method::OpenThread, repeat, open.to_wire()).await?)
     }
 
-    async fn announced(&self, org: &OrgId, topic: &TopicName, users: Vec<UserId>) -> Result<(), RpcError> {
-        let request = pb::AnnouncedRequest {
+    async fn memberships(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        reached: Vec<(PartitionId, Position)>,
+    ) -> Result<Vec<MemberTopic>, RpcError> {
+        let request = pb::MembershipsRequest {
+            org: org.to_string(),
+            identities: identities.to_wire(),
+            reached: reached.to_wire(),
+        };
+        let told: pb::MembershipsAnswer = self.0.call(Method::Memberships, request).await?;
+        answer(told.topics)
+    }
+
+    async fn admit(&self, org: &OrgId, topic: &TopicName) -> Result<(), RpcError> {
+        let request = pb::TopicRequest {
             org: org.to_string(),
             topic: topic.to_string(),
-            users: users.to_wire(),
         };
-        let pb::Done {} = self.0.call(Method::Announced, request).await?;
+        let pb::Done {} = self.0.call(Method::Admit, request).await?;
         Ok(())
+    }
+
+    async fn change_thread(&self, change: ChangeThread) -> Result<ThreadCard, RpcError> {
+        answer(self.0.call(Method::ChangeThread, change.to_wire()).await?)
     }
 
     async fn threads(&self, request: ThreadsRequest) -> Result<ThreadPage, RpcError> {
@@ -156,6 +176,24 @@ impl Persistence for Remote {
     async fn explain(&self, request: ExplainRequest) -> Result<Vec<Explained>, RpcError> {
         let told: pb::ExplainAnswer = self.0.call(Method::Explain, request.to_wire()).await?;
         answer(told.explained)
+    }
+
+    async fn standing(&self, org: &OrgId, uid: &UserId) -> Result<Standing, RpcError> {
+        let request = pb::StandingRequest {
+            org: org.to_string(),
+            uid: uid.to_string(),
+        };
+        let told: pb::StandingAnswer = self.0.call(Method::Standing, request).await?;
+        answer(told.standing)
+    }
+
+    async fn prove(&self, org: &OrgId, uids: Vec<UserId>) -> Result<(), RpcError> {
+        let request = pb::ProveRequest {
+            org: org.to_string(),
+            uids: uids.to_wire(),
+        };
+        let pb::Done {} = self.0.call(Method::Prove, request).await?;
+        Ok(())
     }
 }
 

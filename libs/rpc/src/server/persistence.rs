@@ -91,7 +91,7 @@ impl Calls for Served<dyn Persistence> {
     async fn membership(&self, request: Request<pb::TopicRequest>) -> Answer<pb::MembershipAnswer> {
         self.answer(Method::Membership, request, |service, asked| async move {
             let (org, topic) = (read(asked.org)?, read(asked.topic)?);
-            service.membership(&org, &topic).await.map(told)
+            service.members(&org, &topic).await.map(told)
         })
         .await
     }
@@ -112,12 +112,8 @@ impl Calls for Served<dyn Persistence> {
     }
 
     async fn announced(&self, request: Request<pb::AnnouncedRequest>) -> Answer<pb::Done> {
-        self.answer(Method::Announced, request, |service, asked| async move {
-            let (org, topic) = (read(asked.org)?, read(asked.topic)?);
-            service.announced(&org, &topic, read(asked.users)?).await?;
-            Ok(pb::Done {})
-        })
-        .await
+        self.answer(Method::Announced, request, |_, _| async move { Ok(pb::Done {}) })
+            .await
     }
 
     async fn threads(&self, request: Request<pb::ThreadsRequest>) -> Answer<pb::ThreadPage> {
@@ -141,6 +137,50 @@ impl Calls for Served<dyn Persistence> {
             Ok(pb::ExplainAnswer {
                 explained: told(explained),
             })
+        })
+        .await
+    }
+
+    async fn memberships(&self, request: Request<pb::MembershipsRequest>) -> Answer<pb::MembershipsAnswer> {
+        self.answer(Method::Memberships, request, |service, asked| async move {
+            let (org, identities) = (read(asked.org)?, read(asked.identities)?);
+            let topics = service
+                .memberships(&org, identities, read(asked.reached)?)
+                .await?;
+            Ok(pb::MembershipsAnswer { topics: told(topics) })
+        })
+        .await
+    }
+
+    async fn admit(&self, request: Request<pb::TopicRequest>) -> Answer<pb::Done> {
+        self.answer(Method::Admit, request, |service, asked| async move {
+            service.admit(&read(asked.org)?, &read(asked.topic)?).await?;
+            Ok(pb::Done {})
+        })
+        .await
+    }
+
+    async fn change_thread(&self, request: Request<pb::ChangeThreadRequest>) -> Answer<pb::ThreadCard> {
+        self.answer(Method::ChangeThread, request, |service, asked| async move {
+            service.change_thread(read(asked)?).await.map(told)
+        })
+        .await
+    }
+
+    async fn standing(&self, request: Request<pb::StandingRequest>) -> Answer<pb::StandingAnswer> {
+        self.answer(Method::Standing, request, |service, asked| async move {
+            let standing = service.standing(&read(asked.org)?, &read(asked.uid)?).await?;
+            Ok(pb::StandingAnswer {
+                standing: told(standing),
+            })
+        })
+        .await
+    }
+
+    async fn prove(&self, request: Request<pb::ProveRequest>) -> Answer<pb::Done> {
+        self.answer(Method::Prove, request, |service, asked| async move {
+            service.prove(&read(asked.org)?, read(asked.uids)?).await?;
+            Ok(pb::Done {})
         })
         .await
     }

@@ -17,6 +17,7 @@ impl Wire for Option<Role> {
             Some(Role::Agent) => pb::Role::Agent,
             Some(Role::Visitor) => pb::Role::Visitor,
             Some(Role::Admin) => pb::Role::Admin,
+            Some(Role::Service) => pb::Role::Service,
         };
         role.into()
     }
@@ -28,6 +29,7 @@ impl Wire for Option<Role> {
                 pb::Role::Agent => Some(Role::Agent),
                 pb::Role::Visitor => Some(Role::Visitor),
                 pb::Role::Admin => Some(Role::Admin),
+                pb::Role::Service => Some(Role::Service),
             },
         )
     }

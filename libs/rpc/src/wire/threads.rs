@@ -1,27 +1,52 @@
 use bytes::Bytes;
-use model::{Membership, Position};
+use model::thread::{Members, Membership};
+use model::{Position, Role};
 
 use super::{Malformed, Wire, given, read};
 use crate::pb;
 use contract::persistence::{
-    AgentCard, Desk, DeskKind, MemberTopic, OpenThread, OpenedThread, ThreadCard, ThreadPage, ThreadsRequest,
-    UserCard,
+    Actor, AgentCard, ChangeThread, Desk, DeskKind, MemberTopic, OpenThread, OpenedThread, ThreadCard,
+    ThreadKey, ThreadPage, ThreadWish, ThreadsRequest, UserCard,
 };
 
 impl Wire for Membership {
+    type Message = pb::Membership;
+
+    fn to_wire(self) -> pb::Membership {
+        pb::Membership {
+            member: self.member.to_wire(),
+            user: self.user.to_wire(),
+            since: self.since.to_wire(),
+            until: self.until.to_wire(),
+        }
+    }
+
+    fn from_wire(m: pb::Membership) -> Result<Self, Malformed> {
+        Ok(Self {
+            member: read(m.member)?,
+            user: read(m.user)?,
+            since: read(m.since)?,
+            until: read(m.until)?,
+        })
+    }
+}
+
+impl Wire for Members {
     type Message = pb::MembershipAnswer;
 
     fn to_wire(self) -> pb::MembershipAnswer {
+        let lasting = self.all.iter().filter(|m| m.lasts());
         pb::MembershipAnswer {
-            version: self.version,
-            members: self.members.to_wire(),
+            version: self.version.0,
+            members: lasting.map(|m| m.member.to_string()).collect(),
+            all: self.all.to_wire(),
         }
     }
 
     fn from_wire(m: pb::MembershipAnswer) -> Result<Self, Malformed> {
         Ok(Self {
-            version: m.version,
-            members: read(m.members)?,
+            version: Position(m.version),
+            all: read(m.all)?,
         })
     }
 }
@@ -30,10 +55,12 @@ impl Wire for MemberTopic {
     type Message = pb::MemberTopic;
 
     fn to_wire(self) -> pb::MemberTopic {
+        let since = self.memberships.iter().map(|m| m.since).min().unwrap_or_default();
         pb::MemberTopic {
             topic: self.topic.to_wire(),
             partition: self.partition.to_wire(),
-            since: self.since.to_wire(),
+            since: since.to_wire(),
+            memberships: self.memberships.to_wire(),
         }
     }
 
@@ -41,7 +68,98 @@ impl Wire for MemberTopic {
         Ok(Self {
             topic: read(m.topic)?,
             partition: read(m.partition)?,
-            since: read(m.since)?,
+            memberships: read(m.memberships)?,
+        })
+    }
+}
+
+impl Wire for ChangeThread {
+    type Message = pb::ChangeThreadRequest;
+
+    fn to_wire(self) -> pb::ChangeThreadRequest {
+        use pb::change_thread_request::Thread;
+        let mut m = pb::ChangeThreadRequest {
+            org: self.org.to_wire(),
+            thread: Some(match self.thread {
+                ThreadKey::Topic(topic) => Thread::Topic(topic.to_wire()),
+                ThreadKey::Uid(uid) => Thread::ThreadUid(uid),
+            }),
+            user: self.by.user.to_wire(),
+            role: Some(self.by.role).to_wire(),
+            identities: self.by.identities.to_wire(),
+            uid: self.uid,
+            at: self.at.to_wire(),
+            ..pb::ChangeThreadRequest::default()
+        };
+        let wish = match self.wish {
+            ThreadWish::Close => pb::Wish::Close,
+            ThreadWish::Leave => pb::Wish::Leave,
+            ThreadWish::Offer {
+                invitation,
+                to,
+                colleague,
+            } => {
+                (m.invitation, m.to) = (invitation, to.to_wire());
+                m.colleague = colleague.to_wire();
+                pb::Wish::Offer
+            }
+            ThreadWish::Accept(offer) => {
+                m.offer = offer;
+                pb::Wish::Accept
+            }
+            ThreadWish::Decline(offer) => {
+                m.offer = offer;
+                pb::Wish::Decline
+            }
+            ThreadWish::Remove(member) => {
+                m.to = vec![member.to_wire()];
+                pb::Wish::Remove
+            }
+        };
+        m.wish = wish.into();
+        m
+    }
+
+    fn from_wire(m: pb::ChangeThreadRequest) -> Result<Self, Malformed> {
+        use pb::change_thread_request::Thread;
+        let unknown = || {
+            Malformed::new(
+                "a wish to change a thread",
+                format!("{} is none that is known", m.wish),
+            )
+        };
+        let wish = match pb::Wish::try_from(m.wish) {
+            Ok(pb::Wish::Close) => ThreadWish::Close,
+            Ok(pb::Wish::Leave) => ThreadWish::Leave,
+            Ok(pb::Wish::Offer) => ThreadWish::Offer {
+                invitation: m.invitation,
+                to: read(m.to)?,
+                colleague: read(m.colleague)?,
+            },
+            Ok(pb::Wish::Accept) => ThreadWish::Accept(m.offer),
+            Ok(pb::Wish::Decline) => ThreadWish::Decline(m.offer),
+            Ok(pb::Wish::Remove) => {
+                let member = m.to.into_iter().next();
+                ThreadWish::Remove(given("the member to remove", member)?)
+            }
+            Ok(pb::Wish::Unspecified) | Err(_) => return Err(unknown()),
+        };
+        let role: Option<Role> = read(m.role)?;
+        Ok(Self {
+            org: read(m.org)?,
+            thread: match m.thread {
+                Some(Thread::Topic(topic)) => ThreadKey::Topic(read(topic)?),
+                Some(Thread::ThreadUid(uid)) => ThreadKey::Uid(uid),
+                None => return Err(Malformed::new("which thread to change", "it is missing")),
+            },
+            by: Actor {
+                user: read(m.user)?,
+                role: role.ok_or_else(|| Malformed::new("the role of who wishes", "it is missing"))?,
+                identities: read(m.identities)?,
+            },
+            wish,
+            uid: m.uid,
+            at: read(m.at)?,
         })
     }
 }
@@ -73,6 +191,8 @@ impl Wire for AgentCard {
         pb::AgentCard {
             card: Some(self.card.to_wire()),
             user: self.user.to_wire(),
+            status: self.status.to_wire(),
+            max_threads: self.max_threads,
         }
     }
 
@@ -80,6 +200,8 @@ impl Wire for AgentCard {
         Ok(Self {
             card: given("an agent's card", m.card)?,
             user: read(m.user)?,
+            status: read(m.status)?,
+            max_threads: m.max_threads,
         })
     }
 }
@@ -91,6 +213,11 @@ impl Wire for DeskKind {
         match self {
             DeskKind::Agent => pb::DeskKind::Agent.into(),
             DeskKind::Workgroup => pb::DeskKind::Workgroup.into(),
+            DeskKind::Robot => pb::DeskKind::Robot.into(),
+            DeskKind::Unified => pb::DeskKind::Unified.into(),
+            DeskKind::Kb => pb::DeskKind::Kb.into(),
+            DeskKind::KbDoc => pb::DeskKind::KbDoc.into(),
+            DeskKind::Ticket => pb::DeskKind::Ticket.into(),
         }
     }
 
@@ -98,6 +225,11 @@ impl Wire for DeskKind {
         match pb::DeskKind::try_from(m) {
             Ok(pb::DeskKind::Agent) => Ok(DeskKind::Agent),
             Ok(pb::DeskKind::Workgroup) => Ok(DeskKind::Workgroup),
+            Ok(pb::DeskKind::Robot) => Ok(DeskKind::Robot),
+            Ok(pb::DeskKind::Unified) => Ok(DeskKind::Unified),
+            Ok(pb::DeskKind::Kb) => Ok(DeskKind::Kb),
+            Ok(pb::DeskKind::KbDoc) => Ok(DeskKind::KbDoc),
+            Ok(pb::DeskKind::Ticket) => Ok(DeskKind::Ticket),
             Ok(pb::DeskKind::Unspecified) | Err(_) => Err(Malformed::new(
                 "what a desk is",
                 format!("{m} is no kind that is known"),
@@ -134,7 +266,7 @@ impl Wire for OpenThread {
             org: self.org.to_wire(),
             desk: self.desk.to_wire(),
             visitor: Some(self.visitor.to_wire()),
-            online: self.online.to_wire(),
+            online: Vec::new(),
             at: self.at.to_wire(),
         }
     }
@@ -144,7 +276,6 @@ impl Wire for OpenThread {
             org: read(m.org)?,
             desk: read(m.desk)?,
             visitor: given("the card of a visitor", m.visitor)?,
-            online: read(m.online)?,
             at: read(m.at)?,
         })
     }
@@ -206,7 +337,9 @@ impl Wire for OpenedThread {
         pb::OpenedThread {
             thread: Some(self.thread.to_wire()),
             created: self.created,
-            joined: self.joined.to_wire(),
+            joined: Vec::new(),
+            version: self.version.to_wire(),
+            queue: self.queue,
         }
     }
 
@@ -214,7 +347,8 @@ impl Wire for OpenedThread {
         Ok(Self {
             thread: given("an opened thread", m.thread)?,
             created: m.created,
-            joined: read(m.joined)?,
+            version: read(m.version)?,
+            queue: m.queue,
         })
     }
 }

@@ -10,14 +10,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use contract::persistence::{
-    BacklogLane, BacklogPage, BacklogRequest, CloseSession, Desk, ExplainRequest, Explained, Found,
-    HistoryPage, HistoryRequest, MessageKey, OpenSession, OpenThread, OpenedSession, OpenedThread,
-    Persistence, Retained, SaveSession, SessionKey, ThreadPage, ThreadsRequest, UidPage, UserCard,
-};
+use contract::persistence::*;
 use contract::receipts::Receipts;
 use contract::{ErrorKind, RpcError};
-use model::{EdgeId, Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use model::thread::Members;
+use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 use parking_lot::Mutex;
 use rpc::{Config, Metrics, Services};
 use runtime::config::HumanDuration;
@@ -168,6 +165,25 @@ impl Receipts for Fake {
 }
 
 #[async_trait]
+impl Directory for Fake {
+    async fn identify(&self, org: &OrgId, uid: &UserId) -> Result<Option<DirectoryUid>, RpcError> {
+        self.meet((org.clone(), uid.clone())).await
+    }
+    async fn agents_of(&self, org: &OrgId, who: Vec<UserId>) -> Result<Vec<AgentCard>, RpcError> {
+        self.meet((org.clone(), who)).await
+    }
+    async fn list_agents(&self, org: &OrgId, page: u32, size: u32) -> Result<Listed<AgentCard>, RpcError> {
+        self.meet((org.clone(), page, size)).await
+    }
+    async fn list_desks(&self, org: &OrgId, page: u32, size: u32) -> Result<Listed<DeskEntry>, RpcError> {
+        self.meet((org.clone(), page, size)).await
+    }
+    async fn change_directory(&self, org: &OrgId, change: DirectoryChange) -> Result<Option<Desk>, RpcError> {
+        self.meet((org.clone(), change)).await
+    }
+}
+
+#[async_trait]
 impl Persistence for Fake {
     async fn open_session(&self, open: OpenSession) -> Result<OpenedSession, RpcError> {
         self.meet(open).await
@@ -216,17 +232,28 @@ impl Persistence for Fake {
     async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, RpcError> {
         self.meet(request).await
     }
-    async fn membership(&self, org: &OrgId, topic: &TopicName) -> Result<Membership, RpcError> {
+    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, RpcError> {
         self.meet((org.clone(), topic.clone())).await
+    }
+    async fn memberships(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        reached: Vec<(PartitionId, Position)>,
+    ) -> Result<Vec<MemberTopic>, RpcError> {
+        self.meet((org.clone(), identities, reached)).await
+    }
+    async fn admit(&self, org: &OrgId, topic: &TopicName) -> Result<(), RpcError> {
+        self.meet((org.clone(), topic.clone())).await
+    }
+    async fn change_thread(&self, change: ChangeThread) -> Result<ThreadCard, RpcError> {
+        self.meet(change).await
     }
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError> {
         self.meet((org.clone(), uid.clone())).await
     }
     async fn open_thread(&self, open: OpenThread) -> Result<OpenedThread, RpcError> {
         self.meet(open).await
-    }
-    async fn announced(&self, org: &OrgId, topic: &TopicName, users: Vec<UserId>) -> Result<(), RpcError> {
-        self.meet((org.clone(), topic.clone(), users)).await
     }
     async fn threads(&self, request: ThreadsRequest) -> Result<ThreadPage, RpcError> {
         self.meet(request).await
@@ -236,6 +263,12 @@ impl Persistence for Fake {
     }
     async fn explain(&self, request: ExplainRequest) -> Result<Vec<Explained>, RpcError> {
         self.meet(request).await
+    }
+    async fn standing(&self, org: &OrgId, uid: &UserId) -> Result<Standing, RpcError> {
+        self.meet((org.clone(), uid.clone())).await
+    }
+    async fn prove(&self, org: &OrgId, uids: Vec<UserId>) -> Result<(), RpcError> {
+        self.meet((org.clone(), uids)).await
     }
 }
 

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use contract::persistence::*;
+use model::thread::{Members, Membership};
 use model::{
-    ClientId, EdgeId, Membership, MessageUid, OrgId, PartitionId, Position, ReceiptKind, Role, TopicFilter,
-    TopicName, UnixMillis, UserId,
+    ClientId, EdgeId, MessageUid, OrgId, PartitionId, Position, ReceiptKind, Role, TopicFilter, TopicName,
+    UnixMillis, UserId,
 };
 use proptest::collection::vec;
 use proptest::option::of;
@@ -47,6 +48,14 @@ fn millis() -> impl Strategy<Value = UnixMillis> {
 
 pub fn partition() -> impl Strategy<Value = PartitionId> {
     any::<u16>().prop_map(PartitionId)
+}
+
+pub fn standing() -> impl Strategy<Value = Standing> {
+    prop_oneof![
+        Just(Standing::Free),
+        Just(Standing::Proven),
+        Just(Standing::Directory)
+    ]
 }
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -185,13 +194,41 @@ prop_compose! {
     }
 }
 prop_compose! {
-    pub fn membership()(version: u64, members in vec(user(), 0..4)) -> Membership {
-        Membership { version, members }
+    fn membership()(member in user(), user in user(), since in position(), until in position()) -> Membership {
+        Membership { member, user, since, until }
     }
 }
 prop_compose! {
-    pub fn member_topic()(topic in topic(), partition in partition(), since in position()) -> MemberTopic {
-        MemberTopic { topic, partition, since }
+    pub fn members()(version in position(), all in vec(membership(), 0..4)) -> Members {
+        Members { version, all }
+    }
+}
+prop_compose! {
+    pub fn member_topic()(topic in topic(), partition in partition(), memberships in vec(membership(), 0..3)) -> MemberTopic {
+        MemberTopic { topic, partition, memberships }
+    }
+}
+fn wish() -> impl Strategy<Value = ThreadWish> {
+    let offer = (any::<bool>(), vec(user(), 0..3), of(user()));
+    prop_oneof![
+        Just(ThreadWish::Close),
+        Just(ThreadWish::Leave),
+        offer.prop_map(|(invitation, to, colleague)| ThreadWish::Offer {
+            invitation,
+            to,
+            colleague
+        }),
+        text().prop_map(ThreadWish::Accept),
+        text().prop_map(ThreadWish::Decline),
+        user().prop_map(ThreadWish::Remove),
+    ]
+}
+prop_compose! {
+    pub fn change_thread()(
+        org in org(), thread in prop_oneof![topic().prop_map(ThreadKey::Topic), text().prop_map(ThreadKey::Uid)],
+        user in user(), role in role(), identities in vec(user(), 0..3), wish in wish(), uid in text(), at in millis(),
+    ) -> ChangeThread {
+        ChangeThread { org, thread, by: Actor { user, role, identities }, wish, uid, at }
     }
 }
 prop_compose! {
@@ -200,22 +237,63 @@ prop_compose! {
     }
 }
 prop_compose! {
-    fn agent_card()(card in user_card(), user in user()) -> AgentCard {
-        AgentCard { card, user }
+    pub fn agent_card()(
+        card in user_card(), user in user(), status in status(), max_threads in of(any::<u32>()),
+    ) -> AgentCard {
+        AgentCard { card, user, status, max_threads }
     }
 }
 prop_compose! {
     pub fn desk()(
-        kind in prop_oneof![Just(DeskKind::Agent), Just(DeskKind::Workgroup)], card in user_card(), agents in vec(agent_card(), 0..3),
+        kind in desk_kind(), card in user_card(), agents in vec(agent_card(), 0..3),
     ) -> Desk {
         Desk { kind, card, agents }
     }
 }
+
+fn desk_kind() -> impl Strategy<Value = DeskKind> {
+    proptest::sample::select(&DeskKind::ALL[..])
+}
+
+fn status() -> impl Strategy<Value = AgentStatus> {
+    proptest::sample::select(&AgentStatus::ALL[..])
+}
+
+prop_compose! {
+    pub fn desk_entry()(
+        kind in desk_kind(), card in user_card(), agents in vec(user(), 0..3),
+    ) -> DeskEntry {
+        DeskEntry { card, kind, agents }
+    }
+}
+
+pub fn directory_uid() -> impl Strategy<Value = DirectoryUid> {
+    prop_oneof![
+        Just(DirectoryUid::Agent),
+        Just(DirectoryUid::User),
+        desk_kind().prop_map(DirectoryUid::Desk),
+    ]
+}
+
+pub fn listed<T: std::fmt::Debug>(entry: impl Strategy<Value = T>) -> impl Strategy<Value = Listed<T>> {
+    (vec(entry, 0..4), any::<u64>()).prop_map(|(entries, total)| Listed { entries, total })
+}
+
+pub fn directory_change() -> impl Strategy<Value = DirectoryChange> {
+    prop_oneof![
+        agent_card().prop_map(DirectoryChange::PutAgent),
+        desk_entry().prop_map(DirectoryChange::PutDesk),
+        user().prop_map(DirectoryChange::RemoveAgent),
+        user().prop_map(DirectoryChange::RemoveDesk),
+        (user(), status()).prop_map(|(uid, status)| DirectoryChange::SetStatus(uid, status)),
+    ]
+}
+
 prop_compose! {
     pub fn open_thread()(
-        org in org(), desk in user(), visitor in user_card(), online in vec(user(), 0..3), at in millis(),
+        org in org(), desk in user(), visitor in user_card(), at in millis(),
     ) -> OpenThread {
-        OpenThread { org, desk, visitor, online, at }
+        OpenThread { org, desk, visitor, at }
     }
 }
 prop_compose! {
@@ -228,8 +306,10 @@ prop_compose! {
     }
 }
 prop_compose! {
-    pub fn opened_thread()(thread in thread_card(), created: bool, joined in vec(user(), 0..3)) -> OpenedThread {
-        OpenedThread { thread, created, joined }
+    pub fn opened_thread()(
+        thread in thread_card(), created: bool, version in position(), queue in of(any::<u64>()),
+    ) -> OpenedThread {
+        OpenedThread { thread, created, version, queue }
     }
 }
 prop_compose! {
@@ -251,7 +331,12 @@ prop_compose! {
 }
 
 fn role() -> impl Strategy<Value = Role> {
-    prop_oneof![Just(Role::Agent), Just(Role::Visitor), Just(Role::Admin)]
+    prop_oneof![
+        Just(Role::Agent),
+        Just(Role::Visitor),
+        Just(Role::Admin),
+        Just(Role::Service)
+    ]
 }
 
 fn tie() -> impl Strategy<Value = Tie> {

@@ -107,6 +107,7 @@ impl Shared {
                 batch
                     .threads
                     .iter()
+                    .map(|e| &e.thread)
                     .map(|t| (t.org.as_str(), t.topic.as_str(), t.partition)),
             );
         let topics = self.enter_topics(named).await?;
@@ -119,7 +120,7 @@ impl Shared {
         write::rewrites(&mut tx, &batch.rewrites).await?;
         write::streams(&mut tx, &batch.streams, &new).await?;
         write::retained(&mut tx, &topics, &batch.retained).await?;
-        super::threads::enter(&mut tx, &topics, &batch.threads).await?;
+        super::threads::apply(&mut tx, &topics, &batch.threads).await?;
         tx.commit(DOING).await?;
         let steps = batch.advances.iter().map(|step| (step.partition, step.to));
         self.known.progress.applied(Service::Persistence, steps);

@@ -8,10 +8,24 @@ use crate::StoreError;
 use crate::rules::schema::Versions;
 
 /// Up and down of each version, the first makes the version after the former ones.
-const MIGRATIONS: &[(&str, &str)] = &[(
-    include_str!("../../../../migrations/postgres/0002_store.up.sql"),
-    include_str!("../../../../migrations/postgres/0002_store.down.sql"),
-)];
+const MIGRATIONS: &[(&str, &str)] = &[
+    (
+        include_str!("../../../../migrations/postgres/0002_store.up.sql"),
+        include_str!("../../../../migrations/postgres/0002_store.down.sql"),
+    ),
+    (
+        include_str!("../../../../migrations/postgres/0003_proven.up.sql"),
+        include_str!("../../../../migrations/postgres/0003_proven.down.sql"),
+    ),
+    (
+        include_str!("../../../../migrations/postgres/0004_threads.up.sql"),
+        include_str!("../../../../migrations/postgres/0004_threads.down.sql"),
+    ),
+    (
+        include_str!("../../../../migrations/postgres/0005_directory.up.sql"),
+        include_str!("../../../../migrations/postgres/0005_directory.down.sql"),
+    ),
+];
 const VERSIONS: Versions = Versions {
     former: 1,
     scripts: MIGRATIONS.len(),

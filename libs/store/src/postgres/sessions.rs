@@ -8,12 +8,14 @@
 use ahash::AHashMap;
 use async_trait::async_trait;
 use contract::persistence::{CloseSession, MemberTopic, OpenSession, OpenedSession, SaveSession, SessionKey};
-use model::{EdgeId, OrgId, PartitionId, TopicName, UnixMillis, UserId};
+use model::thread::Membership;
+use model::{EdgeId, OrgId, UnixMillis, UserId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
 use super::shared::{at_most, int, position};
+use super::threads::member_topics;
 use crate::rules::sessions::began_at;
 use crate::{DueWill, SessionRow, SessionStore, StoreError};
 
@@ -24,7 +26,7 @@ macro_rules! anew {
     };
 }
 
-/// `present`: the session goes on.
+/// `present`: the session goes on. With it the threads of whoever opens it, without what has ended of them.
 const OPEN: &str = concat!("
   WITH clock AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros),
   opened AS (
@@ -58,9 +60,13 @@ const OPEN: &str = concat!("
   released AS (
     UPDATE wills SET due_at = $9 FROM opened
     WHERE NOT opened.present AND wills.org = $1 AND wills.usr = $2 AND wills.client = $3 AND wills.due_at > $9)
-  SELECT epoch, present AND octet_length(state) > 0, state, previous, topics, partitions, sinces
-  FROM opened, (SELECT array_agg(t.topic) AS topics, array_agg(t.partition) AS partitions, array_agg(m.since) AS sinces
-    FROM members m JOIN topics t ON t.id = m.topic WHERE m.org = $1 AND m.member = ANY($10)) member");
+  SELECT epoch, present AND octet_length(state) > 0, state, previous, topics, partitions, members, users, sinces
+  FROM opened, (SELECT array_agg(t.topic) AS topics, array_agg(t.partition) AS partitions, array_agg(f.member) AS members,
+      array_agg(f.usr) AS users, array_agg(f.since) AS sinces
+    FROM (",
+    super::threads::lasting!("$10"),
+    ") f JOIN topics t ON t.id = f.topic) part"
+);
 
 const CLOSE: &str = "
   WITH s AS (SELECT org, usr, client, epoch, will, will_delay FROM sessions
@@ -286,14 +292,19 @@ impl SessionStore for PostgresStore {
 fn threads(row: &PgRow) -> Result<Vec<MemberTopic>, sqlx::Error> {
     let topics: Option<Vec<String>> = row.try_get(4)?;
     let partitions: Option<Vec<i64>> = row.try_get(5)?;
-    let sinces: Option<Vec<i64>> = row.try_get(6)?;
-    let places = partitions.into_iter().flatten().zip(sinces.into_iter().flatten());
-    let thread = |(topic, (partition, since)): (String, (i64, i64))| MemberTopic {
-        topic: TopicName::trusted(topic),
-        partition: PartitionId(partition as u16),
-        since: position(since),
+    let members: Option<Vec<Option<String>>> = row.try_get(6)?;
+    let users: Option<Vec<Option<String>>> = row.try_get(7)?;
+    let sinces: Option<Vec<Option<i64>>> = row.try_get(8)?;
+    let who = members.into_iter().flatten().zip(users.into_iter().flatten());
+    let memberships = who.zip(sinces.into_iter().flatten());
+    let lasting = |((member, user), since): ((Option<String>, Option<String>), Option<i64>)| {
+        Some(Membership::from(member?.into(), user?.into(), position(since?)))
     };
-    Ok(topics.into_iter().flatten().zip(places).map(thread).collect())
+    let places = topics.into_iter().flatten().zip(partitions.into_iter().flatten());
+    let rows = places.zip(memberships.map(lasting));
+    Ok(member_topics(
+        rows.map(|((topic, partition), m)| (topic, partition, m)),
+    ))
 }
 
 impl PostgresStore {

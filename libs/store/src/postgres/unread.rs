@@ -7,17 +7,19 @@ use sqlx::postgres::PgRow;
 
 use super::conn::Conn;
 use super::shared::Shared;
-use super::threads;
+use super::threads::taking_part;
 use super::write::user_hash;
 use crate::{StoreError, UnreadQuery};
 
 /// In each of these topics, or in those taken part in: the countable messages by others after the floor that are not read.
-/// Whoever may ask for a topic without a thread takes part in it. What has none is left out.
+/// Whoever may ask for a topic without a thread takes part in it; in one that was left nothing is unread. What has none is left
+/// out.
 const UNREAD: &str = concat!(
     "WITH ",
-    threads::taking_part!(),
+    taking_part!(),
     ", t AS (SELECT topic, since FROM part WHERE $3::bigint[] IS NULL
-         UNION ALL SELECT n.topic, coalesce(part.since, 0) FROM unnest($3::bigint[]) n (topic) LEFT JOIN part ON part.topic = n.topic)
+         UNION ALL SELECT n.topic, coalesce(part.since, 0) FROM unnest($3::bigint[]) n (topic) LEFT JOIN part ON part.topic = n.topic
+         WHERE part.topic IS NOT NULL OR NOT EXISTS (SELECT FROM members l WHERE l.topic = n.topic AND l.member = ANY($2)))
      SELECT t.topic, c.n FROM t CROSS JOIN LATERAL (
        SELECT greatest(t.since, CASE WHEN $4 THEN 0 ELSE coalesce(
          (SELECT max(f.floor) FROM floors f WHERE f.topic = t.topic AND f.usr = ANY($2)), 0) END) AS after) a

@@ -17,6 +17,8 @@ const DOING: &str = "appending messages";
 struct Sum {
     topic: Topic,
     head: i64,
+    /// The last that anybody is shown; 0 = none.
+    prev: i64,
     first_at: i64,
     shown: i64,
     /// The last message of its own in history, and when it was accepted.
@@ -32,6 +34,7 @@ impl Sum {
         Self {
             topic,
             head: 0,
+            prev: 0,
             first_at: i64::MAX,
             shown: 0,
             last: None,
@@ -43,6 +46,9 @@ impl Sum {
     fn add(&mut self, m: &NewMessage) {
         let at = int(m.entry.accepted_at);
         (self.head, self.first_at) = (int(m.position.0), self.first_at.min(at));
+        if m.entry.is_told() {
+            self.prev = self.head;
+        }
         let voice = Voice::of(&m.entry, m.flags);
         self.waiting_since = voice.waiting_since(self.waiting_since, m.entry.accepted_at);
         self.answered |= voice == Voice::Staff;
@@ -88,20 +94,21 @@ fn entered(topic: &str) -> StoreError {
     }
 }
 
-/// Brings the sums of topics up to date; gives the head that each had.
+/// Brings the sums of topics up to date; gives what the next of each came after.
 async fn heads(tx: &mut Conn<'_>, sums: AHashMap<i64, Sum>) -> Result<AHashMap<i64, i64>, StoreError> {
     let text = "WITH u AS (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                                   $7::bigint[], $8::bigint[], $9::boolean[], $10::bigint[])
-                     u (topic, branch, partition, head, first_at, shown, last, updated_at, answered, waiting_since)),
-                old AS (SELECT h.topic, h.head FROM u JOIN heads h ON h.topic = u.topic),
+                                   $7::bigint[], $8::bigint[], $9::boolean[], $10::bigint[], $11::bigint[])
+                     u (topic, branch, partition, head, first_at, shown, last, updated_at, answered, waiting_since, prev)),
+                old AS (SELECT h.topic, h.prev FROM u JOIN heads h ON h.topic = u.topic),
                 known AS (UPDATE heads h SET head = u.head, first_at = least(h.first_at, u.first_at), shown = h.shown + u.shown,
                     last = CASE WHEN u.last = 0 THEN h.last ELSE u.last END,
                     updated_at = CASE WHEN u.last = 0 THEN h.updated_at ELSE u.updated_at END,
-                    waiting_since = CASE WHEN u.answered OR h.waiting_since = 0 THEN u.waiting_since ELSE h.waiting_since END
+                    waiting_since = CASE WHEN u.answered OR h.waiting_since = 0 THEN u.waiting_since ELSE h.waiting_since END,
+                    prev = CASE WHEN u.prev = 0 THEN h.prev ELSE u.prev END
                   FROM u WHERE h.topic = u.topic),
-                new AS (INSERT INTO heads SELECT topic, branch, partition, head, first_at, shown, last, updated_at, waiting_since
+                new AS (INSERT INTO heads SELECT topic, branch, partition, head, first_at, shown, last, updated_at, waiting_since, prev
                   FROM u WHERE NOT EXISTS (SELECT FROM heads h WHERE h.topic = u.topic))
-                SELECT topic, head FROM old";
+                SELECT topic, prev FROM old";
     let sums: Vec<Sum> = sums.into_values().collect();
     let column = |of: fn(&Sum) -> i64| sums.iter().map(of).collect::<Vec<i64>>();
     let put = sqlx::query(text)
@@ -114,7 +121,8 @@ async fn heads(tx: &mut Conn<'_>, sums: AHashMap<i64, Sum>) -> Result<AHashMap<i
         .bind(column(|s| s.last.map_or(0, |(position, _)| position)))
         .bind(column(|s| s.last.map_or(0, |(_, at)| at)))
         .bind(sums.iter().map(|s| s.answered).collect::<Vec<bool>>())
-        .bind(column(|s| int(s.waiting_since)));
+        .bind(column(|s| int(s.waiting_since)))
+        .bind(column(|s| s.prev));
     let rows = tx.rows(DOING, put).await?;
     let old = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
     old.collect::<Result<_, sqlx::Error>>()
@@ -125,14 +133,18 @@ async fn rows(
     tx: &mut Conn<'_>,
     messages: &[NewMessage],
     places: &[(i64, i64)],
-    mut heads: AHashMap<i64, i64>,
+    mut prevs: AHashMap<i64, i64>,
 ) -> Result<(), StoreError> {
     let text = "INSERT INTO messages (topic, position, accepted_at, prev, expires_at, sender, author, flags, entry)
                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
                   $7::bigint[], $8::bigint[], $9::bytea[])";
-    let prev = places
+    let prev = messages
         .iter()
-        .map(|(topic, position)| heads.insert(*topic, *position).unwrap_or(0));
+        .zip(places)
+        .map(|(m, (topic, position))| match m.entry.is_told() {
+            true => prevs.insert(*topic, *position).unwrap_or(0),
+            false => prevs.get(topic).copied().unwrap_or(0),
+        });
     let prev: Vec<i64> = prev.collect();
     let column = |of: fn(&NewMessage) -> i64| messages.iter().map(of).collect::<Vec<i64>>();
     let expires = |m: &NewMessage| (m.entry.expires_at != 0).then(|| int(m.entry.expires_at));

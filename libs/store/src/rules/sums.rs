@@ -28,7 +28,8 @@ impl Voice {
         match Role::from_number(entry.sender_role) {
             _ if !said => Voice::Nobody,
             Role::Visitor if flags.has(Flags::COUNTABLE) => Voice::Visitor,
-            Role::Visitor => Voice::Nobody,
+            // A robot's answer is none: the visitor waits for a person.
+            Role::Visitor | Role::Service => Voice::Nobody,
             Role::Agent | Role::Admin => Voice::Staff,
         }
     }
@@ -81,6 +82,7 @@ mod tests {
         assert_eq!(of(Kind::Chat, Role::Visitor, Flags::SHOWN), Voice::Nobody);
         assert_eq!(of(Kind::Chat, Role::Agent, Flags::SHOWN), Voice::Staff);
         assert_eq!(of(Kind::Chat, Role::Agent, Flags::default()), Voice::Nobody);
+        assert_eq!(of(Kind::Chat, Role::Service, text), Voice::Nobody);
         assert_eq!(of(Kind::Recall, Role::Agent, Flags::SHOWN), Voice::Nobody);
         assert_eq!(of(Kind::Edit, Role::Visitor, Flags::COUNTABLE), Voice::Visitor);
         assert_eq!(of(Kind::Edit, Role::Visitor, Flags::default()), Voice::Nobody);

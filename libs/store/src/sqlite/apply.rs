@@ -137,7 +137,7 @@ fn apply(ctx: &mut Ctx<'_>, batch: &LogBatch) -> Result<(), StoreError> {
     batch
         .threads
         .iter()
-        .try_for_each(|thread| super::threads::enter(ctx, thread).map(|_| ()))
+        .try_for_each(|event| super::threads::apply(ctx, event))
 }
 
 fn append(ctx: &mut Ctx<'_>, messages: &[NewMessage]) -> Result<(), StoreError> {
@@ -185,7 +185,7 @@ fn append(ctx: &mut Ctx<'_>, messages: &[NewMessage]) -> Result<(), StoreError> 
                 id,
                 topic,
                 int(m.position.0),
-                int(sum.head),
+                int(sum.prev),
                 m.flags.0,
                 uid.map(int),
                 (m.entry.expires_at != 0).then(|| int(m.entry.expires_at)),

@@ -59,7 +59,7 @@ fn thread(topic: &mut Topic) {
 }
 
 fn topics(conn: &Connection, mem: &mut Mem) -> rusqlite::Result<()> {
-    let text = "SELECT id, partition, head, shown, last, updated_at, waiting_since, receipt_head, org, topic FROM topics";
+    let text = "SELECT id, partition, head, shown, last, updated_at, waiting_since, receipt_head, org, topic, prev FROM topics";
     let mut select = conn.prepare(text)?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
@@ -68,6 +68,7 @@ fn topics(conn: &Connection, mem: &mut Mem) -> rusqlite::Result<()> {
         let mut topic = Topic::new(row.get(0)?, name, PartitionId(row.get(1)?));
         topic.sums = Sums {
             head: number(2)?,
+            prev: number(10)?,
             shown: number(3)?,
             last: row.get(4)?,
             updated_at: number(5)?,

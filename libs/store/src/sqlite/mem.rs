@@ -27,6 +27,8 @@ pub(super) type TopicSums = Vec<(TopicId, Sums)>;
 pub(super) struct Sums {
     /// The last position.
     pub head: u64,
+    /// What the next comes after: the last that anybody is shown.
+    pub prev: u64,
     /// Messages of their own in history.
     pub shown: u64,
     /// The last of these.
@@ -41,6 +43,9 @@ impl Sums {
     /// Takes one more message into account.
     pub fn add(&mut self, id: i64, position: u64, flags: Flags, entry: &Entry) {
         self.head = self.head.max(position);
+        if entry.is_told() {
+            self.prev = self.prev.max(position);
+        }
         self.waiting_since = Voice::of(entry, flags).waiting_since(self.waiting_since, entry.accepted_at);
         if flags.has(Flags::SHOWN) {
             (self.shown, self.last, self.updated_at) = (self.shown + 1, id, entry.accepted_at);

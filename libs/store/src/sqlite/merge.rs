@@ -78,7 +78,7 @@ impl Merge {
             return Ok((0, left));
         }
         let mut update = conn.prepare_cached(
-            "UPDATE topics SET head = ?2, shown = ?3, last = ?4, updated_at = ?5, waiting_since = ?6 WHERE id = ?1",
+            "UPDATE topics SET head = ?2, shown = ?3, last = ?4, updated_at = ?5, waiting_since = ?6, prev = ?7 WHERE id = ?1",
         )?;
         for (id, s) in &self.sums {
             update.execute(params![
@@ -87,7 +87,8 @@ impl Merge {
                 int(s.shown),
                 s.last,
                 int(s.updated_at),
-                int(s.waiting_since)
+                int(s.waiting_since),
+                int(s.prev)
             ])?;
         }
         conn.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'indexed'")?

@@ -9,8 +9,10 @@
 mod apply;
 mod backlog;
 mod checkpoint;
+mod directory;
 mod explain;
 mod history;
+mod identities;
 mod job;
 mod load;
 mod lookup;

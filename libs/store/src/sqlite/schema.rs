@@ -9,7 +9,12 @@ use crate::StoreError;
 use crate::rules::schema::Versions;
 
 /// One script a version, the first makes the version after the former ones.
-const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0003_store.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/sqlite/0003_store.sql"),
+    include_str!("../../../../migrations/sqlite/0004_proven.sql"),
+    include_str!("../../../../migrations/sqlite/0005_threads.sql"),
+    include_str!("../../../../migrations/sqlite/0006_directory.sql"),
+];
 const VERSIONS: Versions = Versions {
     former: 2,
     scripts: MIGRATIONS.len(),

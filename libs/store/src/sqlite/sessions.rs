@@ -28,7 +28,7 @@ impl SessionStore for SqliteStore {
         let opened = self.write(Mode::Sync, move |ctx| opened(ctx, &open, now)).await?;
         let threads = match identities.is_empty() {
             true => Vec::new(),
-            false => self.member_topics(&org, identities).await?,
+            false => self.memberships(&org, identities, Vec::new()).await?,
         };
         Ok(OpenedSession { threads, ..opened })
     }

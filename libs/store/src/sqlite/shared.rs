@@ -92,3 +92,8 @@ pub(super) fn sql(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreE
 pub(super) fn int(n: u64) -> i64 {
     n as i64
 }
+
+/// A limit; without one as much as SQLite can count.
+pub(super) fn at_most(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

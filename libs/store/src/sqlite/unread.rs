@@ -8,10 +8,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::lookup::message;
 use super::mem::{Mem, TopicId};
 use super::shared::{int, sql};
+use super::threads;
 use crate::{Flags, StoreError, UnreadQuery};
 
 /// How many messages of the index are looked at together.
 const PAGE: usize = 256;
+const DOING: &str = "counting unread messages";
 
 pub(super) fn unread(conn: &Connection, mem: &RwLock<Mem>, query: &UnreadQuery) -> Result<u64, StoreError> {
     (taking_part(conn, query)?.into_iter())
@@ -30,14 +32,18 @@ pub(super) fn unread_in(
         let Some(topic) = mem.read().topics.id(&query.org, name) else {
             return Ok(0);
         };
-        let since = part.get(&topic).copied().unwrap_or(0);
+        let since = match part.get(&topic) {
+            Some(since) => *since,
+            None if threads::has_left(conn, topic, &query.identities).map_err(sql(DOING))? => return Ok(0),
+            None => 0,
+        };
         in_topic(conn, mem, topic, since, query)
     };
     names.iter().map(count).collect()
 }
 
 fn taking_part(conn: &Connection, query: &UnreadQuery) -> Result<Vec<(TopicId, u64)>, StoreError> {
-    super::threads::taking_part(conn, &query.org, &query.identities).map_err(sql("counting unread messages"))
+    threads::taking_part(conn, &query.org, &query.identities).map_err(sql(DOING))
 }
 
 fn in_topic(

@@ -4,7 +4,7 @@ use contract::persistence::{CloseSession, HistoryRange, OpenSession, SaveSession
 use model::{FrameSeq, ReceiptKind, TopicFilter, UnixMillis};
 
 use super::*;
-use crate::{Assign, NewReceipt, NewRetained, NewThread, ReceiptBatch, UnreadQuery};
+use crate::{NewReceipt, NewRetained, ReceiptBatch, UnreadQuery};
 
 fn key() -> SessionKey {
     SessionKey {
@@ -37,55 +37,6 @@ fn close(epoch: u64, expiry: u32, publish_will: bool) -> CloseSession {
         expiry,
         at: UnixMillis(1000),
         publish_will,
-    }
-}
-
-/// Those of all its identities, whatever becomes of the session itself, and nobody else's.
-pub async fn whoever_opens_a_session_is_told_of_its_threads(fixture: &impl Fixture) {
-    let store = fixture.open().await;
-    for (visitor, agent) in [("v1", "agent1"), ("v2", "desk1"), ("v3", "agent2")] {
-        let topic = topic(&format!("org/workgroup/w/{visitor}"));
-        let thread = NewThread {
-            org: org(),
-            partition: partitioning().of(&org(), &topic),
-            uid: format!("thread of {visitor}"),
-            kind: "WORKGROUP",
-            desk: "w".into(),
-            party: visitor.into(),
-            nickname: String::new(),
-            avatar: String::new(),
-            agent: None,
-            at: UnixMillis(1000),
-            topic,
-        };
-        let assign = Assign {
-            agent: agent.into(),
-            user: agent.into(),
-            online: true,
-        };
-        store.open_thread(thread, vec![assign]).await.unwrap();
-    }
-    for clean_start in [true, false, false, true] {
-        let connect = OpenSession {
-            identities: vec!["agent1".into(), "desk1".into()],
-            ..open(clean_start, 60, None)
-        };
-        let mut threads = store
-            .open_session(connect, UnixMillis(2000))
-            .await
-            .unwrap()
-            .threads;
-        threads.sort_by(|a, b| a.topic.as_str().cmp(b.topic.as_str()));
-        let mut listed = store
-            .member_topics(&org(), vec!["agent1".into(), "desk1".into()])
-            .await
-            .unwrap();
-        listed.sort_by(|a, b| a.topic.as_str().cmp(b.topic.as_str()));
-        assert_eq!(threads, listed);
-        let topics: Vec<&str> = threads.iter().map(|t| t.topic.as_str()).collect();
-        assert_eq!(topics, ["org/workgroup/w/v1", "org/workgroup/w/v2"]);
-        let nobody = store.open_session(open(false, 60, None), UnixMillis(2000)).await;
-        assert_eq!(nobody.unwrap().threads, []);
     }
 }
 

@@ -120,3 +120,18 @@ proptest! {
         let _ = parse(&Bytes::from(bytes));
     }
 }
+
+#[test]
+fn a_thread_has_one_uid_and_a_colleague_thread_one_for_each_side() {
+    let uid = |topic: &str| thread_uid("o", &TopicName::new(topic).unwrap());
+    let plain = |topic: &str| format!("{:032x}", uid_key("o", "thread", topic));
+    assert_eq!(uid("org/agent/a/v"), plain("org/agent/a/v"));
+    assert_eq!(uid("org/agent/a/v_internal"), uid("org/agent/a/v"));
+    assert_eq!(uid("org/member/a/b"), plain("org/member/a/b"));
+    assert_eq!(uid("org/member/b/a"), other_side(&uid("org/member/a/b")));
+    assert_eq!(uid("org/member/b/a_internal"), uid("org/member/b/a"));
+    assert_ne!(
+        uid("org/agent/a/v"),
+        thread_uid("p", &TopicName::new("org/agent/a/v").unwrap())
+    );
+}

@@ -15,7 +15,7 @@ async fn every_described_call_is_there_with_its_methods_and_no_other() {
     let description = description(&w).await;
     assert!(description["openapi"].as_str().unwrap().starts_with("3.1"));
     for (path, item) in description["paths"].as_object().unwrap() {
-        let wrong = w.ask(Method::DELETE, path, None, Body::empty()).await;
+        let wrong = w.ask(Method::PATCH, path, None, Body::empty()).await;
         wrong.assert_error(405, "method-not-allowed", "Allow");
         let allowed = wrong.headers["allow"].to_str().unwrap().to_ascii_lowercase();
         let mut allowed: Vec<_> = allowed
@@ -79,6 +79,9 @@ async fn the_examples_of_requests_are_answered() {
         // One message for agents and visitors: in one world the second would use the uid of the first.
         let w = World::new();
         let token = path.starts_with("/api/").then(|| w.agent());
+        // The conversation that some are about.
+        let visit = serde_json::json!({"uid": "1418711693000834", "sid": "df_wg_uid", "type": "1"});
+        w.post("/visitor/api/v1/thread", None, visit).await.data();
         let reply = w.post(path, token.as_deref(), example.clone()).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
         answered += 1;
@@ -95,6 +98,22 @@ async fn every_call_says_how_errors_look_and_who_needs_a_token() {
             assert!(operation["summary"].is_string(), "{path}");
             let token_only = operation["security"] == serde_json::json!([{"token": []}]);
             assert_eq!(token_only, path.starts_with("/api/"), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_call_has_a_name_of_its_own() {
+    let description = description(&World::new()).await;
+    let mut names = std::collections::BTreeSet::new();
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap().to_owned();
+            assert!(
+                names.insert(name),
+                "{method} {path}: {}",
+                operation["operationId"]
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Persistence and receipts, answered from the log in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,43 +8,53 @@ use backplane::presence::{Departed, Entered, Presence, PresenceBook, PresenceErr
 use contract::persistence::*;
 use contract::receipts::Receipts;
 use contract::{ErrorKind, RpcError};
+use model::thread::{Members, Membership};
 use model::{
-    Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis, UserId, is_countable,
+    ChatTopic, OrgId, PartitionId, Position, TopicFilter, TopicName, UnixMillis, UserId, is_countable,
 };
 use parking_lot::Mutex;
 
+use crate::desks::Desks;
 use crate::log::{Log, Placed};
 
 pub struct Store {
     pub log: Arc<Log>,
     pub threads: Mutex<BTreeMap<(String, String), ThreadCard>>,
     pub visitors: Mutex<BTreeMap<(String, String), UserCard>>,
-    pub members: Mutex<BTreeMap<String, Vec<UserId>>>,
-    pub told: Mutex<Vec<UserId>>,
+    pub members: Mutex<BTreeMap<String, Vec<Membership>>>,
+    /// What was wished of threads.
+    pub wishes: Mutex<Vec<ChangeThread>>,
+    /// What a thread is doing when it is opened.
+    pub status: Mutex<String>,
     /// What is known of messages, by org and uid.
     pub explained: Mutex<BTreeMap<(String, String), Vec<Explained>>>,
-    /// Who was said to be online when a thread was opened.
-    pub online: Mutex<Vec<UserId>>,
+    /// Uids that have been used with a token, with their org.
+    pub proven: Mutex<BTreeSet<(String, String)>>,
     pub away: Mutex<bool>,
+    /// Who answers at which desk.
+    pub desks: Desks,
 }
 
 impl Store {
     pub fn new(log: Arc<Log>) -> Self {
         let (threads, visitors, members) = Default::default();
-        let (told, online, away, explained) = Default::default();
+        let (wishes, away, explained, proven) = Default::default();
+        let status = Mutex::new("CHATTING".to_owned());
         Self {
             log,
             threads,
             visitors,
             members,
-            told,
+            wishes,
+            status,
             explained,
-            online,
+            proven,
             away,
+            desks: Desks::seeded(),
         }
     }
 
-    fn reached(&self) -> Result<(), RpcError> {
+    pub fn reached(&self) -> Result<(), RpcError> {
         match *self.away.lock() {
             true => Err(RpcError::new(ErrorKind::Unavailable, "the store is away")),
             false => Ok(()),
@@ -62,18 +72,6 @@ fn none_such<T>() -> Result<T, RpcError> {
         ErrorKind::Internal,
         "the gateway does not ask this",
     ))
-}
-
-fn agent(uid: &str, user: &str) -> AgentCard {
-    let card = UserCard {
-        uid: uid.into(),
-        nickname: format!("Nick {user}"),
-        avatar: String::new(),
-    };
-    AgentCard {
-        card,
-        user: user.into(),
-    }
 }
 
 #[async_trait]
@@ -153,52 +151,63 @@ impl Persistence for Store {
         })
     }
 
-    async fn membership(&self, _: &OrgId, topic: &TopicName) -> Result<Membership, RpcError> {
-        let members = self
-            .members
-            .lock()
-            .get(topic.as_str())
-            .cloned()
-            .unwrap_or_default();
-        Ok(Membership { version: 1, members })
+    async fn members(&self, _: &OrgId, topic: &TopicName) -> Result<Members, RpcError> {
+        let members = self.members.lock();
+        let all = members.get(topic.as_str()).cloned().unwrap_or_default();
+        let version = Position(1);
+        Ok(Members { version, all })
+    }
+    async fn memberships(
+        &self,
+        _: &OrgId,
+        _: Vec<UserId>,
+        _: Vec<(PartitionId, Position)>,
+    ) -> Result<Vec<MemberTopic>, RpcError> {
+        none_such()
+    }
+    async fn admit(&self, org: &OrgId, topic: &TopicName) -> Result<(), RpcError> {
+        self.reached()?;
+        match ChatTopic::parse(topic).map(|t| t.desk.to_owned()) {
+            // Of another organisation nothing is known here but that it has its desks too.
+            Some(desk) if org.as_str() == "df_org_uid" => self.desk(org, &desk.into()).await.map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+    async fn change_thread(&self, change: ChangeThread) -> Result<ThreadCard, RpcError> {
+        self.reached()?;
+        let ThreadKey::Topic(topic) = &change.thread else {
+            return Err(RpcError::new(ErrorKind::NotFound, "no such thread"));
+        };
+        let key = (change.org.to_string(), topic.to_string());
+        let mut threads = self.threads.lock();
+        let Some(thread) = threads.get_mut(&key) else {
+            return Err(RpcError::new(ErrorKind::NotFound, "no such thread"));
+        };
+        if change.wish == ThreadWish::Close {
+            thread.status = "CLOSED".to_owned();
+        }
+        let thread = thread.clone();
+        self.wishes.lock().push(change);
+        Ok(thread)
     }
 
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError> {
         self.reached()?;
-        let agents = match (org.as_str(), uid.as_str()) {
-            ("df_org_uid", "df_ag_uid") => vec![agent("df_ag_uid", "agent1")],
-            ("df_org_uid", "df_ag2_uid") => vec![agent("df_ag2_uid", "agent2")],
-            ("df_org_uid", "df_wg_uid") => vec![agent("df_ag_uid", "agent1"), agent("df_ag2_uid", "agent2")],
-            _ => return Err(RpcError::new(ErrorKind::NotFound, "no such desk")),
-        };
-        let kind = if agents.len() == 1 {
-            DeskKind::Agent
-        } else {
-            DeskKind::Workgroup
-        };
-        let card = UserCard {
-            uid: uid.clone(),
-            nickname: "Desk".to_owned(),
-            avatar: String::new(),
-        };
-        Ok(Desk { kind, card, agents })
+        let desk = self.desks.desk(org, uid);
+        desk.ok_or_else(|| RpcError::new(ErrorKind::NotFound, "no such desk"))
     }
 
     async fn open_thread(&self, open: OpenThread) -> Result<OpenedThread, RpcError> {
         let desk = self.desk(&open.org, &open.desk).await?;
-        self.online.lock().clone_from(&open.online);
         let (kind, level) = match desk.kind {
             DeskKind::Agent => ("AGENT", "agent"),
             DeskKind::Workgroup => ("WORKGROUP", "workgroup"),
+            DeskKind::Robot => ("ROBOT", "robot"),
+            other => unreachable!("no test opens a thread at a {}", other.name()),
         };
         let topic = format!("org/{level}/{}/{}", open.desk, open.visitor.uid);
         let key = (open.org.to_string(), topic.clone());
-        let agent = desk
-            .agents
-            .iter()
-            .find(|a| open.online.contains(&a.user))
-            .or(desk.agents.first())
-            .cloned();
+        let agent = desk.agents.first().cloned();
         let mut threads = self.threads.lock();
         let created = !threads.contains_key(&key);
         let thread = threads.entry(key).or_insert_with(|| ThreadCard {
@@ -214,26 +223,19 @@ impl Persistence for Store {
             unreplied_since: None,
         });
         thread.last = self.last(&open.org, &topic);
-        let user = thread.agent.clone().unwrap().user;
+        let users = thread.agent.iter().map(|agent| agent.user.clone());
+        let memberships = users.map(|user| Membership::from(user.clone(), user, Position::START));
         self.members
             .lock()
             .entry(topic)
-            .or_insert_with(|| vec![user.clone()]);
-        let joined = if self.told.lock().contains(&user) {
-            Vec::new()
-        } else {
-            vec![user]
-        };
+            .or_insert_with(|| memberships.collect());
+        thread.status.clone_from(&self.status.lock());
         Ok(OpenedThread {
             thread: thread.clone(),
             created,
-            joined,
+            version: Position(7),
+            queue: Some(2),
         })
-    }
-
-    async fn announced(&self, _: &OrgId, _: &TopicName, users: Vec<UserId>) -> Result<(), RpcError> {
-        self.told.lock().extend(users);
-        Ok(())
     }
 
     async fn threads(&self, request: ThreadsRequest) -> Result<ThreadPage, RpcError> {
@@ -273,6 +275,25 @@ impl Persistence for Store {
         let explained = self.explained.lock();
         let key = (request.org.to_string(), request.uid.to_string());
         Ok(explained.get(&key).cloned().unwrap_or_default())
+    }
+
+    async fn standing(&self, org: &OrgId, uid: &UserId) -> Result<Standing, RpcError> {
+        self.reached()?;
+        let is_admin = *org == OrgId::new("df_org_uid") && uid.as_str() == "admin";
+        if is_admin || self.identify(org, uid).await?.is_some() {
+            return Ok(Standing::Directory);
+        }
+        match self.proven.lock().contains(&(org.to_string(), uid.to_string())) {
+            true => Ok(Standing::Proven),
+            false => Ok(Standing::Free),
+        }
+    }
+
+    async fn prove(&self, org: &OrgId, uids: Vec<UserId>) -> Result<(), RpcError> {
+        self.reached()?;
+        let uids = uids.into_iter().map(|uid| (org.to_string(), uid.to_string()));
+        self.proven.lock().extend(uids);
+        Ok(())
     }
 
     async fn visitor(&self, org: &OrgId, mut card: UserCard) -> Result<UserCard, RpcError> {
@@ -322,7 +343,10 @@ impl Receipts for Store {
 /// Presence that can be lost.
 #[derive(Default)]
 pub struct Book {
+    /// Org and address.
     pub online: Mutex<Vec<(String, String)>>,
+    /// Users, of any org, who do not serve customers.
+    pub customers: Mutex<Vec<String>>,
     pub lost: Mutex<bool>,
 }
 
@@ -361,6 +385,7 @@ impl PresenceBook for Book {
             edge: "e".into(),
             connection: format!("{user}/{i}"),
             protocol: "mqtt".to_owned(),
+            staff: !self.customers.lock().contains(&user.to_string()),
         };
         Ok(here.enumerate().map(presence).collect())
     }

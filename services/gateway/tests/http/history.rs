@@ -156,7 +156,7 @@ async fn a_visitor_is_not_shown_what_staff_tell_each_other() {
         ("t2", "INVITE"),
         ("t3", "INVITE_VISITOR"),
     ] {
-        w.say(Some(&agent), &message(kind, uid, TOPIC, "df_ag_uid", "{}"))
+        w.say(Some(&agent), &message(kind, uid, TOPIC, "df_ag_uid", "for you"))
             .await
             .data();
     }
@@ -187,7 +187,7 @@ async fn a_stretch_of_hidden_messages_is_no_end() {
     let w = with_messages(1).await;
     w.say(
         Some(&w.agent()),
-        &message("TRANSFER", "t", TOPIC, "df_ag_uid", "{}"),
+        &message("TRANSFER", "t", TOPIC, "df_ag_uid", "for you"),
     )
     .await
     .data();
@@ -242,7 +242,7 @@ async fn history_is_for_those_of_the_thread() {
 #[tokio::test]
 async fn an_anonymous_visitor_reads_no_ones_own_topic() {
     let w = World::new();
-    let path = format!("{STRETCH}?topic=user/agent1&uid=agent1");
+    let path = format!("{STRETCH}?topic=user/v1&uid=v1");
     w.get(&path, None)
         .await
         .assert_error(403, "forbidden", "without a token");

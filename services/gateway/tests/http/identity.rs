@@ -1,7 +1,8 @@
 use axum::body::Body;
 use axum::extract::Request;
 use http::header::AUTHORIZATION;
-use model::Role;
+use model::thread::Membership;
+use model::{Position, Role};
 use serde_json::json;
 
 use crate::world::{NOW, TOPIC, World, text};
@@ -225,10 +226,14 @@ async fn production_has_no_login() {
 async fn an_agent_that_was_made_a_member_takes_part() {
     let w = World::new();
     let topic = "org/workgroup/df_wg_uid/v1";
-    w.store
-        .members
-        .lock()
-        .insert(topic.to_owned(), vec!["agent2".into()]);
+    w.store.members.lock().insert(
+        topic.to_owned(),
+        vec![Membership::from(
+            "agent2".into(),
+            "agent2".into(),
+            Position::START,
+        )],
+    );
     let agent2 = w.token("agent2", Role::Agent, &["df_ag2_uid"]);
     w.get(&format!("/api/v1/messages?topic={topic}"), Some(&agent2))
         .await

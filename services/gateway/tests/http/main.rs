@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod agents;
+mod audited;
+mod claims;
 mod description;
+mod desks;
+mod directory;
 mod explain;
 mod fakes;
 mod history;
@@ -12,5 +17,6 @@ mod log;
 mod schema;
 mod sending;
 mod threads;
+mod types;
 mod visitors;
 mod world;

@@ -1,6 +1,6 @@
+use contract::persistence::ThreadWish;
 use model::{Role, UserId};
 use serde_json::{Value, json};
-use wire::Kind;
 
 use crate::log::Mood;
 use crate::world::{NOW, ORG, Setup, TOPIC, World, text};
@@ -110,7 +110,7 @@ async fn without_a_signer_visitors_keep_the_token_they_have() {
 }
 
 #[tokio::test]
-async fn a_visitor_at_an_agents_desk_is_greeted_and_the_agent_is_told() {
+async fn a_visitor_at_an_agents_desk_is_greeted() {
     let w = World::new();
     let greeting = come(&w, "v1", "df_ag_uid", json!("0")).await.data();
     assert_eq!(
@@ -134,12 +134,6 @@ async fn a_visitor_at_an_agents_desk_is_greeted_and_the_agent_is_told() {
         (&greeting["user"]["uid"], &greeting["user"]["type"]),
         (&json!("df_ag_uid"), &json!("AGENT"))
     );
-    let told = &w.log.topic("user/agent1")[0].entry;
-    assert_eq!(
-        (told.known_kind(), told.target.as_str(), told.state),
-        (Kind::Membership, TOPIC, 1)
-    );
-    assert_eq!(*w.store.told.lock(), [UserId::new("agent1")]);
     let stored = w.log.messages(ORG, TOPIC);
     assert_eq!((stored.len(), stored[0].entry.sender_role), (1, 0));
     let page = w
@@ -153,7 +147,7 @@ async fn a_visitor_at_an_agents_desk_is_greeted_and_the_agent_is_told() {
 }
 
 #[tokio::test]
-async fn asking_again_finds_the_same_thread_and_tells_nobody_twice() {
+async fn asking_again_finds_the_same_thread() {
     let w = World::new();
     let first = come(&w, "v1", "df_wg_uid", json!(1)).await.data();
     let second = come(&w, "v1", "df_wg_uid", json!("workgroup")).await.data();
@@ -171,28 +165,68 @@ async fn asking_again_finds_the_same_thread_and_tells_nobody_twice() {
     w.clock.set_unix_millis(NOW + 61_000);
     let later = come(&w, "v1", "df_wg_uid", json!("1")).await.data();
     assert_ne!(later["uid"], second["uid"]);
-    assert_eq!(w.log.topic("user/agent1").len(), 1);
     assert_eq!(w.log.messages(ORG, "org/workgroup/df_wg_uid/v1").len(), 3);
 }
 
 #[tokio::test]
-async fn a_workgroup_gives_the_visitor_to_an_agent_that_is_there() {
+async fn one_that_waits_is_told_its_place_and_one_that_finds_nobody_may_leave_a_message() {
     let w = World::new();
-    w.book.online.lock().push((ORG.to_owned(), "agent2".to_owned()));
-    let greeting = come(&w, "v1", "df_wg_uid", json!("1")).await.data();
-    assert_eq!(*w.store.online.lock(), [UserId::new("agent2")]);
+    *w.store.status.lock() = "QUEUING".to_owned();
+    let queued = come(&w, "v1", "df_wg_uid", json!("1")).await.data();
     assert_eq!(
-        (&greeting["user"]["uid"], &greeting["thread"]["type"]),
-        (&json!("df_ag2_uid"), &json!("WORKGROUP"))
+        (&queued["type"], &queued["thread"]["status"]),
+        (&json!("QUEUE"), &json!("QUEUING"))
     );
+    let content: Value = serde_json::from_str(queued["content"].as_str().unwrap()).unwrap();
+    assert_eq!(content["position"], 3, "two are before it");
+    assert!(content["content"].as_str().unwrap().contains("number 3"));
+    *w.store.status.lock() = "OFFLINE".to_owned();
+    let alone = come(&w, "v2", "df_wg_uid", json!("1")).await.data();
+    assert_eq!(
+        (&alone["type"], &alone["thread"]["status"]),
+        (&json!("LEAVE_MSG"), &json!("OFFLINE"))
+    );
+    assert!(wire::envelope::is_prompt(alone["uid"].as_str().unwrap()));
 }
 
 #[tokio::test]
-async fn losing_presence_does_not_keep_visitors_out() {
+async fn a_conversation_is_closed_by_its_topic_and_left() {
     let w = World::new();
-    *w.book.lost.lock() = true;
-    come(&w, "v1", "df_wg_uid", json!("1")).await.data();
-    assert!(w.store.online.lock().is_empty());
+    come(&w, "v1", "df_ag_uid", json!("0")).await.data();
+    for (path, body, wish) in [
+        ("/api/v1/thread/close", json!({"topic": TOPIC}), ThreadWish::Close),
+        (
+            "/api/v1/thread/close/topic",
+            json!({"topic": TOPIC}),
+            ThreadWish::Close,
+        ),
+        ("/api/v1/thread/leave", json!({"topic": TOPIC}), ThreadWish::Leave),
+    ] {
+        let thread = w.post(path, Some(&w.agent()), body).await.data();
+        assert_eq!(
+            (&thread["topic"], &thread["status"]),
+            (&json!(TOPIC), &json!("CLOSED")),
+            "{path}"
+        );
+        let wished = w.store.wishes.lock().pop().unwrap();
+        assert_eq!((wished.wish, wished.by.role), (wish, Role::Agent));
+        assert!(wished.by.identities.contains(&UserId::new("df_ag_uid")));
+        w.post(path, Some(&w.agent()), json!({}))
+            .await
+            .assert_error(400, "invalid-payload", "topic");
+        w.post(path, None, json!({"topic": TOPIC}))
+            .await
+            .assert_error(401, "unauthorized", "token");
+    }
+    let path = "/visitor/api/v1/thread/close";
+    w.post(path, Some(&w.visitor("v1")), json!({"topic": TOPIC}))
+        .await
+        .data();
+    let wished = w.store.wishes.lock().pop().unwrap();
+    assert_eq!((wished.by.role, wished.by.user.as_str()), (Role::Visitor, "v1"));
+    w.post(path, Some(&w.visitor("v1")), json!({"threadUid": "nothing"}))
+        .await
+        .assert_error(404, "not-found", "no such thread");
 }
 
 #[tokio::test]
@@ -207,7 +241,6 @@ async fn a_greeting_that_was_not_stored_is_made_up_for() {
         come(&w, "v1", "df_ag_uid", json!("0")).await.data()["type"],
         "WELCOME"
     );
-    assert_eq!(w.log.topic("user/agent1").len(), 1);
 }
 
 #[tokio::test]
@@ -223,6 +256,9 @@ async fn a_desk_that_is_not_there_is_named() {
         .await
         .assert_error(404, "not-found", "type is 0");
     come(&w, "v1", "df_ag_uid", json!("2"))
+        .await
+        .assert_error(404, "not-found", "no robot");
+    come(&w, "v1", "df_ag_uid", json!("9"))
         .await
         .assert_error(400, "invalid-payload", "type");
     come(&w, "v1", "", json!("0"))

@@ -1,6 +1,7 @@
 //! A gateway over fakes, and how it is asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth::{Acl, AclConfig, Claims, KeyRing, Signer, Verifier};
 use axum::Router;
@@ -81,6 +82,7 @@ impl World {
     pub fn with(setup: Setup) -> Self {
         let auth = auth::Config {
             secret: Secret::new("0123456789abcdef0123456789abcdef"),
+            anonymous_visitors: Some(setup.anonymous),
             ..auth::Config::default()
         };
         let (clock, hand) = Clock::manual(NOW);
@@ -258,4 +260,15 @@ pub fn message(kind: &str, uid: &str, topic: &str, author: &str, content: &str) 
         "thread": { "uid": "t1", "topic": topic, "type": "AGENT" },
         "user": { "uid": author, "nickname": "N", "avatar": "", "type": "VISITOR" },
     })
+}
+
+/// Waits until something is so.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+    assert!(waited.is_ok(), "{what} does not happen");
 }

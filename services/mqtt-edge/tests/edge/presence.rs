@@ -78,6 +78,10 @@ async fn who_asks_is_told_when_the_other_party_comes_and_goes_on_whichever_edge(
         assert!(!asks.subscribe(PRESENCE, QoS::AtMostOnce).await.is_error());
         let mut does_not = agent(&rig, &one, version, "does-not").await;
         let mut page = visitor(&rig, &two).await;
+        if version == Version::V5 {
+            // By now they share a thread.
+            assert_eq!(told(&mut asks).await, "v1 ONLINE");
+        }
         let first = begin(&rig, &mut page).await;
         asks.hear_until(|message| message.uid == first).await;
         page.disconnect().await;

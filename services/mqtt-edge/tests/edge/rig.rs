@@ -69,7 +69,10 @@ impl Rig {
         let (tasks, clock) = (Tasks::new(Stop::new()), Clock::system());
         let owners = routing::Owners::new(Partitioning::new(PARTITIONS));
         let checkpoints = Arc::new(EmbeddedCheckpoints::open(dir.path().join("checkpoints")).unwrap());
+        let presence = Arc::new(EmbeddedPresence::new());
         let deps = persistence::Deps {
+            presence: presence.clone(),
+            rules: persistence::ThreadRules::default(),
             store,
             routing: owners.clone(),
             checkpoints: checkpoints.clone(),
@@ -87,6 +90,12 @@ impl Rig {
             .await
             .unwrap();
         let persistence = service.handle();
+        // Agents that have been there before.
+        let desks = ["a1", "a2", "desk", "desk1", "desk2", "elsewhere"].map(model::Principal::staff_mark);
+        persistence
+            .prove(&"df_org_uid".into(), desks.to_vec())
+            .await
+            .unwrap();
         tasks.spawn_last(
             "persistence",
             OnError::StopProcess,
@@ -104,7 +113,7 @@ impl Rig {
             checkpoints,
             bus,
             leases,
-            presence: Arc::new(EmbeddedPresence::new()),
+            presence,
             persistence,
             auth,
             edge_config: edge::Config::default(),

@@ -394,7 +394,7 @@ async fn a_connection_whose_session_was_opened_elsewhere_ends_though_nobody_told
     let open = contract::persistence::OpenSession {
         key: contract::persistence::SessionKey {
             org: "df_org_uid".into(),
-            user: "anonymous:fenced".into(),
+            user: "unproven/anonymous:fenced".into(),
             client: "fenced".into(),
         },
         clean_start: false,
@@ -424,7 +424,7 @@ async fn a_takeover_that_comes_late_is_not_heeded() {
     let mut back = edge.connect(options()).await;
     let key = contract::persistence::SessionKey {
         org: "df_org_uid".into(),
-        user: "anonymous:wanderer".into(),
+        user: "unproven/anonymous:wanderer".into(),
         client: "wanderer".into(),
     };
     other.core.drop_at(&edge.core.id, &key, Some(1)).await;

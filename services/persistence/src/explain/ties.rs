@@ -1,5 +1,5 @@
 //! What ties users to a thread. Topics and memberships name uids; which users stand behind them is told by their tokens
-//! alone, which nobody keeps. What is known here: the agents of the configured desks, and who spoke in the thread as whom.
+//! alone, which nobody keeps. What is known here: the agents of the directory, and who spoke in the thread as whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use contract::persistence::{ExplainedMember, ExplainedRecipient, Tie};
 use model::{ChatTopic, OrgId, Role, ThreadKind, TopicName, UserId};
 use wire::Entry;
 
-use crate::Directory;
+use crate::directory::snapshot::Snapshot;
 
 /// Somebody who spoke in a thread.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ impl Voice {
 
 /// The users of one thread, collected.
 pub(super) struct Ties<'a> {
-    directory: &'a Directory,
+    directory: &'a Snapshot,
     org: &'a OrgId,
     topic: Option<ChatTopic<'a>>,
     voices: BTreeSet<Voice>,
@@ -45,7 +45,7 @@ struct User {
 
 impl<'a> Ties<'a> {
     pub fn new(
-        directory: &'a Directory,
+        directory: &'a Snapshot,
         org: &'a OrgId,
         topic: &'a TopicName,
         voices: impl IntoIterator<Item = Voice>,
@@ -166,7 +166,9 @@ fn strength(tie: Tie) -> (u8, u64) {
 
 #[cfg(test)]
 mod tests {
+    use contract::persistence::{AgentCard, UserCard};
     use model::Position;
+    use store::{DirectoryNews, OrgDirectory};
 
     use super::*;
 
@@ -181,13 +183,30 @@ mod tests {
         }
     }
 
+    /// The directory with an agent whose user is another.
+    fn seeded() -> Snapshot {
+        let agent = AgentCard {
+            card: UserCard {
+                uid: "df_ag_uid".into(),
+                ..UserCard::default()
+            },
+            user: "agent1".into(),
+            ..AgentCard::default()
+        };
+        let (agents, desks) = (vec![agent], Vec::new());
+        Snapshot::default().with(DirectoryNews {
+            version: 1,
+            orgs: vec![(ORG.into(), OrgDirectory { agents, desks })],
+        })
+    }
+
     fn of(
         topic: &str,
         voices: Vec<Voice>,
         also: &str,
         members: &[(&str, u64)],
     ) -> Vec<(String, Tie, Vec<String>)> {
-        let (directory, org) = (Directory::default(), OrgId::new(ORG));
+        let (directory, org) = (seeded(), OrgId::new(ORG));
         let topic = TopicName::trusted(topic);
         let mut ties = Ties::new(&directory, &org, &topic, voices);
         ties.named_by_topic();

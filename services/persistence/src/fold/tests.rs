@@ -102,7 +102,7 @@ async fn outcome(dir: &Path, items: &[Item], sizes: &[usize], partitioning: Part
     .unwrap();
     let metrics = Metrics::new(&runtime::metrics::Metrics::new());
     let (mut threads, policy) = (
-        SeenThreads::default(),
+        Threads::default(),
         Policy {
             generic_history: false,
         },
@@ -243,7 +243,7 @@ fn folded(items: Vec<Item>) -> (LogBatch, Metrics) {
     let policy = Policy {
         generic_history: false,
     };
-    let batch = fold(items, found, policy, &mut SeenThreads::default(), &metrics);
+    let batch = fold(items, found, policy, &mut Threads::default(), &metrics);
     (batch, metrics)
 }
 

@@ -11,7 +11,7 @@ use wire::{Entry, Kind};
 
 use super::alarm::Repeated;
 use crate::metrics::{Metrics, Outcome};
-use crate::threads::SeenThreads;
+use crate::threads::Threads;
 
 /// What is configured of applying.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ type StreamKey = (PartitionId, u64, String);
 
 pub(super) struct Work<'a> {
     policy: Policy,
-    threads: &'a mut SeenThreads,
+    threads: &'a mut Threads,
     pub batch: LogBatch,
     /// What this batch appends under each uid, by partition and hash of (org, uid).
     by_uid: AHashMap<(PartitionId, u64), Vec<usize>>,
@@ -62,7 +62,7 @@ pub(super) fn is_message(entry: &Entry, flags: Flags) -> bool {
 }
 
 impl<'a> Work<'a> {
-    pub fn new(items: usize, policy: Policy, threads: &'a mut SeenThreads) -> Self {
+    pub fn new(items: usize, policy: Policy, threads: &'a mut Threads) -> Self {
         let messages = Vec::with_capacity(items);
         Self {
             policy,
@@ -79,12 +79,18 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Appends a message, and its thread when this is the first one seen of it.
+    /// Appends a message, and what it does to its thread.
     pub fn message(&mut self, item: Item, flags: Flags) {
-        if let Some(thread) = self.threads.first_seen(&item) {
-            self.batch.threads.push(thread);
-        }
+        self.batch.threads.extend(self.threads.event(&item));
         self.push(item, flags);
+    }
+
+    /// Appends a change of a thread that says nothing, or the notice of a membership.
+    pub fn membership(&mut self, item: Item) {
+        if item.entry.change.as_ref().is_some_and(|change| change.act != 0) {
+            self.batch.threads.extend(self.threads.event(&item));
+        }
+        self.push(item, Flags::default());
     }
 
     /// Appends an entry.

@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use backplane::bus::{BusLimits, EmbeddedBus};
 use backplane::journal::{EmbeddedJournal, FrameId, Journal, JournalConfig};
-use backplane::lease::EmbeddedLeases;
+use backplane::lease::{EmbeddedLeases, Leases};
+use backplane::presence::{EmbeddedPresence, Entered, Presence, PresenceBook};
 use bytes::Bytes;
 use contract::persistence::Persistence;
 use contract::routing::Routing;
 use model::{EdgeId, FrameSeq, OrgId, PartitionId, Partitioning, Position, Role, TopicName};
-use persistence::{Config, Deps, Service};
+use persistence::{Config, Deps, Service, ThreadRules};
 use runtime::clock::{Clock, ManualClock};
 use runtime::health::Health;
 use runtime::lifecycle::Stop;
@@ -39,6 +40,15 @@ pub fn partitioning() -> Partitioning {
     Partitioning::new(4)
 }
 
+/// An agent has two threads at a time.
+fn rules() -> ThreadRules {
+    ThreadRules {
+        max_threads_per_agent: 2,
+        new_threads_per_visitor: 4,
+        ..ThreadRules::default()
+    }
+}
+
 pub struct World {
     pub store: SqliteStore,
     pub journal: Arc<EmbeddedJournal>,
@@ -50,6 +60,7 @@ pub struct World {
     pub running: JoinHandle<()>,
     pub checkpoints: Arc<Shelf>,
     pub metrics: runtime::metrics::Metrics,
+    pub presence: Arc<EmbeddedPresence>,
     frames: AtomicU64,
 }
 
@@ -59,13 +70,36 @@ impl World {
     }
 
     pub async fn with(dir: &Path, config: Config) -> Self {
-        Self::owned_by(dir, config, |journal| Arc::new(owner::Owner(journal))).await
+        Self::owned_by(dir, config, |journal| Arc::new(owner::Owner::new(journal))).await
+    }
+
+    /// One in which nothing happens that nobody asks for: another keeps threads and sessions.
+    pub async fn quiet(dir: &Path, config: Config) -> Self {
+        let leases = EmbeddedLeases::new();
+        let hour = Duration::from_secs(3600);
+        leases
+            .acquire("persistence/keeper", "another", hour)
+            .await
+            .unwrap();
+        Self::built(dir, config, leases, |journal| {
+            Arc::new(owner::Owner::new(journal))
+        })
+        .await
     }
 
     /// One whose partitions have such owners.
     pub async fn owned_by(
         dir: &Path,
         config: Config,
+        owners: impl FnOnce(Arc<EmbeddedJournal>) -> Arc<dyn Routing>,
+    ) -> Self {
+        Self::built(dir, config, EmbeddedLeases::new(), owners).await
+    }
+
+    async fn built(
+        dir: &Path,
+        config: Config,
+        leases: EmbeddedLeases,
         owners: impl FnOnce(Arc<EmbeddedJournal>) -> Arc<dyn Routing>,
     ) -> Self {
         let path = dir.join("store.db");
@@ -87,12 +121,15 @@ impl World {
         let (clock, hand) = Clock::manual(NOW);
         let checkpoints = Arc::new(Shelf::open(&dir.join("checkpoints")));
         let metrics = runtime::metrics::Metrics::new();
+        let presence = Arc::new(EmbeddedPresence::new());
         let deps = Deps {
+            presence: presence.clone(),
+            rules: rules(),
             store: Arc::new(store.clone()),
             routing: owners(journal.clone()),
             checkpoints: checkpoints.clone(),
             journal: journal.clone(),
-            leases: Arc::new(EmbeddedLeases::new()),
+            leases: Arc::new(leases),
             bus: bus.clone(),
             clock: clock.clone(),
             partitioning: partitioning(),
@@ -118,8 +155,34 @@ impl World {
             running,
             checkpoints,
             metrics,
+            presence,
             frames: AtomicU64::new(1),
         }
+    }
+
+    /// A user comes, or goes.
+    pub async fn is_there(&self, user: &str, is_there: bool) {
+        let (org, edge) = (OrgId::new("df_org_uid"), EdgeId::new("edge"));
+        if !is_there {
+            let user = user.into();
+            let gone = self.presence.remove(&org, &user, "c", &edge, Duration::ZERO);
+            return gone.await.unwrap();
+        }
+        let entered = Entered {
+            org,
+            user: user.into(),
+            at: Presence {
+                edge,
+                connection: "c".into(),
+                protocol: "mqtt".into(),
+                staff: true,
+            },
+            card: String::new(),
+        };
+        self.presence
+            .enter(&[entered], Duration::from_secs(600))
+            .await
+            .unwrap();
     }
 
     /// Stops everything and closes the files.

@@ -70,12 +70,16 @@ impl Owner {
         let kind = entry.known_kind();
         // Nothing but its number tells whether it is stored; of an answer to a prompt, that there is one.
         let by_number = !entry.is_unique() && !matches!(kind, Kind::Receipt | Kind::Edit);
+        // It may stand in the log where this owner does not remember it.
+        let may_stand = submission.again && !self.tail.reaches(submission.seen);
         match kind {
             Kind::Transient | Kind::Unspecified => Judgement::Answer(Outcome::Rejected),
-            _ if by_number && submission.again && !self.tail.reaches(submission.seen) => {
-                Judgement::Answer(Outcome::Unknown)
-            }
-            Kind::Edit => self.members_only(entry, self.judge_edit(entry)),
+            _ if by_number && may_stand => Judgement::Answer(Outcome::Unknown),
+            Kind::Edit => match self.members_only(entry, self.judge_edit(entry)) {
+                // It may have been accepted, and its prompt taken back since.
+                Judgement::Answer(Outcome::Rejected) if may_stand => Judgement::Answer(Outcome::Unknown),
+                judgement => judgement,
+            },
             Kind::StreamPart if !entry.uid.is_empty() => self.members_only(entry, self.judge_part(entry)),
             _ if entry.is_unique() => self.members_only(entry, self.judge_unique(entry)),
             _ => self.members_only(entry, Judgement::Accept),

@@ -17,6 +17,7 @@ use edge::mailbox::Mailbox;
 use edge::receiver::{Asked, Receiver, asked_for_threads};
 use edge::{Core, Outside};
 use jiff::tz::TimeZone;
+use model::thread::Membership;
 use model::{OrgId, Origin, PartitionId, Partitioning, Position, Principal, Role, TopicName, UserId};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -30,7 +31,7 @@ use session::{Limits, Output};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use wire::{Entry, Kind};
+use wire::{Entry, Kind, ThreadChange};
 
 use crate::fakes::{FakeStore, MemJournal, Ways};
 use crate::slow::SlowCheckpoints;
@@ -444,18 +445,21 @@ async fn a_grant_while_a_session_begins(named: bool) {
     send(Entry {
         kind: Kind::Membership.into(),
         target: thread.to_string(),
-        state: 1,
-        upto: since.0,
+        change: Some(ThreadChange::notice(&Membership::from(
+            "agent".into(),
+            "agent".into(),
+            since,
+        ))),
         ..text(2, "user/agent")
     })
     .await;
     send(text(3, &thread)).await;
     let mailbox = Mailbox::new(9, 1 << 20);
     let topic = thread.clone();
-    let named = named.then_some(MemberTopic {
+    let named = named.then(|| MemberTopic {
         topic,
         partition,
-        since,
+        memberships: vec![Membership::from("agent".into(), "agent".into(), since)],
     });
     let mut receiver = begun_with(&core, who, &mailbox, named.as_slice(), asked).await;
     send(text(4, &thread)).await;

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use contract::persistence::*;
 use contract::routing::{self as routing_line, Downstream, Hello, Routed, Routing, Upstream};
 use contract::{ErrorKind, RpcError};
+use model::thread::Members;
 use model::{
-    FrameSeq, Membership, MessageUid, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName,
-    UnixMillis, UserId,
+    FrameSeq, MessageUid, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName, UnixMillis,
+    UserId,
 };
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -292,6 +293,25 @@ fn no<T>() -> Result<T, RpcError> {
 }
 
 #[async_trait]
+impl Directory for FakeStore {
+    async fn identify(&self, _: &OrgId, _: &UserId) -> Result<Option<DirectoryUid>, RpcError> {
+        no()
+    }
+    async fn agents_of(&self, _: &OrgId, _: Vec<UserId>) -> Result<Vec<AgentCard>, RpcError> {
+        no()
+    }
+    async fn list_agents(&self, _: &OrgId, _: u32, _: u32) -> Result<Listed<AgentCard>, RpcError> {
+        no()
+    }
+    async fn list_desks(&self, _: &OrgId, _: u32, _: u32) -> Result<Listed<DeskEntry>, RpcError> {
+        no()
+    }
+    async fn change_directory(&self, _: &OrgId, _: DirectoryChange) -> Result<Option<Desk>, RpcError> {
+        no()
+    }
+}
+
+#[async_trait]
 impl Persistence for FakeStore {
     async fn open_session(&self, _: OpenSession) -> Result<OpenedSession, RpcError> {
         no()
@@ -366,16 +386,27 @@ impl Persistence for FakeStore {
     async fn history(&self, _: HistoryRequest) -> Result<HistoryPage, RpcError> {
         no()
     }
-    async fn membership(&self, _: &OrgId, _: &TopicName) -> Result<Membership, RpcError> {
+    async fn members(&self, _: &OrgId, _: &TopicName) -> Result<Members, RpcError> {
+        no()
+    }
+    async fn memberships(
+        &self,
+        _: &OrgId,
+        _: Vec<UserId>,
+        _: Vec<(PartitionId, Position)>,
+    ) -> Result<Vec<MemberTopic>, RpcError> {
+        Ok(Vec::new())
+    }
+    async fn admit(&self, _: &OrgId, _: &TopicName) -> Result<(), RpcError> {
+        Ok(())
+    }
+    async fn change_thread(&self, _: ChangeThread) -> Result<ThreadCard, RpcError> {
         no()
     }
     async fn desk(&self, _: &OrgId, _: &UserId) -> Result<Desk, RpcError> {
         no()
     }
     async fn open_thread(&self, _: OpenThread) -> Result<OpenedThread, RpcError> {
-        no()
-    }
-    async fn announced(&self, _: &OrgId, _: &TopicName, _: Vec<UserId>) -> Result<(), RpcError> {
         no()
     }
     async fn threads(&self, _: ThreadsRequest) -> Result<ThreadPage, RpcError> {
@@ -385,6 +416,12 @@ impl Persistence for FakeStore {
         no()
     }
     async fn explain(&self, _: ExplainRequest) -> Result<Vec<Explained>, RpcError> {
+        no()
+    }
+    async fn standing(&self, _: &OrgId, _: &UserId) -> Result<Standing, RpcError> {
+        no()
+    }
+    async fn prove(&self, _: &OrgId, _: Vec<UserId>) -> Result<(), RpcError> {
         no()
     }
 }

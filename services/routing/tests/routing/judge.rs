@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use edge::Outcome;
-use model::thread::{Change, Step, Thread, ThreadStatus};
+use model::thread::{Change, Membership, Step, Thread, ThreadStatus};
 use model::{Position, ReceiptKind, Role};
 use tokio::time::Instant;
 use wire::{Entry, Kind, ThreadChange};
@@ -293,26 +293,47 @@ async fn a_member_hears_its_thread_from_its_joining_until_it_leaves() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         position
     };
-    let tell = async |state: u32, upto: Position| {
+    let mut life = Thread::default();
+    let mut change_by = async |step: Step| {
+        let change = life.decide(step).unwrap();
+        let entry = Entry {
+            topic: thread.into(),
+            ..change_of(&change)
+        };
+        let (position, _) = stored(&core.submit_and_wait(entry).await);
+        life.apply(position, &change);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        position
+    };
+    let tell = async |membership: Membership| {
         let entry = Entry {
             kind: Kind::Membership.into(),
             topic: "user/agent".into(),
             target: thread.into(),
-            upto: upto.0,
-            state,
+            change: Some(ThreadChange::notice(&membership)),
             uid: String::new(),
             ..text("", "server", 1, 5)
         };
         core.submit_and_wait(entry).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
+    let member = |since| Membership::from("desk".into(), "agent".into(), since);
     let joined = say("before").await;
     say("meanwhile").await;
-    tell(1, joined).await;
+    let open = |since| Step::Open {
+        visitor: "v".into(),
+        status: ThreadStatus::Chatting,
+        agent: Some(("desk".into(), "agent".into())),
+        since,
+    };
+    change_by(open(joined)).await;
+    tell(member(joined)).await;
     say("member").await;
-    tell(2, joined).await;
+    // Its end is a place of the thread, whoever is told of it when.
+    change_by(Step::Close).await;
     let left = say("left").await;
-    tell(1, left).await;
+    change_by(open(left)).await;
+    tell(member(left)).await;
     say("again").await;
     let uids: Vec<_> = got.lock().iter().map(|(.., uid)| uid.clone()).collect();
     assert_eq!(uids, ["meanwhile", "member", "again"]);
@@ -347,6 +368,10 @@ async fn an_answer_to_a_prompt_takes_its_place_once_and_nothing_elses() {
         !stored(&say(recall("r2", "visitor")).await).1,
         "it is the visitor's who answered it"
     );
+}
+
+fn change_of(decided: &Change) -> Entry {
+    change(&format!("change-{}", decided.expects), decided, Position::START)
 }
 
 fn change(uid: &str, change: &Change, known: Position) -> Entry {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use auth::Claims;
-use backplane::presence::PresenceBook;
+use backplane::presence::{Presence, PresenceBook};
 use model::{OrgId, Role, UserId};
 use runtime::config::HumanDuration;
 use stomp_codec::{Command, Frame, Version};
@@ -200,16 +200,24 @@ async fn both_sides_beat_and_a_client_that_stops_is_dropped() {
 async fn a_visitor_is_present_while_it_is_connected() {
     let world = World::new().await;
     let server = world.server().await;
-    let (org, user) = (OrgId::new(ORG), UserId::new("v1"));
-    let client = Client::visitor(server.at, "v1").await;
-    eventually("presence", async || {
-        let found = world.presence.connections(&org, &user).await.unwrap();
-        found.len() == 1 && found[0].connection.starts_with("v1/stomp/") && found[0].protocol == "stomp"
-    })
-    .await;
-    client.leave().await;
-    eventually("absence", async || {
-        world.presence.connections(&org, &user).await.unwrap().is_empty()
-    })
-    .await;
+    let (org, token) = (OrgId::new(ORG), world.token(&Claims::new("v1", Role::Visitor)));
+    for (headers, address) in [
+        ([("login", "v1"), ("passcode", "")], "unproven/v1"),
+        ([("login", "v1"), ("passcode", token.as_str())], "v1"),
+    ] {
+        let user = UserId::new(address);
+        let client = Client::connect(server.at, &headers).await;
+        eventually("presence", async || {
+            let found = world.presence.connections(&org, &user).await.unwrap();
+            let is =
+                |p: &Presence| p.connection.starts_with("v1/stomp/") && p.protocol == "stomp" && !p.staff;
+            found.len() == 1 && is(&found[0])
+        })
+        .await;
+        client.leave().await;
+        eventually("absence", async || {
+            world.presence.connections(&org, &user).await.unwrap().is_empty()
+        })
+        .await;
+    }
 }

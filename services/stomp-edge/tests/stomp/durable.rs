@@ -1,6 +1,9 @@
+use auth::Claims;
+use model::Role;
 use runtime::config::HumanDuration;
+use stomp_codec::{Command, Frame};
 
-use crate::client::{Client, contents, send_frame, subscribe_frame};
+use crate::client::{Client, body, contents, send_frame, subscribe_frame, text};
 use crate::world::{Server, THREAD, World, eventually};
 
 async fn say(world: &World, server: &Server, texts: &[&str]) {
@@ -131,6 +134,51 @@ async fn pages_on_two_edges_do_not_undo_each_others_progress() {
     let left = third.messages(1).await;
     assert_eq!(contents(&left), ["c"]);
     third.nothing_else().await;
+}
+
+/// A visitor is not shown what is among staff: what it acknowledges says nothing of that.
+#[tokio::test]
+async fn what_one_role_has_acknowledged_the_other_has_not() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let as_agent = world.token(&Claims {
+        aliases: vec!["a1".into()],
+        ..Claims::new("v1", Role::Agent)
+    });
+    let as_visitor = world.token(&Claims::new("v1", Role::Visitor));
+    for headers in [vec![], vec![("client-id", "page")]] {
+        let page = |token| [vec![("passcode", token)], headers.clone()].concat();
+        let mut agent = Client::connect(server.at, &page(&as_agent)).await;
+        agent.subscribe("0", THREAD, "client").await;
+        agent.leave().await;
+        let uid = format!("m{}", headers.len());
+        let mut among_staff = text(THREAD, &uid, "among staff");
+        among_staff["type"] = "TRANSFER".into();
+        let mut other = Client::connect(server.at, &[("passcode", &world.agent())]).await;
+        let send = Frame::new(Command::Send)
+            .with_header("destination", "/app/org.agent.a1.v1")
+            .with_header("receipt", "sent")
+            .with_body(among_staff.to_string());
+        other.send(&send).await;
+        other.receipt("sent").await;
+        say(&world, &server, &[&format!("for both {uid}")]).await;
+        let mut visitor = Client::connect(server.at, &page(&as_visitor)).await;
+        let from = subscribe_frame("0", THREAD, "client").with_header("longwire-after", "0");
+        visitor.send(&from).await;
+        let seen = visitor.message().await;
+        assert_ne!(body(&seen)["type"], "TRANSFER");
+        visitor.ack(&seen).await;
+        visitor.leave().await;
+        let mut agent = Client::connect(server.at, &page(&as_agent)).await;
+        agent.subscribe("0", THREAD, "client").await;
+        let owed = agent.messages(2).await;
+        assert_eq!(
+            contents(&owed),
+            ["among staff".to_owned(), format!("for both {uid}")]
+        );
+        agent.ack(&owed[1]).await;
+        agent.leave().await;
+    }
 }
 
 #[tokio::test]

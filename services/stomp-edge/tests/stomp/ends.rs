@@ -1,15 +1,12 @@
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use auth::Claims;
-use backplane::bus::Bus;
-use bytes::Bytes;
 use contract::persistence::Persistence;
 use model::Role;
 use stomp_codec::{Command, Frame};
 
 use crate::client::{Client, connect_frame, send_frame, subscribe_frame};
-use crate::world::{ORG, THREAD, World};
+use crate::world::{ORG, THREAD, World, eventually};
 
 #[tokio::test]
 async fn disconnect_is_answered_when_everything_sent_before_is_stored() {
@@ -126,19 +123,37 @@ async fn a_member_that_is_removed_stops_receiving_at_once() {
             uid: "v1".into(),
             ..contract::persistence::UserCard::default()
         },
-        online: vec!["agent1".into()],
         at: model::UnixMillis(world.clock.unix_millis()),
     };
     let opened = world.persistence.open_thread(open).await.unwrap();
     assert_eq!(opened.thread.topic.as_str(), topic);
     let mut agent = Client::connect(server.at, &[("passcode", &token)]).await;
+    // It was not there when the thread began; now it is given to it.
+    eventually("the agent is a member", async || {
+        let name = model::TopicName::new(topic).unwrap();
+        let members = world.persistence.members(&ORG.into(), &name).await.unwrap();
+        members.all.iter().any(|m| m.user.as_str() == "agent1")
+    })
+    .await;
     agent.subscribe("0", topic, "auto").await;
-    // A change that leaves it a member changes nothing for it.
-    let change = Bytes::from(format!("{ORG}\0{topic}"));
-    world.bus.publish("access", change.clone()).await.unwrap();
     agent.nothing_else().await;
-    world.persistence.revoked.store(true, Ordering::Relaxed);
-    world.bus.publish("access", change).await.unwrap();
+    let leave = contract::persistence::ChangeThread {
+        org: ORG.into(),
+        thread: contract::persistence::ThreadKey::Topic(model::TopicName::new(topic).unwrap()),
+        by: contract::persistence::Actor {
+            user: "agent1".into(),
+            role: Role::Agent,
+            identities: vec!["agent1".into(), "df_ag_uid".into()],
+        },
+        wish: contract::persistence::ThreadWish::Leave,
+        uid: "leave".into(),
+        at: model::UnixMillis(world.clock.unix_millis()),
+    };
+    world.persistence.change_thread(leave).await.unwrap();
+    // It is told that it has left, which is the last that it sees.
+    let notice = agent.message().await;
+    let text = String::from_utf8(notice.body.to_vec()).unwrap();
+    assert!(text.contains("has left"), "{text}");
     agent.error("forbidden").await;
     let mut again = Client::connect(server.at, &[("passcode", &token)]).await;
     again.send(&subscribe_frame("0", topic, "auto")).await;

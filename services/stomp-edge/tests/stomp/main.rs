@@ -11,9 +11,11 @@ mod revocable;
 mod world;
 
 mod acks;
+mod claims;
 mod connect;
 mod durable;
 mod ends;
 mod presence;
 mod send;
 mod subscribe;
+mod types;

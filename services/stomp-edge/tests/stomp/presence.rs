@@ -1,6 +1,8 @@
 //! Who comes and goes, told to pages that ask.
 
+use auth::Claims;
 use contract::persistence::{Persistence, ThreadsRequest};
+use model::Role;
 use runtime::config::HumanDuration;
 use stomp_edge::Config;
 
@@ -15,7 +17,8 @@ async fn a_subscription_that_asks_is_told_when_the_agent_comes_and_goes() {
         ..edge::Config::default()
     };
     let server = world.server_on(Config::default(), of_edge, &world.auth).await;
-    let mut page = Client::visitor(server.at, "v1").await;
+    let token = world.token(&Claims::new("v1", Role::Visitor));
+    let mut page = Client::connect(server.at, &[("passcode", &token)]).await;
     let asks = subscribe_frame("asks", THREAD, "auto")
         .with_header("longwire-presence", "true")
         .with_header("receipt", "s");

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use contract::RpcError;
 use contract::persistence::*;
-use model::{Membership, OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use model::thread::Members;
+use model::{OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
 
 type Answer<T> = Result<T, RpcError>;
 
@@ -14,15 +15,50 @@ type Answer<T> = Result<T, RpcError>;
 pub struct Revocable {
     pub real: Arc<dyn Persistence>,
     pub revoked: AtomicBool,
+    /// Every uid is anybody's.
+    pub blind: AtomicBool,
+}
+
+#[async_trait]
+impl Directory for Revocable {
+    async fn identify(&self, org: &OrgId, uid: &UserId) -> Answer<Option<DirectoryUid>> {
+        self.real.identify(org, uid).await
+    }
+    async fn agents_of(&self, org: &OrgId, identities: Vec<UserId>) -> Answer<Vec<AgentCard>> {
+        self.real.agents_of(org, identities).await
+    }
+    async fn list_agents(&self, org: &OrgId, page: u32, size: u32) -> Answer<Listed<AgentCard>> {
+        self.real.list_agents(org, page, size).await
+    }
+    async fn list_desks(&self, org: &OrgId, page: u32, size: u32) -> Answer<Listed<DeskEntry>> {
+        self.real.list_desks(org, page, size).await
+    }
+    async fn change_directory(&self, org: &OrgId, change: DirectoryChange) -> Answer<Option<Desk>> {
+        self.real.change_directory(org, change).await
+    }
 }
 
 #[async_trait]
 impl Persistence for Revocable {
-    async fn membership(&self, org: &OrgId, topic: &TopicName) -> Answer<Membership> {
+    async fn members(&self, org: &OrgId, topic: &TopicName) -> Answer<Members> {
         if self.revoked.load(Ordering::Relaxed) {
-            return Ok(Membership::default());
+            return Ok(Members::default());
         }
-        self.real.membership(org, topic).await
+        self.real.members(org, topic).await
+    }
+    async fn memberships(
+        &self,
+        org: &OrgId,
+        identities: Vec<UserId>,
+        reached: Vec<(PartitionId, Position)>,
+    ) -> Answer<Vec<MemberTopic>> {
+        self.real.memberships(org, identities, reached).await
+    }
+    async fn admit(&self, org: &OrgId, topic: &TopicName) -> Answer<()> {
+        self.real.admit(org, topic).await
+    }
+    async fn change_thread(&self, change: ChangeThread) -> Answer<ThreadCard> {
+        self.real.change_thread(change).await
     }
     async fn open_session(&self, open: OpenSession) -> Answer<OpenedSession> {
         self.real.open_session(open).await
@@ -72,9 +108,6 @@ impl Persistence for Revocable {
     async fn open_thread(&self, open: OpenThread) -> Answer<OpenedThread> {
         self.real.open_thread(open).await
     }
-    async fn announced(&self, org: &OrgId, topic: &TopicName, users: Vec<UserId>) -> Answer<()> {
-        self.real.announced(org, topic, users).await
-    }
     async fn threads(&self, request: ThreadsRequest) -> Answer<ThreadPage> {
         self.real.threads(request).await
     }
@@ -83,5 +116,14 @@ impl Persistence for Revocable {
     }
     async fn explain(&self, request: ExplainRequest) -> Answer<Vec<Explained>> {
         self.real.explain(request).await
+    }
+    async fn standing(&self, org: &OrgId, uid: &UserId) -> Answer<Standing> {
+        match self.blind.load(Ordering::Relaxed) {
+            true => Ok(Standing::Free),
+            false => self.real.standing(org, uid).await,
+        }
+    }
+    async fn prove(&self, org: &OrgId, uids: Vec<UserId>) -> Answer<()> {
+        self.real.prove(org, uids).await
     }
 }

@@ -69,9 +69,12 @@ impl World {
         let partitioning = Partitioning::new(PARTITIONS);
         let owners = routing::Owners::new(partitioning);
         let checkpoints = Arc::new(EmbeddedCheckpoints::open(dir.path().join("checkpoints")).unwrap());
+        let presence = Arc::new(EmbeddedPresence::new());
         let service = persistence::Service::build(
             persistence::Config::default(),
             persistence::Deps {
+                presence: presence.clone(),
+                rules: persistence::ThreadRules::default(),
                 store: Arc::new(store),
                 routing: owners.clone(),
                 checkpoints: checkpoints.clone(),
@@ -87,9 +90,13 @@ impl World {
             },
         );
         let service = service.await.unwrap();
+        // An agent that has been there before.
+        let desk = vec![model::Principal::staff_mark("a1")];
+        service.handle().prove(&ORG.into(), desk).await.unwrap();
         let persistence = Arc::new(Revocable {
             real: service.handle(),
             revoked: AtomicBool::new(false),
+            blind: AtomicBool::new(false),
         });
         tasks.spawn(
             "persistence",
@@ -118,7 +125,7 @@ impl World {
         auth.apply_dev();
         Self {
             signer: Signer::new(&auth).unwrap(),
-            presence: Arc::new(EmbeddedPresence::new()),
+            presence,
             auth,
             journal,
             owners,

@@ -8,10 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use contract::persistence::*;
 use contract::{ErrorKind, RpcError};
-use model::{
-    EdgeId, Membership, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName, UnixMillis,
-    UserId,
-};
+use model::thread::Members;
+use model::{EdgeId, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName, UnixMillis, UserId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
@@ -210,6 +208,25 @@ impl StoreRpc {
 }
 
 #[async_trait]
+impl Directory for StoreRpc {
+    async fn identify(&self, _: &OrgId, _: &UserId) -> Result<Option<DirectoryUid>, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn agents_of(&self, _: &OrgId, _: Vec<UserId>) -> Result<Vec<AgentCard>, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn list_agents(&self, _: &OrgId, _: u32, _: u32) -> Result<Listed<AgentCard>, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn list_desks(&self, _: &OrgId, _: u32, _: u32) -> Result<Listed<DeskEntry>, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn change_directory(&self, _: &OrgId, _: DirectoryChange) -> Result<Option<Desk>, RpcError> {
+        unavailable("not modelled")
+    }
+}
+
+#[async_trait]
 impl Persistence for StoreRpc {
     async fn open_session(&self, open: OpenSession) -> Result<OpenedSession, RpcError> {
         self.there().await?;
@@ -340,16 +357,27 @@ impl Persistence for StoreRpc {
     async fn history(&self, _: HistoryRequest) -> Result<HistoryPage, RpcError> {
         unavailable("not modelled")
     }
-    async fn membership(&self, _: &OrgId, _: &TopicName) -> Result<Membership, RpcError> {
+    async fn members(&self, _: &OrgId, _: &TopicName) -> Result<Members, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn memberships(
+        &self,
+        _: &OrgId,
+        _: Vec<UserId>,
+        _: Vec<(PartitionId, Position)>,
+    ) -> Result<Vec<MemberTopic>, RpcError> {
+        Ok(Vec::new())
+    }
+    async fn admit(&self, _: &OrgId, _: &TopicName) -> Result<(), RpcError> {
+        Ok(())
+    }
+    async fn change_thread(&self, _: ChangeThread) -> Result<ThreadCard, RpcError> {
         unavailable("not modelled")
     }
     async fn desk(&self, _: &OrgId, _: &UserId) -> Result<Desk, RpcError> {
         unavailable("not modelled")
     }
     async fn open_thread(&self, _: OpenThread) -> Result<OpenedThread, RpcError> {
-        unavailable("not modelled")
-    }
-    async fn announced(&self, _: &OrgId, _: &TopicName, _: Vec<UserId>) -> Result<(), RpcError> {
         unavailable("not modelled")
     }
     async fn threads(&self, _: ThreadsRequest) -> Result<ThreadPage, RpcError> {
@@ -359,6 +387,12 @@ impl Persistence for StoreRpc {
         unavailable("not modelled")
     }
     async fn explain(&self, _: ExplainRequest) -> Result<Vec<Explained>, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn standing(&self, _: &OrgId, _: &UserId) -> Result<Standing, RpcError> {
+        unavailable("not modelled")
+    }
+    async fn prove(&self, _: &OrgId, _: Vec<UserId>) -> Result<(), RpcError> {
         unavailable("not modelled")
     }
 }

@@ -8,6 +8,7 @@ fn entered(org: &str, user: &str, connection: &str, card: &str) -> Entered {
             edge: "e".into(),
             connection: connection.to_owned(),
             protocol: "mqtt".to_owned(),
+            staff: false,
         },
         card: card.to_owned(),
     }

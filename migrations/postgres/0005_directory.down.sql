@@ -1,0 +1,1 @@
+DROP TABLE directory_seeds, desk_agents, desks, agents, directory;
