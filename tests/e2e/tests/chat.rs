@@ -613,7 +613,12 @@ async fn colleagues_see_one_thread_each_from_its_own_side() {
     assert_eq!(chat::topic(&seen), "org/member/mb/ma");
     let thread = seen.thread.unwrap();
     assert_eq!(thread.user.unwrap().uid, "ma", "the other party is the sender");
-    let own_uid = message.thread.as_ref().unwrap().uid.clone();
+    let own_uid = echo.thread.unwrap().uid;
+    assert_ne!(
+        own_uid,
+        message.thread.as_ref().unwrap().uid,
+        "the server names threads"
+    );
     assert_eq!(
         thread.uid,
         own_uid.chars().rev().collect::<String>(),

@@ -106,10 +106,7 @@ export async function openVisitor({ visitor, thread, receipts = true }) {
     showErrorMessage: (text) => seen.errors.push(text),
     playAudio: () => {},
     sendRestMessage: async (json) => {
-      seen.posted = await http('POST', '/visitor/api/v1/message/send', {
-        token: visitor.accessToken,
-        body: { json, client: 'WEB' },
-      });
+      seen.posted = await http('POST', '/visitor/api/v1/message/send', { body: { json, client: 'WEB' } });
       return seen.posted;
     },
     received: (message, headers) => seen.heard.push({ ...message, headers }),

@@ -78,7 +78,7 @@ scenario(async () => {
 
   // History: nothing transient, nothing hidden for the visitor, no recalled content for anybody.
   const path = `topic=${encodeURIComponent(thread.topic)}&after=0&limit=500`;
-  const { data } = await http('GET', `/visitor/api/v1/messages?${path}`, { token: visitor.accessToken });
+  const { data } = await http('GET', `/visitor/api/v1/messages?${path}`);
   const types = data.data.content.map(({ type }) => type);
   assert.deepEqual(types.filter((type) => TRANSIENT.includes(type) || HIDDEN.test(type)), []);
   const contentsNow = data.data.content.map(({ content }) => content);

@@ -6,6 +6,7 @@
     reason = "a failing step fails the test, and what a test measured belongs on its output"
 )]
 
+mod directory;
 mod owners;
 mod store_away;
 
