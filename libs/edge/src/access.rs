@@ -243,9 +243,11 @@ impl Gate {
 
 /// The thread of a topic: the side channel of one has its members.
 pub(crate) fn thread_of(topic: &TopicName) -> TopicName {
-    topic
-        .strip_suffix("_internal")
-        .map_or_else(|| topic.clone(), TopicName::trusted)
+    match ChatTopic::thread(topic) {
+        // Nothing is copied.
+        thread if thread.len() == topic.len() => topic.clone(),
+        thread => TopicName::trusted(thread),
+    }
 }
 
 /// Whether every topic that a filter with wildcards can match is the principal's own to receive.

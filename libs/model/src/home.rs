@@ -18,8 +18,8 @@
 //! The side channel `{topic}_internal` lives with its topic, whatever that is.
 
 use crate::TopicFilter;
+use crate::ids::INTERNAL;
 
-const INTERNAL: &str = "_internal";
 const COLLEAGUES: &str = "org/member";
 
 /// What a topic's partition is chosen by. Part of the storage format: what is the home of a topic never changes.

@@ -6,12 +6,13 @@ use axum::extract::State;
 use contract::persistence::{AgentCard, AgentStatus, DirectoryChange};
 use model::{OrgId, Principal, Role, UserId};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::audit;
 use crate::body::{JsonBody, QueryOf, text};
-use crate::identity::{Claim, Holder};
+use crate::directory::OrgQuery;
+use crate::identity::Holder;
 use crate::reply::{Answer, Envelope, Problem, Reply};
 
 /// An agent, as the directory has it.
@@ -50,30 +51,16 @@ impl AgentItem {
     }
 }
 
-/// Whose agent.
-#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
-#[serde(default, rename_all = "camelCase")]
-#[into_params(parameter_in = Query)]
-pub(crate) struct AgentQuery {
-    /// The organisation: the token's own, which is meant when it is left out.
-    #[param(required = false)]
-    org_uid: String,
-}
-
 /// The caller's agent; of several the first in the order of their uids.
 #[utoipa::path(get, path = "/api/v1/agent/query", operation_id = "own_agent",
-    tag = "agents", params(AgentQuery),
+    tag = "agents", params(OrgQuery),
     responses((status = 200, description = "The agent", body = Envelope<AgentItem>)))]
 pub(crate) async fn query(
     State(app): State<Arc<App>>,
     Holder(who): Holder,
-    QueryOf(query): QueryOf<AgentQuery>,
+    QueryOf(query): QueryOf<OrgQuery>,
 ) -> Answer<AgentItem> {
-    let claim = Claim {
-        org: &query.org_uid,
-        ..Claim::default()
-    };
-    claim.agrees_with(&who)?;
+    query.agrees_with(&who)?;
     let first = own(&app, &who).await?.into_iter().next();
     let agent = first.ok_or_else(|| no_agent(&who))?;
     Ok(Reply::new(AgentItem::of(&who.org, agent)))

@@ -2,18 +2,31 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use contract::ErrorKind;
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
+use model::UserId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::app::App;
 use crate::reply::Problem;
+
+/// The uid in a path, if it can be one.
+pub(crate) type PathUid = Result<Path<String>, PathRejection>;
+
+/// The uid in a path.
+pub(crate) fn checked(uid: &PathUid) -> Result<UserId, Problem> {
+    let Path(uid) = uid
+        .as_ref()
+        .map_err(|rejection| Problem::invalid(format!("uid: {}", rejection.body_text())))?;
+    UserId::checked(uid).map_err(|e| Problem::invalid(format!("uid: {e}")))
+}
 
 /// A body, no larger than it may be.
 pub(crate) struct Body(pub Bytes);

@@ -4,7 +4,6 @@ pub(crate) mod agents;
 pub(crate) mod desks;
 
 use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
 use contract::persistence::{Desk, UserCard};
 use contract::{ErrorKind, RpcError};
 use model::{Principal, Role, UserId};
@@ -12,11 +11,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::audit;
+use crate::body::PathUid;
 use crate::identity::Claim;
 use crate::reply::{Answer, Problem};
-
-/// The uid in a path, if it can be one.
-type PathUid = Result<Path<String>, PathRejection>;
 
 /// Whose directory.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -26,6 +23,17 @@ pub(crate) struct OrgQuery {
     /// The organisation: the token's own, which is meant when it is left out.
     #[param(required = false)]
     org_uid: String,
+}
+
+impl OrgQuery {
+    /// Refuses another organisation than the token's.
+    pub fn agrees_with(&self, who: &Principal) -> Result<(), Problem> {
+        let claim = Claim {
+            org: &self.org_uid,
+            ..Claim::default()
+        };
+        claim.agrees_with(who)
+    }
 }
 
 /// A call of an administrator of the organisation, and its line in the audit log.
@@ -50,22 +58,11 @@ fn administers(who: &Principal, of: &OrgQuery) -> Result<(), Problem> {
         let message = format!("{user} is not an administrator; ask with a token of role admin");
         return Err(Problem::forbidden(message));
     }
-    let claim = Claim {
-        org: &of.org_uid,
-        ..Claim::default()
-    };
-    claim.agrees_with(who)
+    of.agrees_with(who)
 }
 
 fn named(uid: &PathUid) -> &str {
     uid.as_ref().map_or("", |Path(uid)| uid)
-}
-
-fn checked(uid: &PathUid) -> Result<UserId, Problem> {
-    let Path(uid) = uid
-        .as_ref()
-        .map_err(|rejection| Problem::invalid(format!("uid: {}", rejection.body_text())))?;
-    UserId::checked(uid).map_err(|e| Problem::invalid(format!("uid: {e}")))
 }
 
 fn card(uid: &UserId, nickname: String, avatar: String) -> UserCard {

@@ -171,9 +171,7 @@ impl Seen {
         if parsed.is_none_or(|t| Access::by_topic(who, &t).is_decided()) {
             return Ok(Self(Vec::new()));
         }
-        let thread = topic
-            .strip_suffix("_internal")
-            .map_or_else(|| topic.clone(), TopicName::trusted);
+        let thread = TopicName::trusted(ChatTopic::thread(topic));
         let members = app.core.persistence.members(&who.org, &thread).await?;
         Ok(Self(members.of(|uid| who.acts_as(uid)).cloned().collect()))
     }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use contract::ErrorKind;
 use contract::persistence::Standing;
 use edge::presence::Presence;
@@ -13,7 +12,7 @@ use tracing::debug;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
-use crate::body::QueryOf;
+use crate::body::{PathUid, QueryOf, checked};
 use crate::identity::{Claim, Holder, Presented};
 use crate::reply::{Answer, Envelope, Problem, Reply};
 
@@ -126,11 +125,9 @@ pub(crate) struct ConnectedAt {
 pub(crate) async fn presence(
     State(app): State<Arc<App>>,
     Holder(who): Holder,
-    uid: Result<Path<String>, PathRejection>,
+    uid: PathUid,
 ) -> Answer<Online> {
-    let Path(uid) = uid.map_err(|rejection| Problem::invalid(format!("uid: {}", rejection.body_text())))?;
-    let uid = UserId::checked(&uid).map_err(|e| Problem::invalid(format!("uid: {e}")))?;
-    let found = found_behind(&app, &who, uid).await?;
+    let found = found_behind(&app, &who, checked(&uid)?).await?;
     Ok(Reply::new(Online {
         online: !found.is_empty(),
         active_count: found.len(),

@@ -1,7 +1,7 @@
 //! What the parts of the service share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backplane::bus::Bus;
@@ -10,12 +10,14 @@ use backplane::journal::Journal;
 use backplane::lease::Leases;
 use backplane::presence::PresenceBook;
 use consumer::Consumer;
-use contract::routing::Routing;
-use model::{Partitioning, UnixMillis};
+use contract::RpcError;
+use contract::routing::{Outcome, Routing, submit_once};
+use model::{EdgeId, PartitionId, Partitioning, UnixMillis};
 use runtime::clock::Clock;
 use runtime::health::{Check, Health};
 use store::Store;
 use tokio::sync::Notify;
+use wire::Entry;
 
 use crate::directory::live::Live;
 use crate::metrics::Metrics;
@@ -80,6 +82,19 @@ pub(crate) struct Core {
 impl Core {
     pub fn now(&self) -> UnixMillis {
         UnixMillis(self.deps.clock.unix_millis())
+    }
+
+    /// Submits entries of one partition, as [`submit_once`] does.
+    pub async fn submit(
+        &self,
+        partition: PartitionId,
+        entries: Vec<Entry>,
+        limit: Duration,
+    ) -> Result<Vec<Outcome>, RpcError> {
+        let first = self.submitted.fetch_add(entries.len() as u64, Ordering::Relaxed);
+        // Several are on their way at once, and an edge has one line of a partition: each is its own.
+        let edge = EdgeId::new(format!("persistence/{}/{first}", self.deps.holder));
+        submit_once(&*self.deps.routing, edge, partition, first, entries, limit).await
     }
 
     pub fn policy(&self) -> Policy {

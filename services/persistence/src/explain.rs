@@ -104,9 +104,7 @@ impl Core {
 
     /// Who was made a member of a thread; the side channel has the members of its thread.
     async fn members_of(&self, org: &OrgId, topic: &TopicName) -> Result<Vec<ExplainedMember>, RpcError> {
-        let thread = topic
-            .strip_suffix("_internal")
-            .map_or_else(|| topic.clone(), TopicName::trusted);
+        let thread = TopicName::trusted(ChatTopic::thread(topic));
         let visitor = ChatTopic::parse(&thread)
             .and_then(|t| t.visitor())
             .unwrap_or_default()

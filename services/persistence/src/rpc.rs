@@ -153,7 +153,7 @@ impl Persistence for Core {
     }
 
     async fn desk(&self, org: &OrgId, uid: &UserId) -> Result<Desk, RpcError> {
-        let desk = self.directory.get().desk(org, uid);
+        let desk = self.desk_of(org, uid);
         let none = || RpcError::new(ErrorKind::NotFound, format!("there is no desk `{uid}` in {org}"));
         desk.ok_or_else(none)
     }

@@ -1,13 +1,12 @@
 //! Wills whose time has come: each is put into the log once.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use backplane::lease::Fence;
 use contract::RpcError;
-use contract::routing::{Outcome, submit_once};
+use contract::routing::Outcome;
 use futures::future::join_all;
-use model::{EdgeId, PartitionId, UnixMillis};
+use model::{PartitionId, UnixMillis};
 use runtime::lifecycle::Stop;
 use store::DueWill;
 use tokio::time::{Duration, MissedTickBehavior, interval};
@@ -139,9 +138,7 @@ impl Core {
         partition: PartitionId,
         (ids, entries): Of,
     ) -> Result<impl Iterator<Item = u64> + use<>, RpcError> {
-        let first = self.submitted.fetch_add(ids.len() as u64, Ordering::Relaxed);
-        let edge = EdgeId::new(format!("persistence/{}", self.deps.holder));
-        let outcomes = submit_once(&*self.deps.routing, edge, partition, first, entries, SUBMIT).await?;
+        let outcomes = self.submit(partition, entries, SUBMIT).await?;
         let over = |(id, outcome): (u64, Outcome)| is_over(id, &outcome);
         Ok(ids.into_iter().zip(outcomes).filter_map(over))
     }

@@ -66,7 +66,7 @@ impl Changes {
         if self.latest.is_empty() {
             return false;
         }
-        let thread = entry.topic.strip_suffix("_internal").unwrap_or(&entry.topic);
+        let thread = ChatTopic::thread(&entry.topic);
         let latest = self.latest.get(&uid_key(&entry.org, "thread", thread));
         latest.is_some_and(|l| {
             l.ended

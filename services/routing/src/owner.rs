@@ -248,20 +248,19 @@ impl Owner {
     fn advance_head(&mut self, entry: &Entry, position: Position) -> Option<Position> {
         let counts = match entry.known_kind() {
             Kind::Generic => entry.qos > 0,
-            Kind::Membership => {
-                let topic = wire::envelope::uid_key(&entry.org, "", &entry.topic);
-                return self.heads.get(&topic).copied();
-            }
-            Kind::Edit => true,
+            Kind::Membership | Kind::Edit => true,
             _ => entry.is_history(),
         };
         if !counts {
             return None;
         }
+        let topic = wire::envelope::uid_key(&entry.org, "", &entry.topic);
+        if !entry.is_told() {
+            return self.heads.get(&topic).copied();
+        }
         if self.heads.len() >= REMEMBERED_HEADS {
             self.heads.clear();
         }
-        let topic = wire::envelope::uid_key(&entry.org, "", &entry.topic);
         self.heads.insert(topic, position)
     }
 }

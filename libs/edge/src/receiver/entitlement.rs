@@ -8,9 +8,6 @@ use model::thread::{Change, Membership};
 use model::{ChatTopic, Position, TopicName, UserId};
 use smallvec::SmallVec;
 
-/// The side channel of a thread has the thread's members.
-const INTERNAL: &str = "_internal";
-
 type Own = SmallVec<[Membership; 1]>;
 
 /// The memberships of one connection's user. A thread that is not here is seen as its filter brings it.
@@ -23,8 +20,8 @@ impl Entitlement {
         if self.0.is_empty() {
             return true;
         }
-        let thread = topic.strip_suffix(INTERNAL).unwrap_or(topic);
-        let Some(own) = self.0.get(thread) else {
+        // The side channel of a thread has the thread's members.
+        let Some(own) = self.0.get(ChatTopic::thread(topic)) else {
             return true;
         };
         match position {
@@ -36,7 +33,7 @@ impl Entitlement {
     /// Learns memberships of a thread. Those that are known are not learned twice.
     pub fn learn(&mut self, thread: &TopicName, memberships: &[Membership]) {
         let visitor = visitor(thread);
-        for learned in memberships.iter().filter(|m| Some(&m.member) != visitor.as_ref()) {
+        for learned in memberships.iter().filter(|m| Some(m.member.as_str()) != visitor) {
             let own = self.0.entry(thread.clone()).or_default();
             let same = |m: &&mut Membership| m.member == learned.member && m.since == learned.since;
             match own.iter_mut().find(same) {
@@ -56,7 +53,7 @@ impl Entitlement {
         is_own: impl Fn(&UserId) -> bool,
     ) -> Option<Membership> {
         let visitor = visitor(thread);
-        let is_own = |m: &&Membership| Some(&m.member) != visitor.as_ref() && is_own(&m.member);
+        let is_own = |m: &&Membership| Some(m.member.as_str()) != visitor && is_own(&m.member);
         for ended in change.ended.iter().filter(is_own) {
             let own = self.0.entry(thread.clone()).or_default();
             let lasting = |m: &&mut Membership| m.member == ended.member && m.lasts() && m.since < position;
@@ -91,9 +88,8 @@ impl Entitlement {
 
     /// Whether the user has been a member of a thread that is known here, and is no more.
     pub fn has_ended(&self, thread: &str) -> bool {
-        let thread = thread.strip_suffix(INTERNAL).unwrap_or(thread);
         self.0
-            .get(thread)
+            .get(ChatTopic::thread(thread))
             .is_some_and(|own| !own.iter().any(Membership::lasts))
     }
 
@@ -109,10 +105,10 @@ impl Entitlement {
     }
 }
 
-/// Who the thread is about. That it takes part is no reason to hide anything of the thread from one of the staff who has the
-/// same uid.
-fn visitor(thread: &TopicName) -> Option<UserId> {
-    ChatTopic::parse(thread)?.visitor().map(UserId::new)
+/// Who the thread is about. Its own threads a visitor sees whole: its memberships hide nothing, neither from itself nor from one
+/// of the staff who has the same uid.
+fn visitor(thread: &TopicName) -> Option<&str> {
+    ChatTopic::parse(thread)?.visitor()
 }
 
 #[cfg(test)]

@@ -89,10 +89,7 @@ impl Receiver {
     }
 
     pub(super) fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
-        // Its own threads a visitor sees whole: they are listed so that it is attached to them.
-        if self.who.role != Role::Visitor {
-            self.entitlement.learn(&thread.topic, &thread.memberships);
-        }
+        self.entitlement.learn(&thread.topic, &thread.memberships);
         if audience::covers(&self.who, &thread.topic) {
             return Vec::new();
         }
@@ -119,9 +116,6 @@ impl Receiver {
     /// A change of a thread has come: from its place on it counts, whatever else is buffered.
     pub(super) fn take_change(&mut self, delivery: &Delivery) {
         let Some(change) = delivery.change() else { return };
-        if self.who.role == Role::Visitor {
-            return;
-        }
         let topic = TopicName::trusted(&delivery.entry.topic);
         let who = &self.who;
         let began = self
@@ -155,8 +149,7 @@ impl Receiver {
         }
         match membership.lasts() {
             true => self.join(&topic, &membership, None),
-            false if self.who.role != Role::Visitor => self.entitlement.learn(&topic, &[membership]),
-            false => {}
+            false => self.entitlement.learn(&topic, &[membership]),
         }
     }
 
@@ -165,9 +158,7 @@ impl Receiver {
     fn join(&mut self, topic: &TopicName, membership: &Membership, live_from: Option<Position>) {
         let partition = self.core.partitioning.of(&self.who.org, topic);
         let since = membership.since;
-        if self.who.role != Role::Visitor {
-            self.entitlement.learn(topic, std::slice::from_ref(membership));
-        }
+        self.entitlement.learn(topic, std::slice::from_ref(membership));
         let new = self.imply(topic, partition, since);
         if !self.covered(topic) {
             return;
@@ -251,9 +242,7 @@ impl Receiver {
     /// Learns who of its user is, and was, a member of a thread that it subscribes to.
     pub fn learn(&mut self, thread: &TopicName, members: &Members) {
         let own: Vec<Membership> = members.of(|uid| self.who.acts_as(uid)).cloned().collect();
-        if !own.is_empty() && self.who.role != Role::Visitor {
-            self.entitlement.learn(thread, &own);
-        }
+        self.entitlement.learn(thread, &own);
     }
 
     /// Whether the user was a member of a thread, and is no more.

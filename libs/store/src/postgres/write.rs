@@ -81,13 +81,14 @@ pub(super) async fn messages(
         sums.entry(topic.id).or_insert_with(|| Sum::new(topic)).add(m);
         places.push((topic.id, int(m.position.0)));
     }
-    let heads = heads(tx, sums).await?;
-    rows(tx, messages, &places, heads).await?;
+    let prevs = heads(tx, sums).await?;
+    rows(tx, messages, &places, prevs).await?;
     uids(tx, messages, &places).await?;
     Ok(places)
 }
 
-fn entered(topic: &str) -> StoreError {
+/// A topic that this batch entered is not in the table.
+pub(super) fn entered(topic: &str) -> StoreError {
     StoreError::Damaged {
         table: "topics",
         what: format!("`{topic}` was entered and is not there"),

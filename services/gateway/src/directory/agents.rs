@@ -8,10 +8,10 @@ use model::{OrgId, UserId};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{OrgQuery, PathUid, administered, card, checked, found, named};
+use super::{OrgQuery, administered, card, found, named};
 use crate::agents::AgentItem;
 use crate::app::App;
-use crate::body::{Body, QueryOf, json};
+use crate::body::{Body, PathUid, QueryOf, checked, json};
 use crate::identity::Holder;
 use crate::page::{Page, PageQuery};
 use crate::reply::{Answer, Envelope, Problem, Reply};

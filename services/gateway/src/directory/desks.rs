@@ -8,9 +8,9 @@ use model::{OrgId, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{OrgQuery, PathUid, administered, card, checked, found, named};
+use super::{OrgQuery, administered, card, found, named};
 use crate::app::App;
-use crate::body::{Body, QueryOf, json};
+use crate::body::{Body, PathUid, QueryOf, checked, json};
 use crate::identity::Holder;
 use crate::page::{Page, PageQuery};
 use crate::reply::{Answer, Envelope, Problem, Reply};

@@ -1,18 +1,17 @@
 //! Changing a thread: read what it is, decide, append; and again when another change was faster.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::persistence::MessageKey;
-use contract::routing::{Outcome, submit_once};
+use contract::routing::Outcome;
 use contract::{ErrorKind, RpcError};
 use model::thread::{Change, Refused, Step};
-use model::{EdgeId, OrgId, PartitionId, Position, TopicName};
+use model::{OrgId, PartitionId, Position, TopicName};
 use store::StoredThread;
 use wire::Entry;
 
-use super::say::{Said, uid_of};
+use super::say::{Said, change_uid, wish_uid};
 use crate::core::Core;
 use crate::error::{answer, late};
 
@@ -127,7 +126,10 @@ impl Core {
                 Ok(plan) => plan,
                 Err(refused) => return Ok(Changed::Nothing(refused)),
             };
-            let uid = uid_of(&thread, change.act, wish);
+            let uid = match wish {
+                Some(wish) => wish_uid(&thread, wish),
+                None => change_uid(&thread, change.act),
+            };
             let entry = self.entry_of(&thread, &change, uid, said.as_ref());
             let partition = entry.partition(self.deps.partitioning);
             match self.submit_one(partition, entry).await? {
@@ -155,7 +157,7 @@ impl Core {
         let key = MessageKey {
             org: thread.org.clone(),
             topic: thread.row.topic.clone(),
-            uid: uid_of(thread, model::thread::Act::Opened, Some(wish)).into(),
+            uid: wish_uid(thread, wish).into(),
         };
         let found = self
             .found(thread.row.partition, vec![key], Position::START)
@@ -175,21 +177,10 @@ impl Core {
         partition: PartitionId,
         entries: Vec<Entry>,
     ) -> Result<Vec<Outcome>, RpcError> {
-        let first = self.submitted.fetch_add(entries.len() as u64, Ordering::Relaxed);
-        // Several are on their way at once, and an edge has one line of a partition: each is its own.
-        let edge = EdgeId::new(format!("persistence/{}/{first}", self.deps.holder));
         let opening = tokio::time::Instant::now();
         loop {
             let limit = SUBMIT.saturating_sub(opening.elapsed());
-            let submitting = submit_once(
-                &*self.deps.routing,
-                edge.clone(),
-                partition,
-                first,
-                entries.clone(),
-                limit,
-            );
-            match submitting.await {
+            match self.submit(partition, entries.clone(), limit).await {
                 // A partition that is changing hands has no owner for a moment; nothing was submitted.
                 Err(error) if error.kind == ErrorKind::Unavailable && opening.elapsed() + OWNER < SUBMIT => {
                     tokio::time::sleep(OWNER).await;

@@ -1,7 +1,7 @@
 //! Who answers at a desk now.
 
+use contract::RpcError;
 use contract::persistence::{AgentCard, Desk, DeskKind, UserCard};
-use contract::{ErrorKind, RpcError};
 use futures::future::join_all;
 use model::thread::ThreadStatus;
 use model::{ChatTopic, OrgId, ThreadKind, TopicName, UserId};
@@ -38,13 +38,8 @@ impl Choice {
 
 impl Core {
     /// The desk that a thread belongs to; `None` when there is none any more.
-    pub(super) async fn desk_of(&self, org: &OrgId, uid: &UserId) -> Result<Option<Desk>, RpcError> {
-        use contract::persistence::Persistence as _;
-        match self.desk(org, uid).await {
-            Ok(desk) => Ok(Some(desk)),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    pub(crate) fn desk_of(&self, org: &OrgId, uid: &UserId) -> Option<Desk> {
+        self.directory.get().desk(org, uid)
     }
 
     /// Of these agents, those who are there and have not set themselves away. When presence is unknown nobody is.
@@ -110,9 +105,7 @@ impl Core {
             tracing::debug!(%error, "a place was not given back");
         }
     }
-}
 
-impl Core {
     /// What others see of an agent; its uid when it is not in the directory.
     pub(crate) fn agent_card(&self, org: &OrgId, uid: &UserId) -> AgentCard {
         let known = self.directory.get().agent(org, uid);

@@ -9,7 +9,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backplane::lease::Fence;
 use contract::RpcError;
-use contract::persistence::Desk;
 use model::thread::{Refused, Step, ThreadStatus};
 use model::{OrgId, Position, UnixMillis, UserId};
 use runtime::lifecycle::Stop;
@@ -72,7 +71,7 @@ pub(crate) async fn keep(core: &Core, turn: &Fence, stop: &Stop) {
 impl Core {
     async fn open_pending(&self) -> Result<(), Error> {
         for thread in self.deps.store.pending_threads(LIMIT).await? {
-            let desk = self.desk_of(&thread.org, &thread.row.desk).await?;
+            let desk = self.desk_of(&thread.org, &thread.row.desk);
             self.log_failure("opened", self.open(thread, desk.as_ref()).await);
         }
         Ok(())
@@ -107,7 +106,7 @@ impl Core {
     /// Gives one to an agent; what it is doing then.
     async fn serve(&self, thread: &StoredThread) -> Result<ThreadStatus, Error> {
         let (org, topic) = (&thread.org, &thread.row.topic);
-        let desk: Option<Desk> = self.desk_of(org, &thread.row.desk).await?;
+        let desk = self.desk_of(org, &thread.row.desk);
         let choice = self.choose(org, topic, desk.as_ref()).await?;
         let (Some(agent), ThreadStatus::Chatting) = (choice.agent, choice.status) else {
             return Ok(choice.status);

@@ -139,7 +139,7 @@ impl Core {
 
     /// Whether there is such a desk: the directory has it, or one of the staff has used its uid with a token.
     pub(super) async fn is_desk(&self, org: &OrgId, uid: &UserId) -> Result<bool, RpcError> {
-        if self.desk_of(org, uid).await?.is_some() {
+        if self.desk_of(org, uid).is_some() {
             return Ok(true);
         }
         let mark = Principal::staff_mark(uid);

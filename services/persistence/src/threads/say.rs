@@ -29,15 +29,18 @@ impl Said {
     }
 }
 
-/// The uid of a change: of one that a client wished, by its wish; else by what it is decided on, so that two that decide the same
-/// at once say it once.
-pub(super) fn uid_of(thread: &StoredThread, act: Act, wish: Option<&str>) -> String {
-    let version = thread.life.version.0.to_string();
+/// The uid of a change that a client wished.
+pub(super) fn wish_uid(thread: &StoredThread, wish: &str) -> String {
+    server_uid("wish", &[&thread.row.uid, wish])
+}
+
+/// The uid of a change that nobody wished: by what it is decided on, so that two that decide the same at once say it once.
+pub(super) fn change_uid(thread: &StoredThread, act: Act) -> String {
     let act = (act as i32).to_string();
-    match wish {
-        Some(wish) => server_uid("wish", &[&thread.row.uid, wish]),
-        None => server_uid("change", &[&thread.row.uid, &act, &version]),
-    }
+    server_uid(
+        "change",
+        &[&thread.row.uid, &act, &thread.life.version.0.to_string()],
+    )
 }
 
 impl Core {

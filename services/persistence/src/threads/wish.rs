@@ -123,7 +123,7 @@ impl Core {
     async fn receivers(&self, org: &OrgId, to: &[UserId], from: &UserId) -> Result<Vec<UserId>, RpcError> {
         let mut agents = Vec::new();
         for uid in to {
-            let Some(desk) = self.desk_of(org, uid).await? else {
+            let Some(desk) = self.desk_of(org, uid) else {
                 if !self.is_desk(org, uid).await? {
                     return Err(RpcError::new(
                         ErrorKind::NotFound,
@@ -155,7 +155,7 @@ impl Core {
         let Some(uid) = offer.to.iter().find(|to| asked.by.identities.contains(to)) else {
             return Ok(None);
         };
-        let desk = self.desk_of(&asked.org, uid).await?;
+        let desk = self.desk_of(&asked.org, uid);
         let agent = desk.and_then(|desk| desk.agents.into_iter().find(|a| a.card.uid == *uid));
         Ok(Some(agent.unwrap_or_else(|| AgentCard {
             user: asked.by.user.clone(),

@@ -9,6 +9,7 @@ use sqlx::Row;
 use crate::postgres::conn::Conn;
 use crate::postgres::known::Topics;
 use crate::postgres::shared::{int, text};
+use crate::postgres::write::entered;
 use crate::rules::threads::{ended_by_topic, first_status, overrides};
 use crate::{NewThread, StoreError, ThreadEvent};
 
@@ -27,13 +28,9 @@ pub(in crate::postgres) async fn apply(
     let mut run = Spoken::new();
     for event in events {
         let thread = &event.thread;
-        let topic = topics.get(&thread.org, &thread.topic).ok_or_else(|| {
-            let what = format!("`{}` was entered and is not there", thread.topic);
-            StoreError::Damaged {
-                table: "topics",
-                what,
-            }
-        })?;
+        let topic = topics
+            .get(&thread.org, &thread.topic)
+            .ok_or_else(|| entered(&thread.topic))?;
         match &event.change {
             None => {
                 let (_, places) = run.entry(topic.id).or_insert_with(|| (thread, Vec::new()));
