@@ -97,13 +97,12 @@ impl Gate {
         if let Some(access) = self.chat_access_now(who, topic, &parsed) {
             return Ok(access);
         }
-        let thread = thread_of(topic);
         let by_topic = Access::by_topic(who, &parsed);
         let members = match by_topic {
             // At its own desk an agent goes on while the store is away. The owner of the partition knows who has lost its place of
             // late.
-            Access::OwnDesk => self.soon(self.members(&who.org, &thread)).await,
-            _ => self.members(&who.org, &thread).await.map(Some),
+            Access::OwnDesk => self.soon(self.members(&who.org, topic)).await,
+            _ => self.members(&who.org, topic).await.map(Some),
         };
         Ok(match members? {
             Some(members) => Access::with_members(who, &parsed, &members),
@@ -127,8 +126,9 @@ impl Gate {
         }
     }
 
-    /// Who belongs to a thread, and who did.
-    pub async fn members(&self, org: &OrgId, thread: &TopicName) -> Result<Arc<Members>, Refusal> {
+    /// Who belongs to the thread of a topic, and who did: the side channel of one has its members.
+    pub async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Arc<Members>, Refusal> {
+        let thread = &thread_of(topic);
         if let Some(members) = self.cached(org, thread) {
             return Ok(members);
         }
@@ -242,7 +242,7 @@ impl Gate {
 }
 
 /// The thread of a topic: the side channel of one has its members.
-pub(crate) fn thread_of(topic: &TopicName) -> TopicName {
+pub fn thread_of(topic: &TopicName) -> TopicName {
     match ChatTopic::thread(topic) {
         // Nothing is copied.
         thread if thread.len() == topic.len() => topic.clone(),

@@ -71,7 +71,7 @@ impl Receiver {
             for output in std::mem::take(&mut self.out) {
                 match output {
                     Output::Fetch(fetch) => self.reading = Some(self.read(fetch)),
-                    Output::Send { item, .. } if item.delivery.entry.known_kind() == Kind::Membership => {
+                    Output::Send { item, .. } if self.is_for_itself(&item) => {
                         self.membership(&item.delivery);
                     }
                     Output::Send {
@@ -95,6 +95,11 @@ impl Receiver {
                 }
             }
         }
+    }
+
+    /// Whether it says what the connection may see, and nothing to its client.
+    fn is_for_itself(&self, item: &Item) -> bool {
+        item.delivery.entry.known_kind() == Kind::Membership || self.only_hears(&item.delivery)
     }
 
     fn is_still_visible(&self, item: &Item) -> bool {

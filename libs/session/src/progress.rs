@@ -182,7 +182,6 @@ impl<E: Item> Session<E> {
             }
             None => self.subscriptions.push(subscription),
         }
-        self.prune_starts();
         existing.is_some()
     }
 
@@ -191,7 +190,6 @@ impl<E: Item> Session<E> {
         if let Some(subscription) = self.subscriptions.iter_mut().find(|s| s.filter == *filter) {
             subscription.start = start;
             self.touch();
-            self.prune_starts();
         }
     }
 
@@ -229,14 +227,6 @@ impl<E: Item> Session<E> {
         oldest.map_or(lane.sent, |p| p.before().min(lane.sent))
     }
 
-    fn prune_starts(&mut self) {
-        let mut subscriptions = std::mem::take(&mut self.subscriptions);
-        for s in &mut subscriptions {
-            s.start.retain(|(p, at)| self.cursor(*p).is_none_or(|c| c < *at));
-        }
-        self.subscriptions = subscriptions;
-    }
-
     /// Changes whenever there is something new that is worth saving.
     pub fn revision(&self) -> u32 {
         self.revision
@@ -261,9 +251,9 @@ impl<E: Item> Session<E> {
         (self.buffer.len(), self.buffer.bytes())
     }
 
-    /// What outlives the connection, as of now. As whom it is held is not known here.
-    pub fn save(&mut self) -> SavedState {
-        self.prune_starts();
+    /// What outlives the connection, as of now. As whom it is held is not known here. Starts of subscriptions that the cursors have
+    /// passed are left out.
+    pub fn save(&self) -> SavedState {
         let (mut lanes, mut catch_ups) = (Vec::new(), Vec::new());
         for lane in &self.lanes {
             let saved = SavedLane {
@@ -281,13 +271,17 @@ impl<E: Item> Session<E> {
                 }),
             }
         }
+        let mut subscriptions = self.subscriptions.clone();
+        for s in &mut subscriptions {
+            s.start.retain(|(p, at)| self.cursor(*p).is_none_or(|c| c < *at));
+        }
         let in_the_log = self.window.iter().filter(|e| e.lane != LaneId::OUTSIDE);
         SavedState {
             lanes,
             catch_ups,
             inflight: in_the_log.map(saved_inflight).collect(),
             received: self.received.clone(),
-            subscriptions: self.subscriptions.clone(),
+            subscriptions,
             next_id: self.window.next_id(),
             holder: None,
             aside: None,

@@ -413,7 +413,7 @@ impl Connection {
     fn ended(&mut self) -> impl Future<Output = ()> + use<> {
         let edge = self.edge.clone();
         let (org, subs) = (self.identity.who.org.clone(), std::mem::take(&mut self.subs));
-        let filters: Vec<_> = subs.iter().map(|s| s.filter.clone()).collect();
+        let filters: Vec<_> = subs.iter().flat_map(Sub::filters).collect();
         edge.core.attachments.leave(&self.mailbox, &org, &filters);
         edge.users.leave(&self.identity.who, self.user_bucket.take());
         let present = self.present.take();

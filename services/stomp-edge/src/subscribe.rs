@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use contract::ErrorKind;
 use contract::persistence::SessionKey;
+use edge::access::thread_of;
 use edge::mailbox::Boundaries;
 use edge::receiver::Receiver;
 use edge::{Refusal, audience};
@@ -65,10 +66,15 @@ impl Connection {
         let partition = core.partitioning.of(&self.identity.who.org, &topic);
         let durable = self.durable(&topic, partition, &filter).await?;
         let token = self.token();
-        let filters = std::slice::from_ref(&filter);
+        let thread = thread_of(&topic);
+        let thread = (members.is_some() && thread != topic).then_some(thread);
+        let filters: Vec<_> = [Some(filter.clone()), thread.as_ref().map(|t| t.to_filter())]
+            .into_iter()
+            .flatten()
+            .collect();
         let attaching = core
             .attachments
-            .attach(&self.mailbox, &self.identity.who.org, filters);
+            .attach(&self.mailbox, &self.identity.who.org, &filters);
         Ok(Sub {
             id: id.to_owned(),
             is_named: frame.get("id").is_some(),
@@ -80,6 +86,7 @@ impl Connection {
             unwritten: Vec::new(),
             topic,
             filter,
+            thread,
             partition,
             durable,
             reported: 0,
@@ -151,11 +158,9 @@ impl Connection {
         let Some(sub) = self.subs.iter_mut().find(waits) else {
             return;
         };
-        let of_partition = boundaries
-            .into_iter()
-            .flatten()
-            .find(|(p, _)| *p == sub.partition);
-        let boundary = of_partition.map_or(Position::START, |(_, at)| at);
+        let of_partition = boundaries.into_iter().flatten();
+        let of_partition = of_partition.filter(|(p, _)| *p == sub.partition);
+        let boundary = of_partition.map(|(_, at)| at).max().unwrap_or_default();
         let hears_presence = sub.hears_presence;
         let (members, topic) = (sub.members.take(), sub.topic.clone());
         let receipt = sub.begin(&self.edge, boundary, |state| {
@@ -207,10 +212,10 @@ impl Connection {
     async fn drop_sub(&mut self, at: usize) {
         let mut sub = self.subs.remove(at);
         let edge = self.edge.clone();
-        if !self.subs.iter().any(|s| s.filter == sub.filter) {
-            let org = &self.identity.who.org;
-            edge.core.attachments.detach(&self.mailbox, org, [&sub.filter]);
-        }
+        let mut unused: Vec<TopicFilter> = sub.filters().collect();
+        unused.retain(|f| !self.subs.iter().flat_map(Sub::filters).any(|used| used == *f));
+        let org = &self.identity.who.org;
+        edge.core.attachments.detach(&self.mailbox, org, &unused);
         sub.end(&edge).await;
     }
 }

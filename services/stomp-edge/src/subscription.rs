@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use edge::delivery::Delivery;
 use edge::mailbox::Mail;
 use edge::receiver::Receiver;
 use model::thread::Members;
@@ -41,6 +42,8 @@ pub(crate) struct Sub {
     pub topic: TopicName,
     /// The same as a filter.
     pub filter: TopicFilter,
+    /// The thread, if this is its side channel and membership decides: its changes concern this too.
+    pub thread: Option<TopicName>,
     /// Its partition.
     pub partition: PartitionId,
     /// What outlives the connection.
@@ -70,6 +73,17 @@ pub(crate) enum Half {
 }
 
 impl Sub {
+    /// What it is attached with.
+    pub fn filters(&self) -> impl Iterator<Item = TopicFilter> + '_ {
+        let thread = self.thread.as_ref().map(|thread| thread.to_filter());
+        std::iter::once(self.filter.clone()).chain(thread)
+    }
+
+    fn concerns(&self, delivery: &Delivery) -> bool {
+        let (topic, is_change) = (&delivery.entry.topic, delivery.entry.change.is_some());
+        self.topic.as_str() == topic || (is_change && self.thread.as_deref() == Some(topic.as_str()))
+    }
+
     /// Its receiving half, when it has begun.
     pub fn receiver(&mut self) -> Option<&mut Receiver> {
         match &mut self.half {
@@ -179,7 +193,7 @@ impl Sub {
 pub(crate) fn give(subs: &mut [Sub], mail: Mail) {
     match mail {
         Mail::Live(delivery) => {
-            let to = subs.iter_mut().filter(|s| *s.topic == *delivery.entry.topic);
+            let to = subs.iter_mut().filter(|s| s.concerns(&delivery));
             to.for_each(|s| s.take(Mail::Live(delivery.clone())));
         }
         Mail::Gap(partition) => {

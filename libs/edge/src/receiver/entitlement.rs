@@ -86,6 +86,11 @@ impl Entitlement {
         began
     }
 
+    /// Whether there may be places of a thread that are not seen.
+    pub fn hides_some_of(&self, thread: &TopicName) -> bool {
+        self.0.contains_key(thread)
+    }
+
     /// Whether the user has been a member of a thread that is known here, and is no more.
     pub fn has_ended(&self, thread: &str) -> bool {
         self.0

@@ -15,12 +15,17 @@ impl Receiver {
     pub(super) fn item(&mut self, delivery: Arc<Delivery>) -> Option<Item> {
         self.take_change(&delivery);
         let entry = &delivery.entry;
+        let heard = self.only_hears(&delivery);
+        if heard && entry.change.is_none() {
+            return None;
+        }
         if !self.entitlement.sees(&entry.topic, delivery.position) || self.is_before_beginning(&delivery) {
             return None;
         }
         let author = entry.sender == self.who.user.as_str();
         let matched = self.matched(&delivery);
         let qos = match entry.known_kind() {
+            _ if heard => 0,
             Kind::Membership => 0,
             Kind::Unspecified => return None,
             Kind::Generic => matched.qos?.min(u8::try_from(entry.qos).unwrap_or(0)),
@@ -40,6 +45,12 @@ impl Receiver {
             retain: matched.retain,
             ids: matched.ids,
         })
+    }
+
+    /// Whether this is of a thread whose side channel alone is received.
+    pub(super) fn only_hears(&self, delivery: &Delivery) -> bool {
+        let heard = self.heard.as_ref();
+        heard.is_some_and(|thread| thread.as_str() == delivery.entry.topic)
     }
 
     /// From now on it is told who of those it talks to comes and goes.

@@ -158,12 +158,24 @@ impl Receiver {
     fn join(&mut self, topic: &TopicName, membership: &Membership, live_from: Option<Position>) {
         let partition = self.core.partitioning.of(&self.who.org, topic);
         let since = membership.since;
+        let hidden = self.entitlement.hides_some_of(topic);
         self.entitlement.learn(topic, std::slice::from_ref(membership));
-        let new = self.imply(topic, partition, since);
-        if !self.covered(topic) {
-            return;
-        }
-        for filter in audience::of_member_topic(&self.who, topic) {
+        let (new, filters) = if self.entitled {
+            let new = self.imply(topic, partition, since);
+            let covered = self.covered(topic);
+            (
+                new,
+                if covered {
+                    audience::of_member_topic(&self.who, topic)
+                } else {
+                    Vec::new()
+                },
+            )
+        } else {
+            let asked_for = self.asked_for(topic);
+            (asked_for.clone(), asked_for)
+        };
+        for filter in filters {
             // One that was implied from the beginning is read with the rest, as far as the saved session had not got
             // past it.
             let passed = match new.contains(&filter) {
@@ -171,11 +183,37 @@ impl Receiver {
                 false => self.had_passed(partition, since),
             };
             if let Some(upto) = passed {
+                // What a subscription has brought, with nothing of it hidden, is not read again.
+                let subscribed = if hidden {
+                    None
+                } else {
+                    self.subscribed_from(partition, &filter)
+                };
+                let upto = upto.min(subscribed.unwrap_or(Position::END));
                 self.session.catch_up_to(partition, filter.clone(), since, upto);
                 let token = self.attach(std::slice::from_ref(&filter));
                 self.grants.push((token, partition));
             }
         }
+    }
+
+    /// The subscriptions to a thread and to its side channel.
+    fn asked_for(&self, thread: &TopicName) -> Vec<TopicFilter> {
+        let of_thread = |f: &&TopicFilter| f.as_topic().is_some_and(|topic| thread_of(&topic) == *thread);
+        let subscriptions = self.session.subscriptions().iter().map(|s| &s.filter);
+        subscriptions.filter(of_thread).cloned().collect()
+    }
+
+    /// From where on a subscription has brought what a topic's filter brings. Of one that was saved it is not known after a while;
+    /// it began before the connection did.
+    fn subscribed_from(&self, partition: PartitionId, filter: &TopicFilter) -> Option<Position> {
+        let topic = filter.as_topic()?;
+        let subscriptions = self.session.subscriptions().iter();
+        let begun = subscriptions.filter(|s| s.filter.matches(&topic)).map(|s| {
+            let start = s.start.iter().chain(self.resumed.iter().flatten());
+            start.clone().find(|(p, _)| *p == partition).map(|(_, at)| *at)
+        });
+        begun.flatten().min()
     }
 
     /// A visitor writes in one of its threads: it receives it from now on, whoever is away that could tell it.
@@ -239,10 +277,19 @@ impl Receiver {
         }
     }
 
-    /// Learns who of its user is, and was, a member of a thread that it subscribes to.
-    pub fn learn(&mut self, thread: &TopicName, members: &Members) {
+    /// Learns who of its user is, and was, a member of the thread whose topic, or side channel, it subscribes to. The changes of the
+    /// thread must come to it from where the subscription begins: the side channel has none.
+    pub fn learn(&mut self, topic: &TopicName, members: &Members) {
         let own: Vec<Membership> = members.of(|uid| self.who.acts_as(uid)).cloned().collect();
-        self.entitlement.learn(thread, &own);
+        let thread = thread_of(topic);
+        self.entitlement.learn(&thread, &own);
+        if thread != *topic {
+            self.implied.push(Implied {
+                filter: thread.to_filter(),
+                start: Vec::new(),
+            });
+            self.heard = Some(thread);
+        }
     }
 
     /// Whether the user was a member of a thread, and is no more.

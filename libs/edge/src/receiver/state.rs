@@ -7,7 +7,7 @@ use contract::RpcError;
 use contract::persistence::BacklogPage;
 use futures::future::BoxFuture;
 use model::thread::Membership;
-use model::{OrgId, PartitionId, Position, Principal, TopicFilter};
+use model::{OrgId, PartitionId, Position, Principal, TopicFilter, TopicName};
 use session::{Aside, Limits, Output, SavedState, Session};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -50,6 +50,8 @@ pub struct Receiver {
     pub(super) aside: Option<Box<Aside>>,
     /// Retained messages that the window has had no room for yet.
     pub(super) kept: VecDeque<Item>,
+    /// The thread of a side channel that it receives alone: its changes count here, its messages are not for this connection.
+    pub(super) heard: Option<TopicName>,
     /// Which places of conversations the user may see.
     pub(super) entitlement: Entitlement,
     /// Changes of threads that wait to be handed out, by which the user sees again what had been hidden from it.
@@ -135,6 +137,7 @@ impl Receiver {
             held: Vec::new(),
             aside,
             kept: VecDeque::new(),
+            heard: None,
             entitlement: Entitlement::default(),
             rejoined: Vec::new(),
             fresh: Vec::new(),

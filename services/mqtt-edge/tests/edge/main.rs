@@ -6,6 +6,7 @@ mod connect;
 mod fence;
 mod holders;
 mod idle;
+mod joining;
 mod presence;
 mod publish;
 mod rig;

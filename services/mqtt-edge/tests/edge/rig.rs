@@ -27,7 +27,7 @@ use testkit::mqtt::{Mqtt, Options as Client, Refused};
 
 use crate::fence::Line;
 
-const PARTITIONS: u16 = 4;
+pub const PARTITIONS: u16 = 4;
 const RECALL_WINDOW: Duration = Duration::from_secs(120);
 
 pub struct Rig {

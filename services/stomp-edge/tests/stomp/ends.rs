@@ -6,7 +6,7 @@ use model::Role;
 use stomp_codec::{Command, Frame};
 
 use crate::client::{Client, connect_frame, send_frame, subscribe_frame};
-use crate::world::{ORG, THREAD, World, eventually};
+use crate::world::{ORG, Server, THREAD, World, eventually};
 
 #[tokio::test]
 async fn disconnect_is_answered_when_everything_sent_before_is_stored() {
@@ -107,15 +107,15 @@ async fn a_connection_ends_with_its_token() {
     visitor.error("unauthorized").await;
 }
 
-#[tokio::test]
-async fn a_member_that_is_removed_stops_receiving_at_once() {
-    let world = World::new().await;
-    let server = world.server().await;
+const GIVEN: &str = "org/workgroup/df_wg_uid/v1";
+
+/// An agent that is made a member of a thread, having been there when that began to want one.
+async fn member(world: &World, server: &Server) -> (Client, String) {
     let token = world.token(&Claims {
         aliases: vec!["df_ag_uid".into()],
         ..Claims::new("agent1", Role::Agent)
     });
-    let topic = "org/workgroup/df_wg_uid/v1";
+    let agent = Client::connect(server.at, &[("passcode", &token)]).await;
     let open = contract::persistence::OpenThread {
         org: ORG.into(),
         desk: "df_wg_uid".into(),
@@ -126,20 +126,20 @@ async fn a_member_that_is_removed_stops_receiving_at_once() {
         at: model::UnixMillis(world.clock.unix_millis()),
     };
     let opened = world.persistence.open_thread(open).await.unwrap();
-    assert_eq!(opened.thread.topic.as_str(), topic);
-    let mut agent = Client::connect(server.at, &[("passcode", &token)]).await;
-    // It was not there when the thread began; now it is given to it.
+    assert_eq!(opened.thread.topic.as_str(), GIVEN);
     eventually("the agent is a member", async || {
-        let name = model::TopicName::new(topic).unwrap();
+        let name = model::TopicName::new(GIVEN).unwrap();
         let members = world.persistence.members(&ORG.into(), &name).await.unwrap();
         members.all.iter().any(|m| m.user.as_str() == "agent1")
     })
     .await;
-    agent.subscribe("0", topic, "auto").await;
-    agent.nothing_else().await;
+    (agent, token)
+}
+
+async fn leave(world: &World) {
     let leave = contract::persistence::ChangeThread {
         org: ORG.into(),
-        thread: contract::persistence::ThreadKey::Topic(model::TopicName::new(topic).unwrap()),
+        thread: contract::persistence::ThreadKey::Topic(model::TopicName::new(GIVEN).unwrap()),
         by: contract::persistence::Actor {
             user: "agent1".into(),
             role: Role::Agent,
@@ -150,14 +150,76 @@ async fn a_member_that_is_removed_stops_receiving_at_once() {
         at: model::UnixMillis(world.clock.unix_millis()),
     };
     world.persistence.change_thread(leave).await.unwrap();
+}
+
+/// A service that says things in the side channel.
+async fn service(world: &World, server: &Server) -> Client {
+    let token = world.token(&Claims::new("bot", Role::Service));
+    Client::connect(server.at, &[("passcode", &token)]).await
+}
+
+async fn say_aside(service: &mut Client, uid: &str) {
+    let message = serde_json::json!({
+        "uid": uid, "type": "TEXT", "content": uid, "thread": {"topic": format!("{GIVEN}_internal")}
+    });
+    let send = Frame::new(Command::Send)
+        .with_header("destination", "/app/org.workgroup.df_wg_uid.v1_internal")
+        .with_header("receipt", uid)
+        .with_body(message.to_string());
+    service.send(&send).await;
+    service.receipt(uid).await;
+}
+
+fn uid_of(frame: &Frame) -> serde_json::Value {
+    let message: serde_json::Value = serde_json::from_slice(&frame.body).unwrap();
+    message["uid"].clone()
+}
+
+#[tokio::test]
+async fn a_member_that_is_removed_stops_receiving_at_once() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let (mut agent, token) = member(&world, &server).await;
+    agent.subscribe("0", GIVEN, "auto").await;
+    agent.nothing_else().await;
+    leave(&world).await;
     // It is told that it has left, which is the last that it sees.
     let notice = agent.message().await;
     let text = String::from_utf8(notice.body.to_vec()).unwrap();
     assert!(text.contains("has left"), "{text}");
     agent.error("forbidden").await;
     let mut again = Client::connect(server.at, &[("passcode", &token)]).await;
-    again.send(&subscribe_frame("0", topic, "auto")).await;
+    again.send(&subscribe_frame("0", GIVEN, "auto")).await;
     again.error("forbidden").await;
+}
+
+/// The side channel of a thread is seen as the thread is: from where one became a member of it …
+#[tokio::test]
+async fn a_member_that_joined_late_sees_no_more_of_the_side_channel_than_of_the_thread() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut service = service(&world, &server).await;
+    say_aside(&mut service, "before").await;
+    let (mut agent, _) = member(&world, &server).await;
+    say_aside(&mut service, "after").await;
+    let from = subscribe_frame("0", &format!("{GIVEN}_internal"), "auto").with_header("longwire-after", "0");
+    agent.send(&from).await;
+    assert_eq!(uid_of(&agent.message().await), "after");
+}
+
+/// … to where that ended, though nothing else of the thread is subscribed to.
+#[tokio::test]
+async fn a_member_that_is_removed_stops_receiving_the_side_channel_at_once() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let mut service = service(&world, &server).await;
+    let (mut agent, _) = member(&world, &server).await;
+    agent.subscribe("0", &format!("{GIVEN}_internal"), "auto").await;
+    say_aside(&mut service, "before").await;
+    assert_eq!(uid_of(&agent.message().await), "before");
+    leave(&world).await;
+    say_aside(&mut service, "after").await;
+    agent.error("forbidden").await;
 }
 
 #[tokio::test]
