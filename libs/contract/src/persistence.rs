@@ -92,9 +92,9 @@ pub trait Persistence: Directory {
     /// A page of a topic's history: waits until everything that was durable when it was asked is applied.
     async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, RpcError>;
 
-    /// Who belongs to a thread beyond those its topic names, and who did. As far as the log is applied: whoever hears later
-    /// changes of the thread takes them in ([`Members::apply`]).
-    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, RpcError>;
+    /// Who belongs to a thread beyond those its topic names, and who did. As far as the log is applied, and at least up to
+    /// `known_to`, which is waited for: whoever hears later changes of the thread takes them in ([`Members::apply`]).
+    async fn members(&self, org: &OrgId, topic: &TopicName, known_to: Position) -> Result<Members, RpcError>;
 
     /// The threads that a session of these identities has to know: those that any of them is a member of; and of the partitions
     /// named with how far the session has got, those that it was a member of after that. Costs by what it gives.

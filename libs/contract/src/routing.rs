@@ -20,7 +20,7 @@ use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
 use wire::Entry;
 
 use crate::RpcError;
-pub use once::submit_once;
+pub use once::{submit_once, tell_once};
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]

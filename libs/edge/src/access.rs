@@ -129,11 +129,38 @@ impl Gate {
     /// Who belongs to the thread of a topic, and who did: the side channel of one has its members.
     pub async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Arc<Members>, Refusal> {
         let thread = &thread_of(topic);
-        if let Some(members) = self.cached(org, thread) {
-            return Ok(members);
+        match self.cached(org, thread) {
+            Some(members) => Ok(members),
+            None => self.ask(org, thread, Position::START).await,
         }
+    }
+
+    /// The same where a subscription begins: with every change of the thread up to there, so that those that follow complete it.
+    /// `None` where membership does not decide, or the store is away that would take an own desk from its agent.
+    pub async fn members_at(
+        &self,
+        who: &Principal,
+        topic: &TopicName,
+        known_to: Position,
+    ) -> Result<Option<Arc<Members>>, Refusal> {
+        let by_topic = ChatTopic::parse(topic).map(|parsed| Access::by_topic(who, &parsed));
+        let thread = thread_of(topic);
+        let asking = self.ask(&who.org, &thread, known_to);
+        match by_topic {
+            Some(Access::OwnDesk) => self.soon(asking).await,
+            Some(by_topic) if !by_topic.is_decided() => asking.await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    async fn ask(
+        &self,
+        org: &OrgId,
+        thread: &TopicName,
+        known_to: Position,
+    ) -> Result<Arc<Members>, Refusal> {
         let changes = self.cache.lock().changes;
-        let members = Arc::new(self.persistence.members(org, thread).await?);
+        let members = Arc::new(self.persistence.members(org, thread, known_to).await?);
         let mut cache = self.cache.lock();
         if cache.members.len() >= CACHED {
             cache.members.clear();

@@ -302,7 +302,9 @@ async fn what_a_later_version_adds_is_ignored() {
     )
     .await;
     assert_eq!(answered.unwrap(), Bytes::new());
-    let (org, topic) = replica.fake.was_asked::<(OrgId, model::TopicName)>();
+    let (org, topic, _) = replica
+        .fake
+        .was_asked::<(OrgId, model::TopicName, model::Position)>();
     assert_eq!((org.as_str(), topic.as_str()), ("o", "a/b"));
 }
 

@@ -76,8 +76,8 @@ round_trips! {
     the_last_before: (values::org(), values::topic(), values::position()) => of(values::position()),
         |s, (org, topic, before)| s.persistence.last_before(&org, &topic, before);
     history: values::history_request() => values::history_page(), |s, q| s.persistence.history(q);
-    members: (values::org(), values::topic()) => values::members(),
-        |s, (org, topic)| s.persistence.members(&org, &topic);
+    members: (values::org(), values::topic(), values::position()) => values::members(),
+        |s, (org, topic, known_to)| s.persistence.members(&org, &topic, known_to);
     a_desk: (values::org(), values::user()) => values::desk(), |s, (org, uid)| s.persistence.desk(&org, &uid);
     opening_a_thread: values::open_thread() => values::opened_thread(), |s, q| s.persistence.open_thread(q);
     memberships: (values::org(), vec(values::user(), 0..3), vec((values::partition(), values::position()), 0..3)) =>

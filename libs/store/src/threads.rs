@@ -113,7 +113,8 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// Threads in which somebody has spoken and that are not open, the earliest spoken first within a partition.
     async fn pending_threads(&self, limit: usize) -> Result<Vec<StoredThread>, StoreError>;
 
-    /// Open threads that wait for an agent (QUEUING, OFFLINE), those that wait longest first: by their version.
+    /// Open threads that wait for an agent (QUEUING, OFFLINE). Of each desk those that wait longest first, by their version; each
+    /// desk has its turn, so that one at which nobody is keeps no other waiting.
     async fn waiting_threads(&self, limit: usize) -> Result<Vec<StoredThread>, StoreError>;
 
     /// Open threads in which nothing was said since `before`, and that were not changed since then.

@@ -191,5 +191,18 @@ pub fn server_uid(what: &str, parts: &[&str]) -> String {
     format!("{SERVER_UID}{what}-{:032x}", hash.digest128())
 }
 
+/// The content of what a visitor is told of its place in a queue (QUEUE, QUEUE_UPDATE): `before` others are served first, `waiting`
+/// wait in all. In `text`, `{position}` stands for the place, which counts from 1.
+pub fn place_in_queue(text: &str, before: u64, waiting: u64, now: UnixMillis) -> String {
+    let position = before + 1;
+    serde_json::json!({
+        "content": text.replace("{position}", &position.to_string()),
+        "position": position,
+        "queueSize": waiting.max(position),
+        "serverTimestamp": now.0,
+    })
+    .to_string()
+}
+
 #[cfg(test)]
 mod tests;

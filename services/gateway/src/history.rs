@@ -172,7 +172,11 @@ impl Seen {
             return Ok(Self(Vec::new()));
         }
         let thread = TopicName::trusted(ChatTopic::thread(topic));
-        let members = app.core.persistence.members(&who.org, &thread).await?;
+        let members = app
+            .core
+            .persistence
+            .members(&who.org, &thread, Position::START)
+            .await?;
         Ok(Self(members.of(|uid| who.acts_as(uid)).cloned().collect()))
     }
 

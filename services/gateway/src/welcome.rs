@@ -65,27 +65,14 @@ fn greeting(app: &App, opened: &OpenedThread, now: UnixMillis) -> Greeting {
     let uid = |what: &str| server_uid(what, &[&thread.uid, &time]);
     let (kind, uid, text) = match thread.status.as_str() {
         "OFFLINE" => ("LEAVE_MSG", uid(PROMPT), config.offline.clone()),
-        "QUEUING" => (
-            "QUEUE",
-            uid("queue"),
-            queue(&config.queue, opened.queue.unwrap_or_default(), now),
-        ),
+        "QUEUING" => ("QUEUE", uid("queue"), {
+            let before = opened.queue.unwrap_or_default();
+            envelope::place_in_queue(&config.queue, before, before + 1, now)
+        }),
         _ if is_new => ("WELCOME", uid("welcome"), config.welcome.clone()),
         _ => ("CONTINUE", uid("continue"), config.welcome_back.clone()),
     };
     Greeting { kind, uid, text }
-}
-
-/// What deployed pages read of a queue: `position` counts from 1.
-fn queue(text: &str, before: u64, now: UnixMillis) -> String {
-    let position = before + 1;
-    serde_json::json!({
-        "content": text.replace("{position}", &position.to_string()),
-        "position": position,
-        "queueSize": position,
-        "serverTimestamp": now.0,
-    })
-    .to_string()
 }
 
 /// Whoever answers: the agent that has the thread, or the desk itself.

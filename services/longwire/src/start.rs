@@ -336,6 +336,7 @@ fn thread_rules(config: &Config) -> anyhow::Result<persistence::ThreadRules> {
         max_threads_per_agent: chat.max_threads_per_agent,
         new_threads_per_visitor: chat.new_threads_per_visitor,
         new_threads_per_org: chat.new_threads_per_org,
+        queue: config.gateway.queue.clone(),
         zone: zone(config)?,
     })
 }

@@ -91,10 +91,27 @@ impl Core {
         entries: Vec<Entry>,
         limit: Duration,
     ) -> Result<Vec<Outcome>, RpcError> {
-        let first = self.submitted.fetch_add(entries.len() as u64, Ordering::Relaxed);
-        // Several are on their way at once, and an edge has one line of a partition: each is its own.
-        let edge = EdgeId::new(format!("persistence/{}/{first}", self.deps.holder));
-        submit_once(&*self.deps.routing, edge, partition, first, entries, limit).await
+        let first = self.number(entries.len());
+        submit_once(
+            &*self.deps.routing,
+            self.line(first),
+            partition,
+            first,
+            entries,
+            limit,
+        )
+        .await
+    }
+
+    /// The first number of so many things that are said on a line.
+    pub fn number(&self, count: usize) -> u64 {
+        self.submitted.fetch_add(count as u64, Ordering::Relaxed)
+    }
+
+    /// The name of the line that says them. Several are on their way at once, and an edge has one line of a partition: each is its
+    /// own.
+    pub fn line(&self, first: u64) -> EdgeId {
+        EdgeId::new(format!("persistence/{}/{first}", self.deps.holder))
     }
 
     pub fn policy(&self) -> Policy {

@@ -135,7 +135,11 @@ impl Persistence for Core {
         Ok(page)
     }
 
-    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, RpcError> {
+    async fn members(&self, org: &OrgId, topic: &TopicName, known_to: Position) -> Result<Members, RpcError> {
+        if known_to > Position::START {
+            let partition = self.deps.partitioning.of(org, topic);
+            self.consumer.reach(partition, known_to).await.map_err(late)?;
+        }
         self.deps.store.members(org, topic).await.map_err(answer)
     }
 

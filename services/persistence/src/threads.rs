@@ -15,6 +15,7 @@ mod events;
 mod keeper;
 mod notices;
 mod open;
+mod queue;
 mod quota;
 mod say;
 mod wish;
@@ -25,6 +26,9 @@ pub(crate) use quota::Quotas;
 
 use jiff::tz::TimeZone;
 use std::time::Duration;
+
+/// At most this many threads are looked at at once.
+const LIMIT: usize = 500;
 
 /// The rules of conversations that this service keeps.
 #[derive(Debug, Clone)]
@@ -39,6 +43,8 @@ pub struct ThreadRules {
     pub new_threads_per_visitor: u32,
     /// New threads of one organisation a minute.
     pub new_threads_per_org: u32,
+    /// What a visitor is told while it waits for an agent; `{position}` is its place in the queue, from 1.
+    pub queue: String,
     /// The zone that `createdAt` is written in.
     pub zone: TimeZone,
 }
@@ -52,6 +58,7 @@ impl Default for ThreadRules {
             max_threads_per_agent: 100,
             new_threads_per_visitor: 20,
             new_threads_per_org: 3000,
+            queue: "You are number {position} in the queue.".to_owned(),
             zone: TimeZone::UTC,
         }
     }

@@ -300,7 +300,7 @@ async fn a_will_that_the_log_refuses_holds_up_nothing_else() {
     };
     let refusing = Refusing::default();
     let asked = refusing.asked.clone();
-    let world = World::owned_by(dir.path(), config, |_| Arc::new(refusing)).await;
+    let world = World::owned_by(dir.path(), config, |_, _| Arc::new(refusing)).await;
     was_open(&world, open("c", false, 3600, Some(0)), true, NOW).await;
     let is_asked = || asked.load(Ordering::Relaxed) > 0;
     until("the will is submitted", is_asked).await;

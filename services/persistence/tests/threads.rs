@@ -97,7 +97,12 @@ impl Threads {
     /// The uids of those who are members now.
     async fn members(&self, visitor: &str) -> Vec<String> {
         let name = topic(&format!("org/workgroup/{GROUP}/{visitor}"));
-        let members = self.world.api.members(&ORG.into(), &name).await.unwrap();
+        let members = self
+            .world
+            .api
+            .members(&ORG.into(), &name, Position::START)
+            .await
+            .unwrap();
         let lasting = members.all.iter().filter(|m| m.lasts());
         let mut names: Vec<String> = lasting.map(|m| m.member.to_string()).collect();
         names.sort();
@@ -203,6 +208,52 @@ async fn a_workgroups_threads_go_to_who_is_there_and_has_the_fewest_and_then_the
 }
 
 #[tokio::test]
+async fn who_waits_is_told_its_place_whenever_that_changes() {
+    let threads = Threads::new().await;
+    threads.world.is_there("agent1", true).await;
+    for visitor in ["v1", "v2", "v3", "v4"] {
+        threads.open(visitor).await;
+    }
+    // By a message, which is answered by nothing.
+    threads.speak("v5", "m").await;
+    let places = |visitor: &str| -> Vec<(u64, u64)> {
+        let told = threads.world.told.lock();
+        let own = told.iter().filter(|entry| entry.topic.ends_with(visitor));
+        let place = |entry: &wire::Entry| {
+            assert_eq!(entry.r#type, "QUEUE_UPDATE");
+            let message = wire::envelope::parse(&entry.payload).unwrap();
+            let content: serde_json::Value = serde_json::from_str(&message.content).unwrap();
+            let number = |name: &str| content[name].as_u64().unwrap();
+            (number("position"), number("queueSize"))
+        };
+        own.map(place).collect()
+    };
+    threads
+        .until("everybody is told", async || {
+            ["v3", "v4", "v5"].map(|v| places(v).last().map(|(place, _)| *place))
+                == [Some(1), Some(2), Some(3)]
+        })
+        .await;
+    threads.wish("agent1", "v1", ThreadWish::Close).await.unwrap();
+    threads
+        .until("they have moved up", async || {
+            ["v4", "v5"].map(|v| places(v).last().copied()) == [Some((1, 2)), Some((2, 2))]
+        })
+        .await;
+    assert_eq!(
+        places("v3").last().map(|(place, _)| *place),
+        Some(1),
+        "it has an agent"
+    );
+    assert!(places("v1").is_empty() && places("v2").is_empty());
+    // A place that does not change is told once.
+    let mut v4 = places("v4");
+    v4.dedup_by_key(|(place, _)| *place);
+    assert_eq!(v4.len(), places("v4").len());
+    threads.world.close().await;
+}
+
+#[tokio::test]
 async fn nobody_being_there_a_thread_waits_for_whoever_comes() {
     let threads = Threads::new().await;
     let opened = threads.open("v1").await;
@@ -241,7 +292,12 @@ async fn a_message_opens_a_thread_and_its_agent_sees_that_message() {
         })
         .await;
     let name = topic(&format!("org/workgroup/{GROUP}/v1"));
-    let members = threads.world.api.members(&ORG.into(), &name).await.unwrap();
+    let members = threads
+        .world
+        .api
+        .members(&ORG.into(), &name, Position::START)
+        .await
+        .unwrap();
     assert!(members.all.iter().all(|m| m.covers(spoken)));
     // The agent is told on its own topic, and so is the visitor.
     threads
@@ -297,7 +353,12 @@ async fn a_message_opens_a_thread_and_its_agent_sees_that_message() {
             threads.members("v1").await == ["df_ag_uid", "v1"]
         })
         .await;
-    let members = threads.world.api.members(&ORG.into(), &name).await.unwrap();
+    let members = threads
+        .world
+        .api
+        .members(&ORG.into(), &name, Position::START)
+        .await
+        .unwrap();
     let agent: Vec<_> = members.of(|m| m.as_str() == "df_ag_uid").cloned().collect();
     assert_eq!(agent.len(), 2);
     assert!(agent[0].covers(spoken) && !agent[0].covers(again) && agent[1].covers(again));

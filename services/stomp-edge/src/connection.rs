@@ -322,7 +322,7 @@ impl Connection {
         for mail in all.drain(..) {
             match mail {
                 Mail::Settled { token, outcome } => self.settled(token, &outcome)?,
-                Mail::Attached { token, boundaries } => self.attached(token, boundaries).await,
+                Mail::Attached { token, boundaries } => self.attached(token, boundaries).await?,
                 Mail::Verify => self.edge.cursors.verify(),
                 Mail::Refused(refusal) => return Err(Bye::refused(refusal, None)),
                 Mail::Leave => self.clocks.drain = Some(Instant::now()),

@@ -9,7 +9,6 @@ use edge::access::thread_of;
 use edge::mailbox::Boundaries;
 use edge::receiver::Receiver;
 use edge::{Refusal, audience};
-use model::thread::Members;
 use model::{Access, ChatTopic, PartitionId, Position, Role, TopicFilter, TopicName};
 use session::Limits;
 use stomp_codec::{AckMode, Frame};
@@ -62,12 +61,13 @@ impl Connection {
         let filter = topic.to_filter();
         self.may_receive(&topic).await?;
         let core = self.edge.core.clone();
-        let members = self.members_of(&topic).await?;
         let partition = core.partitioning.of(&self.identity.who.org, &topic);
         let durable = self.durable(&topic, partition, &filter).await?;
         let token = self.token();
+        let by_topic = ChatTopic::parse(&topic).map(|parsed| Access::by_topic(&self.identity.who, &parsed));
         let thread = thread_of(&topic);
-        let thread = (members.is_some() && thread != topic).then_some(thread);
+        let thread =
+            (by_topic.is_some_and(|access| !access.is_decided()) && thread != topic).then_some(thread);
         let filters: Vec<_> = [Some(filter.clone()), thread.as_ref().map(|t| t.to_filter())]
             .into_iter()
             .flatten()
@@ -91,7 +91,6 @@ impl Connection {
             durable,
             reported: 0,
             hears_presence,
-            members,
             half: Half::Waiting {
                 token,
                 _attaching: attaching.tell(&self.mailbox, token),
@@ -126,17 +125,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Who is and was a member of the thread, where its topic does not say all.
-    async fn members_of(&mut self, topic: &TopicName) -> Result<Option<Arc<Members>>, Refusal> {
-        let who = &self.identity.who;
-        let parsed = ChatTopic::parse(topic);
-        if parsed.is_none_or(|t| Access::by_topic(who, &t).is_decided()) {
-            return Ok(None);
-        }
-        let members = self.edge.core.gate.members(&who.org, topic).await?;
-        Ok(Some(members))
-    }
-
     async fn durable(
         &mut self,
         topic: &TopicName,
@@ -153,16 +141,20 @@ impl Connection {
     }
 
     /// From where on a subscription comes live is known: it begins to receive.
-    pub async fn attached(&mut self, token: u64, boundaries: Vec<Boundaries>) {
+    pub async fn attached(&mut self, token: u64, boundaries: Vec<Boundaries>) -> Result<(), Bye> {
         let waits = |s: &&mut Sub| matches!(s.half, Half::Waiting { token: t, .. } if t == token);
         let Some(sub) = self.subs.iter_mut().find(waits) else {
-            return;
+            return Ok(());
         };
         let of_partition = boundaries.into_iter().flatten();
         let of_partition = of_partition.filter(|(p, _)| *p == sub.partition);
         let boundary = of_partition.map(|(_, at)| at).max().unwrap_or_default();
         let hears_presence = sub.hears_presence;
-        let (members, topic) = (sub.members.take(), sub.topic.clone());
+        let topic = sub.topic.clone();
+        // Whoever was a member when it asked, and is none where it begins, would not hear of that any more.
+        let gate = &self.edge.core.gate;
+        let members = gate.members_at(&self.identity.who, &topic, boundary).await;
+        let members = members.map_err(|refusal| Bye::refused(refusal, sub.receipt()))?;
         let receipt = sub.begin(&self.edge, boundary, |state| {
             let mut receiver = Receiver::new(
                 self.edge.core.clone(),
@@ -193,6 +185,7 @@ impl Connection {
             self.receipt(&receipt);
         }
         self.report_soon();
+        Ok(())
     }
 
     /// UNSUBSCRIBE. What is kept of a durable subscription stays.

@@ -8,7 +8,6 @@ use std::task::Poll;
 use edge::delivery::Delivery;
 use edge::mailbox::Mail;
 use edge::receiver::Receiver;
-use model::thread::Members;
 use model::{PartitionId, Position, TopicFilter, TopicName};
 use session::SavedState;
 use stomp_codec::AckMode;
@@ -52,8 +51,6 @@ pub(crate) struct Sub {
     pub reported: u32,
     /// Whether it is told who of those it talks to comes and goes.
     pub hears_presence: bool,
-    /// Who is and was a member of its thread, until it receives.
-    pub members: Option<Arc<Members>>,
     /// Whether it receives yet.
     pub half: Half,
 }
@@ -77,6 +74,14 @@ impl Sub {
     pub fn filters(&self) -> impl Iterator<Item = TopicFilter> + '_ {
         let thread = self.thread.as_ref().map(|thread| thread.to_filter());
         std::iter::once(self.filter.clone()).chain(thread)
+    }
+
+    /// The receipt that is asked for, until it begins.
+    pub fn receipt(&self) -> Option<&str> {
+        match &self.half {
+            Half::Waiting { receipt, .. } => receipt.as_deref(),
+            Half::Receiving(_) => None,
+        }
     }
 
     fn concerns(&self, delivery: &Delivery) -> bool {

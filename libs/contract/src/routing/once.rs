@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{EdgeId, PartitionId, Position};
+use model::{EdgeId, OrgId, PartitionId, Position, TopicFilter};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use wire::Entry;
 
-use super::{Downstream, Hello, Outcome, Routed, Routing, Submission, Up};
+use super::{Downstream, Hello, Outcome, Routed, Routing, Submission, Up, Upstream};
 use crate::{ErrorKind, RpcError};
 
 /// What came down a line.
 #[derive(Default)]
 struct Heard {
     answers: BTreeMap<u64, Outcome>,
+    /// What was attached has been answered, and so has everything sent before it been taken.
+    attached: bool,
     /// The line has ended: no more will come.
     ended: bool,
 }
@@ -33,13 +35,13 @@ impl End {
         self.changed.notify_one();
     }
 
-    /// Waits until there are so many answers, or no more to come.
-    async fn answered(&self, count: usize) {
+    /// Waits until this has been heard, or no more comes.
+    async fn until(&self, enough: impl Fn(&Heard) -> bool) {
         loop {
             let changed = self.changed.notified();
             {
                 let heard = self.heard.lock();
-                if heard.ended || heard.answers.len() >= count {
+                if heard.ended || enough(&heard) {
                     return;
                 }
             }
@@ -50,7 +52,10 @@ impl End {
 
 impl Downstream for End {
     fn routed(&self, routed: Routed) -> bool {
-        self.hear(|heard| heard.answers.extend(routed.answers));
+        self.hear(|heard| {
+            heard.answers.extend(routed.answers);
+            heard.attached |= !routed.attached.is_empty();
+        });
         true
     }
 
@@ -73,6 +78,63 @@ pub async fn submit_once(
     entries: Vec<Entry>,
     limit: Duration,
 ) -> Result<Vec<Outcome>, RpcError> {
+    let (line, end) = open(routing, edge, partition, first, limit).await?;
+    let count = entries.len();
+    for (number, entry) in (first..).zip(entries) {
+        line.send(Up::Submit(Submission {
+            number,
+            entry: Arc::new(entry),
+            seen: Position::START,
+            again: false,
+        }));
+    }
+    let _in_time = tokio::time::timeout(limit, end.until(|heard| heard.answers.len() >= count)).await;
+    let mut heard = end.heard.lock();
+    let numbers = (first..).take(count);
+    Ok(numbers
+        .map(|n| heard.answers.remove(&n).unwrap_or(Outcome::Unknown))
+        .collect())
+}
+
+/// Gives entries of one partition to whoever is online now, and waits until the owner has them. `first` as for [`submit_once`].
+///
+/// # Errors
+/// When no owner is to be found, or it has not taken them within `limit`: then nobody may have them.
+pub async fn tell_once(
+    routing: &dyn Routing,
+    edge: EdgeId,
+    partition: PartitionId,
+    first: u64,
+    entries: Vec<Entry>,
+    limit: Duration,
+) -> Result<(), RpcError> {
+    let (line, end) = open(routing, edge, partition, first, limit).await?;
+    let Some(org) = entries.first().map(|entry| OrgId::new(&entry.org)) else {
+        return Ok(());
+    };
+    for entry in entries {
+        line.send(Up::Transient(Arc::new(entry)));
+    }
+    // Nobody answers to those; what comes after them is answered after them. Nothing matches this.
+    line.send(Up::Attach {
+        number: first,
+        org,
+        filter: TopicFilter::trusted("$longwire/told"),
+    });
+    let taken = tokio::time::timeout(limit, end.until(|heard| heard.attached)).await;
+    match taken.is_ok() && end.heard.lock().attached {
+        true => Ok(()),
+        false => Err(unanswered()),
+    }
+}
+
+async fn open(
+    routing: &dyn Routing,
+    edge: EdgeId,
+    partition: PartitionId,
+    first: u64,
+    limit: Duration,
+) -> Result<(Box<dyn Upstream>, Arc<End>), RpcError> {
     let hello = Hello {
         edge,
         partition,
@@ -83,22 +145,10 @@ pub async fn submit_once(
     };
     let end = Arc::<End>::default();
     let opening = tokio::time::timeout(limit, routing.open(hello, end.clone()));
-    let line = opening
-        .await
-        .map_err(|_| RpcError::new(ErrorKind::Unavailable, "no owner answers"))??;
-    let count = entries.len();
-    for (number, entry) in (first..).zip(entries) {
-        line.send(Up::Submit(Submission {
-            number,
-            entry: Arc::new(entry),
-            seen: Position::START,
-            again: false,
-        }));
-    }
-    let _in_time = tokio::time::timeout(limit, end.answered(count)).await;
-    let mut heard = end.heard.lock();
-    let numbers = (first..).take(count);
-    Ok(numbers
-        .map(|n| heard.answers.remove(&n).unwrap_or(Outcome::Unknown))
-        .collect())
+    let line = opening.await.map_err(|_| unanswered())??;
+    Ok((line, end))
+}
+
+fn unanswered() -> RpcError {
+    RpcError::new(ErrorKind::Unavailable, "no owner answers")
 }

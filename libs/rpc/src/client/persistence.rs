@@ -111,10 +111,11 @@ impl Persistence for Remote {
         answer(self.0.call(Method::History, request.to_wire()).await?)
     }
 
-    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, RpcError> {
+    async fn members(&self, org: &OrgId, topic: &TopicName, known_to: Position) -> Result<Members, RpcError> {
         let request = pb::TopicRequest {
             org: org.to_string(),
             topic: topic.to_string(),
+            known_to: known_to.0,
         };
         answer(self.0.call(Method::Membership, request).await?)
     }
@@ -151,6 +152,7 @@ impl Persistence for Remote {
         let request = pb::TopicRequest {
             org: org.to_string(),
             topic: topic.to_string(),
+            known_to: 0,
         };
         let pb::Done {} = self.0.call(Method::Admit, request).await?;
         Ok(())

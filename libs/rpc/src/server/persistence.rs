@@ -6,6 +6,7 @@ use crate::pb;
 use crate::pb::persistence_server::Persistence as Calls;
 use crate::wire::{Findings, given, read};
 use contract::persistence::Persistence;
+use model::Position;
 
 #[async_trait]
 impl Calls for Served<dyn Persistence> {
@@ -91,7 +92,8 @@ impl Calls for Served<dyn Persistence> {
     async fn membership(&self, request: Request<pb::TopicRequest>) -> Answer<pb::MembershipAnswer> {
         self.answer(Method::Membership, request, |service, asked| async move {
             let (org, topic) = (read(asked.org)?, read(asked.topic)?);
-            service.members(&org, &topic).await.map(told)
+            let known_to = Position(asked.known_to);
+            service.members(&org, &topic, known_to).await.map(told)
         })
         .await
     }

@@ -232,8 +232,8 @@ impl Persistence for Fake {
     async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, RpcError> {
         self.meet(request).await
     }
-    async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, RpcError> {
-        self.meet((org.clone(), topic.clone())).await
+    async fn members(&self, org: &OrgId, topic: &TopicName, known_to: Position) -> Result<Members, RpcError> {
+        self.meet((org.clone(), topic.clone(), known_to)).await
     }
     async fn memberships(
         &self,

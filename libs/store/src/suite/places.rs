@@ -190,7 +190,7 @@ pub async fn pending_threads_come_in_order(fixture: &impl Fixture) {
     assert_eq!(pending(&log, 9).await, ["v1", "far", "v2"]);
 }
 
-/// Those wait that wait for an agent, the longest first; each has its place in the queue of its desk.
+/// Those wait that wait for an agent, the longest first of each desk; each has its place in the queue of its desk.
 pub async fn waiting_threads_come_in_order(fixture: &impl Fixture) {
     let mut log = Log::new(fixture.open().await);
     let mut talks: Vec<Talk> = ["v1", "v2", "v3", "v4"].into_iter().map(Talk::group).collect();
@@ -208,8 +208,8 @@ pub async fn waiting_threads_come_in_order(fixture: &impl Fixture) {
         }
         places
     };
-    assert_eq!(waiting(&log, 9).await, ["v1", "v2", "v4", "other"]);
-    assert_eq!(waiting(&log, 2).await, ["v1", "v2"]);
+    assert_eq!(waiting(&log, 9).await, ["v1", "other", "v2", "v4"]);
+    assert_eq!(waiting(&log, 2).await, ["v1", "other"], "each desk has its turn");
     assert_eq!(
         queue(&log, &talks).await,
         [Some(0), Some(1), None, Some(2), Some(0)]
@@ -217,7 +217,7 @@ pub async fn waiting_threads_come_in_order(fixture: &impl Fixture) {
     log.take(&mut talks[0], Step::Wait(ThreadStatus::Offline)).await;
     assert_eq!(
         waiting(&log, 9).await,
-        ["v2", "v4", "other", "v1"],
+        ["v2", "other", "v4", "v1"],
         "by its version"
     );
     let assign = super::life::assign("a", Position::START);

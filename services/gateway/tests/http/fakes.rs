@@ -151,7 +151,7 @@ impl Persistence for Store {
         })
     }
 
-    async fn members(&self, _: &OrgId, topic: &TopicName) -> Result<Members, RpcError> {
+    async fn members(&self, _: &OrgId, topic: &TopicName, _: Position) -> Result<Members, RpcError> {
         let members = self.members.lock();
         let all = members.get(topic.as_str()).cloned().unwrap_or_default();
         let version = Position(1);

@@ -3,25 +3,24 @@
 //!
 //! One replica does so at a time, and soon after a change of its own. If two do, the owner of the partition accepts one.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use backplane::lease::Fence;
 use contract::RpcError;
-use model::thread::{Refused, Step, ThreadStatus};
-use model::{OrgId, Position, UnixMillis, UserId};
+use model::UnixMillis;
+use model::thread::{Refused, Step};
 use runtime::lifecycle::Stop;
 use store::StoredThread;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::LIMIT;
 use super::change::{Changed, Decide, Only, Plan, Planned};
+use super::queue::Told;
 use super::say::Said;
 use crate::Error;
 use crate::core::{Core, TICK};
 
-/// At most this many of anything at once.
-const LIMIT: usize = 500;
 /// How often threads are looked for that wait for an agent.
 const QUEUE: Duration = Duration::from_millis(500);
 /// How often threads are looked for in which nothing is said.
@@ -29,14 +28,12 @@ const IDLE: Duration = Duration::from_secs(5);
 /// After this a place that was taken for a thread and not used is given back.
 const UNUSED: Duration = Duration::from_secs(60);
 
-/// Desks that were looked at in one turn: whether there is room at one is asked once.
-type Full = HashMap<(OrgId, UserId), ThreadStatus>;
-
 /// Keeps threads until told to stop, as long as it is this replica's turn.
 pub(crate) async fn keep(core: &Core, turn: &Fence, stop: &Stop) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut queue, mut idle) = (Instant::now(), Instant::now());
+    let mut told = Told::default();
     let keep = async {
         loop {
             tokio::select! {
@@ -44,13 +41,18 @@ pub(crate) async fn keep(core: &Core, turn: &Fence, stop: &Stop) {
                 () = core.wake.notified() => {}
             }
             if !turn.holds() {
+                // Whoever keeps them next tells everybody; so does this one, should it be its turn again.
+                told = Told::default();
                 continue;
             }
             core.report("opening conversations", core.open_pending().await);
             core.report("telling members", core.tell().await);
             if queue.elapsed() >= QUEUE {
                 queue = Instant::now();
-                core.report("giving conversations to agents", core.serve_queue().await);
+                core.report(
+                    "giving conversations to agents",
+                    core.serve_queues(&mut told).await,
+                );
                 core.report("ending offers", core.end_offers().await);
             }
             if idle.elapsed() >= IDLE {
@@ -75,55 +77,6 @@ impl Core {
             self.log_failure("opened", self.open(thread, desk.as_ref()).await);
         }
         Ok(())
-    }
-
-    /// Gives those that wait to agents that have room, the longest waiting first.
-    async fn serve_queue(&self) -> Result<(), Error> {
-        let mut full = Full::new();
-        for thread in self.deps.store.waiting_threads(LIMIT).await? {
-            let key = (thread.org.clone(), thread.row.desk.clone());
-            let status = match full.get(&key) {
-                Some(status) => *status,
-                None => match self.serve(&thread).await? {
-                    ThreadStatus::Chatting => continue,
-                    status => {
-                        full.insert(key, status);
-                        status
-                    }
-                },
-            };
-            if status.is_waiting() && thread.life.status != status {
-                let mut wait = Only {
-                    step: Step::Wait(status),
-                    said: None,
-                };
-                self.log_failure("left waiting", self.change(thread, None, &mut wait).await);
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives one to an agent; what it is doing then.
-    async fn serve(&self, thread: &StoredThread) -> Result<ThreadStatus, Error> {
-        let (org, topic) = (&thread.org, &thread.row.topic);
-        let desk = self.desk_of(org, &thread.row.desk);
-        let choice = self.choose(org, topic, desk.as_ref()).await?;
-        let (Some(agent), ThreadStatus::Chatting) = (choice.agent, choice.status) else {
-            return Ok(choice.status);
-        };
-        let mut giving = Only {
-            step: Step::Assign {
-                agent,
-                since: begun(thread),
-            },
-            said: Some(Said::new("QUEUE_ACCEPT", "An agent has joined the conversation.")),
-        };
-        let given = self.change(thread.clone(), None, &mut giving).await;
-        if !matches!(given, Ok(Changed::Done)) {
-            self.release(org, topic).await;
-        }
-        self.log_failure("given to an agent", given);
-        Ok(ThreadStatus::Chatting)
     }
 
     async fn close_idle(&self) -> Result<(), Error> {
@@ -182,7 +135,7 @@ impl Core {
     }
 
     /// One that cannot be changed now does not hold up the others; it is found again.
-    fn log_failure(&self, what: &'static str, changed: Result<Changed, RpcError>) {
+    pub(super) fn log_failure(&self, what: &'static str, changed: Result<Changed, RpcError>) {
         if let Err(error) = changed {
             tracing::warn!(%error, "a conversation was not {what}; it will be tried again");
         }
@@ -208,11 +161,4 @@ impl Decide for Idle {
             )),
         }))
     }
-}
-
-/// Where the thread was opened: whoever is given it sees it from there.
-fn begun(thread: &StoredThread) -> Position {
-    let visitor = &thread.row.visitor.uid;
-    let opened = thread.life.members.iter().find(|m| m.member == *visitor);
-    opened.map_or(Position::END, |m| m.since)
 }

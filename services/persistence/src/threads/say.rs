@@ -1,6 +1,6 @@
 //! Changes of threads as entries of the log, and what they say to clients.
 
-use model::thread::{Act, Change};
+use model::thread::{Act, Change, ThreadStatus};
 use model::{Position, UnixMillis, format_created_at};
 use store::StoredThread;
 use wire::envelope::{self, server_uid};
@@ -56,7 +56,7 @@ impl Core {
         let (kind, payload) = match said {
             Some(said) => (
                 Kind::Chat,
-                envelope::encode(&self.message(thread, change, &uid, said, now)),
+                envelope::encode(&self.message(thread, change.status, &uid, said, now)),
             ),
             None => (Kind::Membership, bytes::Bytes::new()),
         };
@@ -77,10 +77,11 @@ impl Core {
         }
     }
 
-    fn message(
+    /// What clients are shown of a thread that has this status.
+    pub(super) fn message(
         &self,
         thread: &StoredThread,
-        change: &Change,
+        status: ThreadStatus,
         uid: &str,
         said: &Said,
         now: UnixMillis,
@@ -110,7 +111,7 @@ impl Core {
                 uid: row.uid.clone(),
                 topic: row.topic.to_string(),
                 r#type: row.kind.clone(),
-                state: change.status.as_str().to_owned(),
+                state: status.as_str().to_owned(),
                 user: Some(visitor),
                 ..Thread::default()
             }),

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backplane::bus::{BusLimits, EmbeddedBus};
-use backplane::journal::{EmbeddedJournal, FrameId, Journal, JournalConfig};
+use backplane::journal::{EmbeddedJournal, FrameId, Journal, JournalConfig, OpenError};
 use backplane::lease::{EmbeddedLeases, Leases};
 use backplane::presence::{EmbeddedPresence, Entered, Presence, PresenceBook};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ use store::{LogStore, Options, SqliteStore};
 use tokio::task::JoinHandle;
 use wire::{Entry, Frame, Kind, Message, User};
 
-pub use owner::Refusing;
+pub use owner::{Refusing, Told};
 pub use shelf::Shelf;
 
 pub const ORG: &str = "o";
@@ -61,6 +61,7 @@ pub struct World {
     pub checkpoints: Arc<Shelf>,
     pub metrics: runtime::metrics::Metrics,
     pub presence: Arc<EmbeddedPresence>,
+    pub told: Told,
     frames: AtomicU64,
 }
 
@@ -70,7 +71,10 @@ impl World {
     }
 
     pub async fn with(dir: &Path, config: Config) -> Self {
-        Self::owned_by(dir, config, |journal| Arc::new(owner::Owner::new(journal))).await
+        Self::owned_by(dir, config, |journal, told| {
+            Arc::new(owner::Owner::new(journal, told))
+        })
+        .await
     }
 
     /// One in which nothing happens that nobody asks for: another keeps threads and sessions.
@@ -81,8 +85,8 @@ impl World {
             .acquire("persistence/keeper", "another", hour)
             .await
             .unwrap();
-        Self::built(dir, config, leases, |journal| {
-            Arc::new(owner::Owner::new(journal))
+        Self::built(dir, config, leases, |journal, told| {
+            Arc::new(owner::Owner::new(journal, told))
         })
         .await
     }
@@ -91,7 +95,7 @@ impl World {
     pub async fn owned_by(
         dir: &Path,
         config: Config,
-        owners: impl FnOnce(Arc<EmbeddedJournal>) -> Arc<dyn Routing>,
+        owners: impl FnOnce(Arc<EmbeddedJournal>, Told) -> Arc<dyn Routing>,
     ) -> Self {
         Self::built(dir, config, EmbeddedLeases::new(), owners).await
     }
@@ -100,7 +104,7 @@ impl World {
         dir: &Path,
         config: Config,
         leases: EmbeddedLeases,
-        owners: impl FnOnce(Arc<EmbeddedJournal>) -> Arc<dyn Routing>,
+        owners: impl FnOnce(Arc<EmbeddedJournal>, Told) -> Arc<dyn Routing>,
     ) -> Self {
         let path = dir.join("store.db");
         SqliteStore::migrate(&path).unwrap();
@@ -116,17 +120,24 @@ impl World {
             partitions: 4,
             ..JournalConfig::default()
         };
-        let journal = Arc::new(EmbeddedJournal::open(dir.join("log"), config_of_log).unwrap());
+        // What was submitted last in a world that has ended may not have been answered: that holds the log.
+        let journal = loop {
+            match EmbeddedJournal::open(dir.join("log"), config_of_log.clone()) {
+                Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+                opened => break Arc::new(opened.unwrap()),
+            }
+        };
         let bus = Arc::new(EmbeddedBus::new(BusLimits::default()));
         let (clock, hand) = Clock::manual(NOW);
         let checkpoints = Arc::new(Shelf::open(&dir.join("checkpoints")));
         let metrics = runtime::metrics::Metrics::new();
         let presence = Arc::new(EmbeddedPresence::new());
+        let told = Told::default();
         let deps = Deps {
             presence: presence.clone(),
             rules: rules(),
             store: Arc::new(store.clone()),
-            routing: owners(journal.clone()),
+            routing: owners(journal.clone(), told.clone()),
             checkpoints: checkpoints.clone(),
             journal: journal.clone(),
             leases: Arc::new(leases),
@@ -156,6 +167,7 @@ impl World {
             checkpoints,
             metrics,
             presence,
+            told,
             frames: AtomicU64::new(1),
         }
     }

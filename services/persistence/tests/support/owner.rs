@@ -14,8 +14,12 @@ use wire::{Entry, Frame};
 
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
+/// What was given to whoever is online.
+pub type Told = Arc<parking_lot::Mutex<Vec<Entry>>>;
+
 pub struct Owner {
     journal: Arc<EmbeddedJournal>,
+    told: Told,
     /// What it knows: one thing is judged and appended at a time.
     known: Arc<Mutex<Known>>,
 }
@@ -30,15 +34,17 @@ struct Known {
 
 struct Line {
     journal: Arc<EmbeddedJournal>,
+    told: Told,
     known: Arc<Mutex<Known>>,
     partition: PartitionId,
     edge: Arc<dyn Downstream>,
 }
 
 impl Owner {
-    pub fn new(journal: Arc<EmbeddedJournal>) -> Self {
+    pub fn new(journal: Arc<EmbeddedJournal>, told: Told) -> Self {
         Self {
             journal,
+            told,
             known: Arc::default(),
         }
     }
@@ -46,7 +52,21 @@ impl Owner {
 
 impl Upstream for Line {
     fn send(&self, up: Up) -> bool {
-        let Up::Submit(submission) = up else { return true };
+        let submission = match up {
+            Up::Submit(submission) => submission,
+            Up::Transient(entry) => {
+                self.told.lock().push((*entry).clone());
+                return true;
+            }
+            Up::Attach { number, .. } => {
+                return self.edge.routed(Routed {
+                    epoch: 1,
+                    attached: vec![(number, Position::START)],
+                    ..Routed::default()
+                });
+            }
+            Up::Detach { .. } => return true,
+        };
         let (journal, known, edge) = (self.journal.clone(), self.known.clone(), self.edge.clone());
         let partition = self.partition;
         tokio::spawn(async move {
@@ -113,6 +133,7 @@ impl Routing for Owner {
     async fn open(&self, hello: Hello, edge: Arc<dyn Downstream>) -> Result<Box<dyn Upstream>, RpcError> {
         Ok(Box::new(Line {
             journal: self.journal.clone(),
+            told: self.told.clone(),
             known: self.known.clone(),
             partition: hello.partition,
             edge,

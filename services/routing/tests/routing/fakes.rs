@@ -386,7 +386,7 @@ impl Persistence for FakeStore {
     async fn history(&self, _: HistoryRequest) -> Result<HistoryPage, RpcError> {
         no()
     }
-    async fn members(&self, _: &OrgId, _: &TopicName) -> Result<Members, RpcError> {
+    async fn members(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Members, RpcError> {
         no()
     }
     async fn memberships(

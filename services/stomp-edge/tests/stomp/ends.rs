@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use auth::Claims;
 use contract::persistence::Persistence;
-use model::Role;
+use model::{Position, Role};
 use stomp_codec::{Command, Frame};
 
 use crate::client::{Client, connect_frame, send_frame, subscribe_frame};
@@ -129,7 +129,11 @@ async fn member(world: &World, server: &Server) -> (Client, String) {
     assert_eq!(opened.thread.topic.as_str(), GIVEN);
     eventually("the agent is a member", async || {
         let name = model::TopicName::new(GIVEN).unwrap();
-        let members = world.persistence.members(&ORG.into(), &name).await.unwrap();
+        let members = world
+            .persistence
+            .members(&ORG.into(), &name, Position::START)
+            .await
+            .unwrap();
         members.all.iter().any(|m| m.user.as_str() == "agent1")
     })
     .await;
@@ -220,6 +224,28 @@ async fn a_member_that_is_removed_stops_receiving_the_side_channel_at_once() {
     leave(&world).await;
     say_aside(&mut service, "after").await;
     agent.error("forbidden").await;
+}
+
+/// Whoever was removed before its subscription begins does not receive, though the store has not heard of that yet.
+#[tokio::test]
+async fn a_former_member_does_not_receive_because_the_store_lags() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let (_, token) = member(&world, &server).await;
+    let name = model::TopicName::new(GIVEN).unwrap();
+    let before = world
+        .persistence
+        .members(&ORG.into(), &name, Position::START)
+        .await;
+    leave(&world).await;
+    *world.persistence.old.lock() = Some(before.unwrap());
+    let mut service = service(&world, &server).await;
+    for topic in [GIVEN.to_owned(), format!("{GIVEN}_internal")] {
+        let mut agent = Client::connect(server.at, &[("passcode", &token)]).await;
+        agent.send(&subscribe_frame("0", &topic, "auto")).await;
+        say_aside(&mut service, &topic).await;
+        agent.error("forbidden").await;
+    }
 }
 
 #[tokio::test]

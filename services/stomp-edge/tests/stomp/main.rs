@@ -7,7 +7,6 @@
 )]
 
 mod client;
-mod revocable;
 mod world;
 
 mod acks;
@@ -15,6 +14,7 @@ mod claims;
 mod connect;
 mod durable;
 mod ends;
+mod lagging;
 mod presence;
 mod send;
 mod subscribe;

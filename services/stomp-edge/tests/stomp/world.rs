@@ -25,7 +25,7 @@ use store::{Options, SqliteStore};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::revocable::Revocable;
+use crate::lagging::Lagging;
 
 pub const ORG: &str = "df_org_uid";
 pub const THREAD: &str = "org/agent/a1/v1";
@@ -37,7 +37,7 @@ pub struct World {
     pub bus: Arc<EmbeddedBus>,
     leases: Arc<EmbeddedLeases>,
     pub presence: Arc<EmbeddedPresence>,
-    pub persistence: Arc<Revocable>,
+    pub persistence: Arc<Lagging>,
     pub clock: Clock,
     pub auth: auth::Config,
     signer: Signer,
@@ -93,9 +93,9 @@ impl World {
         // An agent that has been there before.
         let desk = vec![model::Principal::staff_mark("a1")];
         service.handle().prove(&ORG.into(), desk).await.unwrap();
-        let persistence = Arc::new(Revocable {
+        let persistence = Arc::new(Lagging {
             real: service.handle(),
-            revoked: AtomicBool::new(false),
+            old: parking_lot::Mutex::default(),
             blind: AtomicBool::new(false),
         });
         tasks.spawn(

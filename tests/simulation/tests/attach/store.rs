@@ -357,7 +357,7 @@ impl Persistence for StoreRpc {
     async fn history(&self, _: HistoryRequest) -> Result<HistoryPage, RpcError> {
         unavailable("not modelled")
     }
-    async fn members(&self, _: &OrgId, _: &TopicName) -> Result<Members, RpcError> {
+    async fn members(&self, _: &OrgId, _: &TopicName, _: Position) -> Result<Members, RpcError> {
         unavailable("not modelled")
     }
     async fn memberships(

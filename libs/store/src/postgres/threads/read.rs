@@ -73,8 +73,9 @@ pub(super) const PENDING: &str = stored!(
 );
 
 pub(super) const WAITING: &str = stored!(
-    "SELECT topic, version AS first, topic AS next FROM threads
-     WHERE version > 0 AND status IN ('OFFLINE', 'QUEUING') ORDER BY version LIMIT $1"
+    "SELECT topic, nth AS first, version AS next FROM (
+       SELECT topic, version, row_number() OVER (PARTITION BY org, desk ORDER BY version) AS nth FROM threads
+       WHERE version > 0 AND status IN ('OFFLINE', 'QUEUING')) w ORDER BY nth, version LIMIT $1"
 );
 
 /// The longest unchanged first.

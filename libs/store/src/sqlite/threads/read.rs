@@ -228,9 +228,10 @@ pub(super) fn pending(
     })
 }
 
-pub(super) const WAITING: &str =
-    "SELECT topic FROM threads WHERE version > 0 AND status IN ('OFFLINE', 'QUEUING')
-     ORDER BY version LIMIT ?1";
+/// Each desk has its turn: one at which nobody is keeps no other waiting.
+pub(super) const WAITING: &str = "SELECT topic FROM (
+       SELECT topic, version, row_number() OVER (PARTITION BY org, desk ORDER BY version) AS nth FROM threads
+       WHERE version > 0 AND status IN ('OFFLINE', 'QUEUING')) ORDER BY nth, version LIMIT ?1";
 
 pub(super) fn waiting(
     conn: &Connection,

@@ -1,4 +1,4 @@
-//! Persistence whose memberships can be taken away.
+//! Persistence that can lag, and that can be blind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,19 +8,21 @@ use contract::RpcError;
 use contract::persistence::*;
 use model::thread::Members;
 use model::{OrgId, PartitionId, Position, TopicFilter, TopicName, UserId};
+use parking_lot::Mutex;
 
 type Answer<T> = Result<T, RpcError>;
 
-/// The real one, but for memberships once they are revoked.
-pub struct Revocable {
+/// The real one, but for what it says of memberships while it lags.
+pub struct Lagging {
     pub real: Arc<dyn Persistence>,
-    pub revoked: AtomicBool,
+    /// What it says of the members of any thread, unless more is asked for.
+    pub old: Mutex<Option<Members>>,
     /// Every uid is anybody's.
     pub blind: AtomicBool,
 }
 
 #[async_trait]
-impl Directory for Revocable {
+impl Directory for Lagging {
     async fn identify(&self, org: &OrgId, uid: &UserId) -> Answer<Option<DirectoryUid>> {
         self.real.identify(org, uid).await
     }
@@ -39,12 +41,13 @@ impl Directory for Revocable {
 }
 
 #[async_trait]
-impl Persistence for Revocable {
-    async fn members(&self, org: &OrgId, topic: &TopicName) -> Answer<Members> {
-        if self.revoked.load(Ordering::Relaxed) {
-            return Ok(Members::default());
+impl Persistence for Lagging {
+    async fn members(&self, org: &OrgId, topic: &TopicName, known_to: Position) -> Answer<Members> {
+        let old = self.old.lock().clone().filter(|_| known_to == Position::START);
+        if let Some(old) = old {
+            return Ok(old);
         }
-        self.real.members(org, topic).await
+        self.real.members(org, topic, known_to).await
     }
     async fn memberships(
         &self,
