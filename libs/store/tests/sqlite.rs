@@ -12,7 +12,8 @@ use store::{
     ThreadStore,
 };
 
-struct File(tempfile::TempDir);
+/// A file of which so many topics stay in memory.
+struct File(tempfile::TempDir, usize);
 
 #[async_trait]
 impl Fixture for File {
@@ -26,6 +27,7 @@ impl Fixture for File {
                 Options {
                     tail: 16,
                     wal_bytes: 1,
+                    topics: self.1,
                     ..Options::default()
                 },
             )
@@ -35,10 +37,20 @@ impl Fixture for File {
 }
 
 async fn file() -> File {
-    File(tempfile::tempdir().unwrap())
+    File(tempfile::tempdir().unwrap(), Options::default().topics)
 }
 
 store::store_suite!(file);
+
+mod with_topics_that_leave_memory {
+    use super::File;
+
+    async fn file() -> File {
+        File(tempfile::tempdir().unwrap(), 0)
+    }
+
+    store::store_suite!(file);
+}
 
 #[test]
 fn a_schema_of_another_version_is_refused() {
@@ -47,7 +59,7 @@ fn a_schema_of_another_version_is_refused() {
     rusqlite::Connection::open(&path).unwrap();
     let error = SqliteStore::open(&path, Options::default()).err().unwrap();
     assert!(
-        matches!(error, StoreError::Outdated { found: 0, wanted: 6 }),
+        matches!(error, StoreError::Outdated { found: 0, wanted: 7 }),
         "{error}"
     );
     SqliteStore::migrate(&path).unwrap();

@@ -10,8 +10,9 @@ use rusqlite::{Connection, Row, params};
 
 use super::SqliteStore;
 use super::job::{Change, Ctx, Mode};
-use super::mem::{Appended, Mem, Slot, Sums, TopicId};
+use super::mem::{Appended, Mem, Slot};
 use super::shared::{int, sql};
+use super::topics::{Sums, TopicId};
 use crate::rules::identity;
 use crate::rules::uids::UidKey;
 use crate::{
@@ -151,33 +152,20 @@ fn append(ctx: &mut Ctx<'_>, messages: &[NewMessage]) -> Result<(), StoreError> 
         .map_err(&doing)?;
     let mut slots = Vec::with_capacity(messages.len());
     let mut sums: AHashMap<TopicId, Sums> = AHashMap::new();
-    // Topics that this batch enters, which memory does not know yet.
-    let mut entered: AHashMap<(&str, &str), TopicId> = AHashMap::new();
+    // The topics of this batch: memory may learn of them by it.
+    let mut topics: AHashMap<(&str, &str), TopicId> = AHashMap::new();
     for (id, m) in (ctx.next..).zip(messages) {
         let key = (m.entry.org.as_str(), m.entry.topic.as_str());
-        let known = ctx
-            .shared
-            .mem
-            .read()
-            .topics
-            .id(key.0, key.1)
-            .or_else(|| entered.get(&key).copied());
-        let topic = match known {
-            Some(topic) => topic,
+        let topic = match topics.get(&key) {
+            Some(topic) => *topic,
             None => {
-                let topic = ctx.topic(key.0, key.1, m.partition)?;
-                entered.insert(key, topic);
+                let (topic, before) = ctx.topic(key.0, key.1, m.partition)?;
+                topics.insert(key, topic);
+                sums.insert(topic, before);
                 topic
             }
         };
-        let sum = sums.entry(topic).or_insert_with(|| {
-            ctx.shared
-                .mem
-                .read()
-                .topics
-                .get(topic)
-                .map_or_else(Sums::default, |t| t.sums)
-        });
+        let sum = sums.entry(topic).or_default();
         let uid = UidKey::of(&m.entry, m.flags).map(UidKey::hash);
         let generic = m.flags.has(Flags::GENERIC);
         insert
@@ -210,7 +198,7 @@ fn append(ctx: &mut Ctx<'_>, messages: &[NewMessage]) -> Result<(), StoreError> 
 
 fn retain(ctx: &mut Ctx<'_>, retained: &NewRetained) -> Result<(), StoreError> {
     let doing = sql("storing a retained message");
-    let id = ctx.topic(&retained.org, &retained.topic, retained.partition)?;
+    let (id, _) = ctx.topic(&retained.org, &retained.topic, retained.partition)?;
     match &retained.bytes {
         Some(bytes) => {
             let text = "INSERT INTO retained VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE
@@ -220,18 +208,21 @@ fn retain(ctx: &mut Ctx<'_>, retained: &NewRetained) -> Result<(), StoreError> {
             ctx.conn
                 .prepare_cached(text)
                 .and_then(|mut s| s.execute(row))
-                .map_err(doing)?;
+                .map_err(&doing)?;
         }
         None => {
             let text = "DELETE FROM retained WHERE topic = ?1";
             ctx.conn
                 .prepare_cached(text)
                 .and_then(|mut s| s.execute([id]))
-                .map_err(doing)?;
+                .map_err(&doing)?;
         }
     }
-    ctx.changes.push(Change::Retained(id, retained.bytes.is_some()));
-    Ok(())
+    ctx.conn
+        .prepare_cached("UPDATE topics SET retained = ?2 WHERE id = ?1 AND retained <> ?2")
+        .and_then(|mut s| s.execute(params![id, retained.bytes.is_some()]))
+        .map(|_| ())
+        .map_err(doing)
 }
 
 fn prune(ctx: &mut Ctx<'_>, before: UnixMillis, limit: usize) -> Result<usize, StoreError> {

@@ -1,17 +1,19 @@
 //! What a session missed.
 //!
-//! The topics with news come from memory; of each, the index gives the positions of one page; the earliest of them all
-//! are the page. So a page costs by the topics with news and by its own length.
+//! The topics with news come from memory, or from the table; of each, the index gives the positions of one page; the earliest of
+//! them all are the page. So a page costs by the topics with news and by its own length.
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
 use contract::persistence::{BacklogLane, BacklogPage, BacklogRequest};
 use model::{PartitionId, Position, UnixMillis};
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::mem::{Mem, TailView, TopicId};
+use super::cold;
+use super::mem::{Mem, TailView};
 use super::shared::{int, sql};
+use super::topics::{Topic, TopicId};
 use crate::rules::pages::Filling;
 use crate::rules::starts::Starts;
 use crate::{Flags, StoreError};
@@ -22,6 +24,17 @@ struct News {
     after: u64,
     receipts: bool,
     tail: TailView,
+}
+
+impl News {
+    fn of(topic: &Topic, after: u64, tail: TailView) -> Self {
+        Self {
+            topic: topic.id,
+            after,
+            receipts: topic.receipt_head > after,
+            tail,
+        }
+    }
 }
 
 /// Something at a position of a lane.
@@ -39,7 +52,7 @@ pub(super) fn backlog(
     now: UnixMillis,
 ) -> Result<BacklogPage, StoreError> {
     let mut filling = Filling::of(request);
-    let mut news = news(mem, request, filling.room());
+    let mut news = news(conn, mem, request, filling.room())?;
     for (i, lane) in request.lanes.iter().enumerate() {
         let topics = news.remove(&lane.partition).unwrap_or_default();
         read_lane(conn, (i, lane), topics, now, &mut filling)?;
@@ -48,42 +61,67 @@ pub(super) fn backlog(
 }
 
 /// The topics that have something for the request, by partition.
-fn news(mem: &RwLock<Mem>, request: &BacklogRequest, limit: usize) -> AHashMap<PartitionId, Vec<News>> {
+fn news(
+    conn: &Connection,
+    mem: &RwLock<Mem>,
+    request: &BacklogRequest,
+    limit: usize,
+) -> Result<AHashMap<PartitionId, Vec<News>>, StoreError> {
     let starts = Starts::of(request);
-    // The union of the filters: a topic begins where the first filter that has it begins.
-    let mut begins: AHashMap<TopicId, u64> = AHashMap::new();
-    let mem = mem.read();
-    for (i, part) in request.filters.iter().enumerate() {
-        for topic in mem.topics.matching(&request.org, &part.filter) {
-            let lane = starts.lane(topic.partition);
-            let after = lane.and_then(|(_, lane)| starts.after(lane, std::iter::once(i)));
-            let Some(Position(after)) = after else {
-                continue;
-            };
-            if topic.sums.head > after || topic.receipt_head > after {
-                begins
-                    .entry(topic.id)
-                    .and_modify(|at| *at = after.min(*at))
-                    .or_insert(after);
+    let mut news: AHashMap<PartitionId, Vec<News>> = AHashMap::new();
+    let mut known = AHashSet::new();
+    {
+        let mem = mem.read();
+        // The union of the filters: a topic begins where the first filter that has it begins.
+        let mut begins: AHashMap<TopicId, u64> = AHashMap::new();
+        for (i, part) in request.filters.iter().enumerate() {
+            for topic in mem.topics.matching(&request.org, &part.filter) {
+                known.insert(topic.id);
+                let Some(after) = begin(&starts, topic.partition, std::iter::once(i)) else {
+                    continue;
+                };
+                if topic.has_news(after) {
+                    let begins = begins.entry(topic.id).or_insert(after);
+                    *begins = after.min(*begins);
+                }
             }
         }
+        for (id, after) in begins {
+            let Some(topic) = mem.topics.get(id) else { continue };
+            let Some((_, lane)) = starts.lane(topic.partition) else {
+                continue;
+            };
+            let tail = mem.tail_after(id, after, lane.upto.0, limit + 1);
+            news.entry(topic.partition)
+                .or_default()
+                .push(News::of(topic, after, tail));
+        }
     }
-    let mut news: AHashMap<PartitionId, Vec<News>> = AHashMap::new();
-    for (id, after) in begins {
-        let Some(topic) = mem.topics.get(id) else { continue };
-        let Some((_, lane)) = starts.lane(topic.partition) else {
-            continue;
-        };
-        let tail = mem.tail_after(id, after, lane.upto.0, limit + 1);
-        let receipts = topic.receipt_head > after;
-        news.entry(topic.partition).or_default().push(News {
-            topic: id,
-            after,
-            receipts,
-            tail,
-        });
+    let filters = request.filters.iter().map(|part| &part.filter);
+    let wanted = cold::Wanted {
+        org: &request.org,
+        filters: filters.clone().collect(),
+        after: request.lanes.iter().map(|l| (l.partition, l.after.0)).collect(),
+    };
+    for topic in cold::with_news(conn, &wanted, &known)? {
+        let matching = filters
+            .clone()
+            .enumerate()
+            .filter(|(_, f)| f.matches(&topic.name));
+        let after = begin(&starts, topic.partition, matching.map(|(i, _)| i));
+        if let Some(after) = after.filter(|after| topic.has_news(*after)) {
+            news.entry(topic.partition)
+                .or_default()
+                .push(News::of(&topic, after, TailView::default()));
+        }
     }
-    news
+    Ok(news)
+}
+
+/// After which position a topic that these filters have begins, if it is asked for.
+fn begin(starts: &Starts<'_>, partition: PartitionId, filters: impl Iterator<Item = usize>) -> Option<u64> {
+    let (_, lane) = starts.lane(partition)?;
+    starts.after(lane, filters).map(|after| after.0)
 }
 
 /// Reads one lane into the page, as far as that takes it.

@@ -6,8 +6,8 @@ use contract::persistence::SessionKey;
 use model::{EdgeId, OrgId, Position, UnixMillis, UserId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::mem::TopicId;
 use super::shared::{int, sql};
+use super::topics::TopicId;
 use crate::rules::receipts::Recipients;
 use crate::rules::sessions::began_at;
 use crate::{ReceiptRow, SessionRow, StoreError};

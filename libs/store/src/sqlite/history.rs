@@ -10,8 +10,10 @@ use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
-use super::mem::{Mem, TailView, TopicId};
+use super::cold;
+use super::mem::{Mem, TailView};
 use super::shared::{int, sql};
+use super::topics::TopicId;
 use crate::rules::history::Reading;
 use crate::rules::receipts::delivered;
 use crate::{Flags, MessageStore, StoreError, Stored, TargetKey};
@@ -41,8 +43,7 @@ impl MessageStore for SqliteStore {
         now: UnixMillis,
     ) -> Result<Vec<Retained>, StoreError> {
         let (org, filter) = (org.clone(), filter.clone());
-        self.read_snapshot(move |conn, mem| retained(conn, mem, &org, &filter, now))
-            .await
+        self.read(move |conn, _| retained(conn, &org, &filter, now)).await
     }
 
     async fn find(&self, keys: Vec<TargetKey>) -> Result<Vec<Vec<Stored>>, StoreError> {
@@ -72,17 +73,23 @@ impl MessageStore for SqliteStore {
         topic: &TopicName,
         before: Position,
     ) -> Result<Option<Position>, StoreError> {
-        let (id, view) = {
+        let known = {
             let mem = self.shared.mem.read();
-            let Some(id) = mem.topics.id(org, topic) else {
-                return Ok(None);
-            };
-            (id, mem.last_before(id, before.0))
+            let id = mem.topics.id(org, topic);
+            id.map(|id| (id, mem.last_before(id, before.0)))
         };
-        if let Some(slot) = view.slots.last() {
+        if let Some(slot) = known.as_ref().and_then(|(_, view)| view.slots.last()) {
             return Ok(Some(Position(slot.position)));
         }
+        let (org, topic) = (org.clone(), topic.clone());
         self.read(move |conn, _| {
+            let id = match known {
+                Some((id, _)) => id,
+                None => match cold::stored(conn, &org, &topic)? {
+                    Some(topic) => topic.id,
+                    None => return Ok(None),
+                },
+            };
             let text = "SELECT max(position) FROM topic_index WHERE topic = ?1 AND position < ?2";
             conn.prepare_cached(text)
                 .and_then(|mut s| {
@@ -105,20 +112,26 @@ fn history(
     range: HistoryRange,
 ) -> Result<HistoryPage, StoreError> {
     let reading = Reading::of(range);
-    let (id, total, view) = {
+    let known = {
         let mem = mem.read();
-        let Some(topic) = mem.topics.find(org, topic) else {
-            return Ok(HistoryPage::default());
-        };
-        let (id, from) = (topic.id, reading.from.0);
-        let view = match reading.backwards {
-            true => {
-                let skip = usize::try_from(reading.skip).unwrap_or(usize::MAX);
-                mem.tail_before(id, from, skip.saturating_add(reading.most()))
-            }
-            false => mem.tail_after(id, from, u64::MAX, usize::MAX),
-        };
-        (id, topic.sums.shown, view)
+        mem.topics.find(org, topic).map(|topic| {
+            let (id, from) = (topic.id, reading.from.0);
+            let view = match reading.backwards {
+                true => {
+                    let skip = usize::try_from(reading.skip).unwrap_or(usize::MAX);
+                    mem.tail_before(id, from, skip.saturating_add(reading.most()))
+                }
+                false => mem.tail_after(id, from, u64::MAX, usize::MAX),
+            };
+            (id, topic.sums.shown, view)
+        })
+    };
+    let (id, total, view) = match known {
+        Some(known) => known,
+        None => match cold::stored(conn, org, topic)? {
+            Some(topic) => (topic.id, topic.sums.shown, TailView::default()),
+            None => return Ok(HistoryPage::default()),
+        },
     };
     let ids = match reading.backwards {
         true => before(conn, id, &view, &reading)?,
@@ -232,35 +245,35 @@ fn reached(conn: &Connection, topic: TopicId, position: i64) -> Result<Vec<Strin
 
 fn retained(
     conn: &Connection,
-    mem: &RwLock<Mem>,
     org: &str,
     filter: &TopicFilter,
     now: UnixMillis,
 ) -> Result<Vec<Retained>, StoreError> {
-    let topics: Vec<(TopicId, TopicName)> = {
-        let mem = mem.read();
-        mem.topics
-            .matching(org, filter)
-            .filter(|t| t.retained)
-            .map(|t| (t.id, t.name.clone()))
-            .collect()
+    let doing = sql("reading retained messages");
+    let text = "SELECT t.topic, r.position, r.entry FROM topics t JOIN retained r ON r.topic = t.id
+                WHERE t.retained = 1 AND t.org = ?1 AND t.topic >= ?2
+                  AND (r.expires_at IS NULL OR r.expires_at > ?3) ORDER BY t.topic";
+    let prefix = match filter.has_wildcard() {
+        true => filter.literal_prefix(),
+        false => filter.as_str(),
     };
-    let text =
-        "SELECT position, entry FROM retained WHERE topic = ?1 AND (expires_at IS NULL OR expires_at > ?2)";
-    let mut found = Vec::with_capacity(topics.len());
-    for (id, topic) in topics {
-        let row = conn
-            .prepare_cached(text)
-            .and_then(|mut select| {
-                let row = |r: &rusqlite::Row<'_>| Ok((r.get::<_, i64>(0)?, r.get::<_, Vec<u8>>(1)?));
-                select.query_row((id, int(now.0)), row).optional()
-            })
-            .map_err(sql("reading a retained message"))?;
-        if let Some((position, entry)) = row {
+    let mut select = conn.prepare_cached(text).map_err(&doing)?;
+    let mut rows = select.query((org, prefix, int(now.0))).map_err(&doing)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(&doing)? {
+        let name = row
+            .get_ref(0)
+            .and_then(|name| Ok(name.as_str()?))
+            .map_err(&doing)?;
+        if !name.starts_with(prefix) {
+            break;
+        }
+        let topic = TopicName::trusted(name);
+        if filter.matches(&topic) {
             found.push(Retained {
                 topic,
-                position: Position(position as u64),
-                entry: entry.into(),
+                position: Position(row.get::<_, i64>(1).map_err(&doing)? as u64),
+                entry: row.get::<_, Vec<u8>>(2).map_err(&doing)?.into(),
             });
         }
     }

@@ -2,11 +2,13 @@
 
 use ahash::AHashSet;
 use contract::persistence::SessionKey;
-use model::{EdgeId, OrgId, PartitionId, Position, TopicName};
+use model::{EdgeId, OrgId, PartitionId, Position};
 use rusqlite::{Connection, params};
 
-use super::mem::{Appended, Topic, TopicId};
+use super::cold;
+use super::mem::Appended;
 use super::shared::{Shared, int, sql};
+use super::topics::{Sums, Topic, TopicId, columns, topic};
 use crate::{Service, StoreError};
 
 /// How a job is committed.
@@ -24,9 +26,8 @@ pub(super) enum Mode {
 
 /// What memory learns when the transaction is committed.
 pub(super) enum Change {
+    /// One that memory did not have, as its row is.
     Topic(OrgId, Topic),
-    Thread(TopicId),
-    Retained(TopicId, bool),
     ReceiptHead(TopicId, u64),
     Progress(Service, PartitionId, Position),
     Appended(Appended),
@@ -67,20 +68,31 @@ impl Ctx<'_> {
         held.into_iter().collect()
     }
 
-    /// The number of a topic, which is entered when it is new.
-    pub fn topic(&mut self, org: &str, name: &str, partition: PartitionId) -> Result<TopicId, StoreError> {
-        if let Some(id) = self.shared.mem.read().topics.id(org, name) {
-            return Ok(id);
+    /// The number of a topic, which is entered when it is new, and its sums as they are committed. It is in memory afterwards.
+    pub fn topic(
+        &mut self,
+        org: &str,
+        name: &str,
+        partition: PartitionId,
+    ) -> Result<(TopicId, Sums), StoreError> {
+        const ENTER: &str = concat!(
+            "INSERT INTO topics (org, topic, partition) VALUES (?1, ?2, ?3) RETURNING ",
+            columns!()
+        );
+        if let Some(topic) = self.shared.mem.read().topics.find(org, name) {
+            return Ok((topic.id, topic.sums));
         }
-        let text = "INSERT INTO topics (org, topic, partition) VALUES (?1, ?2, ?3)
-                    ON CONFLICT (org, topic) DO UPDATE SET partition = excluded.partition RETURNING id";
-        let mut insert = self.conn.prepare_cached(text).map_err(sql("entering a topic"))?;
-        let id = insert
-            .query_row(params![org, name, partition.0], |r| r.get(0))
-            .map_err(sql("entering a topic"))?;
-        let topic = Topic::new(id, TopicName::trusted(name), partition);
+        let topic = match cold::stored(self.conn, org, name)? {
+            Some(topic) => topic,
+            None => self
+                .conn
+                .prepare_cached(ENTER)
+                .and_then(|mut s| s.query_row(params![org, name, partition.0], topic))
+                .map_err(sql("entering a topic"))?,
+        };
+        let known = (topic.id, topic.sums);
         self.changes.push(Change::Topic(OrgId::new(org), topic));
-        Ok(id)
+        Ok(known)
     }
 
     /// Moves a service's progress, if it stands where the caller believes.

@@ -1,11 +1,12 @@
-//! Brings memory up from the tables: every topic, and the tail that is not in the index yet.
+//! Brings memory up from the tables: the tail that is not in the index yet, and its topics.
 
-use model::{OrgId, PartitionId, Position, TopicName};
+use model::{OrgId, PartitionId, Position};
 use rusqlite::Connection;
 
-use super::mem::{Mem, Slot, Sums, Topic, TopicId};
+use super::mem::{Mem, Slot};
 use super::merge::Merge;
-use super::shared::sql;
+use super::shared::{Options, sql};
+use super::topics::{Topic, TopicId, Topics, columns, topic};
 use crate::rules::uids::UidKey;
 use crate::{Flags, StoreError};
 
@@ -17,26 +18,17 @@ pub(super) struct Loaded {
     pub epoch: u64,
 }
 
-pub(super) fn load(conn: &Connection, tail: usize) -> Result<Loaded, StoreError> {
+pub(super) fn load(conn: &Connection, options: &Options) -> Result<Loaded, StoreError> {
     let doing = sql("reading the store into memory");
-    let mut mem = Mem::default();
-    topics(conn, &mut mem).map_err(&doing)?;
-    for (column, set) in [("retained", retained as fn(&mut Topic)), ("threads", thread)] {
-        let mut select = conn
-            .prepare(&format!("SELECT topic FROM {column}"))
-            .map_err(&doing)?;
-        let ids = select.query_map([], |r| r.get::<_, TopicId>(0)).map_err(&doing)?;
-        for id in ids {
-            if let Some(topic) = mem.topics.get_mut(id.map_err(&doing)?) {
-                set(topic);
-            }
-        }
-    }
+    let mut mem = Mem {
+        topics: Topics::new(options.topics),
+        ..Mem::default()
+    };
     progress(conn, &mut mem).map_err(&doing)?;
     let indexed: i64 = conn
         .query_row("SELECT value FROM meta WHERE name = 'indexed'", [], |r| r.get(0))
         .map_err(&doing)?;
-    read_tail(conn, &mut mem, indexed, tail)?;
+    read_tail(conn, &mut mem, indexed, options.tail)?;
     let one = |text: &str| {
         conn.query_row(text, [], |r| r.get::<_, Option<i64>>(0))
             .map_err(&doing)
@@ -48,36 +40,6 @@ pub(super) fn load(conn: &Connection, tail: usize) -> Result<Loaded, StoreError>
         next: last + 1,
         epoch,
     })
-}
-
-fn retained(topic: &mut Topic) {
-    topic.retained = true;
-}
-
-fn thread(topic: &mut Topic) {
-    topic.thread = true;
-}
-
-fn topics(conn: &Connection, mem: &mut Mem) -> rusqlite::Result<()> {
-    let text = "SELECT id, partition, head, shown, last, updated_at, waiting_since, receipt_head, org, topic, prev FROM topics";
-    let mut select = conn.prepare(text)?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let number = |i: usize| row.get::<_, i64>(i).map(|n| n as u64);
-        let name = TopicName::trusted(row.get_ref(9)?.as_str()?);
-        let mut topic = Topic::new(row.get(0)?, name, PartitionId(row.get(1)?));
-        topic.sums = Sums {
-            head: number(2)?,
-            prev: number(10)?,
-            shown: number(3)?,
-            last: row.get(4)?,
-            updated_at: number(5)?,
-            waiting_since: number(6)?,
-        };
-        topic.receipt_head = number(7)?;
-        mem.topics.insert(&OrgId::new(row.get_ref(8)?.as_str()?), topic);
-    }
-    Ok(())
 }
 
 fn progress(conn: &Connection, mem: &mut Mem) -> rusqlite::Result<()> {
@@ -107,10 +69,13 @@ fn read_tail(conn: &Connection, mem: &mut Mem, indexed: i64, tail: usize) -> Res
             let entry = decode(bytes)?;
             let uid = UidKey::of(&entry, slot.flags).map(UidKey::hash);
             mem.active.push(topic, slot, uid);
-            if let Some(topic) = mem.topics.get_mut(topic) {
+            if mem.topics.get(topic).is_none() {
+                mem.topics.insert(&OrgId::new(&entry.org), row_of(conn, topic)?);
+            }
+            mem.topics.change(topic, |topic| {
                 topic.sums.add(slot.id, slot.position, slot.flags, &entry);
                 topic.dirty = true;
-            }
+            });
             (after, read) = (slot.id, read + 1);
         }
         if read < page {
@@ -120,8 +85,15 @@ fn read_tail(conn: &Connection, mem: &mut Mem, indexed: i64, tail: usize) -> Res
             let mut merge = Merge::new(&tail, sums);
             while !merge.step(conn)? {}
         }
-        mem.frozen = None;
+        mem.thaw();
     }
+}
+
+fn row_of(conn: &Connection, id: TopicId) -> Result<Topic, StoreError> {
+    const ROW: &str = concat!("SELECT ", columns!(), " FROM topics WHERE id = ?1");
+    conn.prepare_cached(ROW)
+        .and_then(|mut s| s.query_row([id], topic))
+        .map_err(sql("reading the topics of the newest messages"))
 }
 
 fn slot(row: &rusqlite::Row<'_>) -> rusqlite::Result<Slot> {

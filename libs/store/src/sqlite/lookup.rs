@@ -4,8 +4,9 @@ use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::load::decode;
-use super::mem::{Mem, TopicId};
+use super::mem::Mem;
 use super::shared::{int, sql};
+use super::topics::TopicId;
 use crate::rules::uids::{self, more_hash, uid_hash};
 use crate::{Flags, MessageId, StoreError, Stored, TargetKey};
 use model::{Position, ReceiptKind};

@@ -1,170 +1,18 @@
-//! What is kept in memory beside the database: every topic with its sums, and the index of the newest messages.
+//! What is kept in memory beside the database: the topics in which something happens, with their sums, and the index of the newest
+//! messages. (What is not in memory of topics: `topics.rs`.)
 //!
 //! Both are functions of the tables. The index of the newest messages (the *tail*) is what makes applying cheap: rows are
 //! appended, and their scattered index entries are written later in large sorted runs (`merge.rs`). Readers take what they
 //! need of the tail first and ask the database second, so that an entry on its way between the two is never missed.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use model::{OrgId, PartitionId, Position, TopicFilter, TopicName};
+use model::{PartitionId, Position};
 use smallvec::SmallVec;
-use wire::Entry;
 
-use crate::rules::sums::Voice;
+use super::topics::{Sums, TopicId, TopicSums, Topics};
 use crate::{Flags, Service};
-
-/// The number of a topic in the store.
-pub(super) type TopicId = i64;
-
-/// The sums of some topics.
-pub(super) type TopicSums = Vec<(TopicId, Sums)>;
-
-/// What follows from a topic's messages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Sums {
-    /// The last position.
-    pub head: u64,
-    /// What the next comes after: the last that anybody is shown.
-    pub prev: u64,
-    /// Messages of their own in history.
-    pub shown: u64,
-    /// The last of these.
-    pub last: i64,
-    /// When it was accepted.
-    pub updated_at: u64,
-    /// When the visitor first spoke since staff last did; 0 = staff did.
-    pub waiting_since: u64,
-}
-
-impl Sums {
-    /// Takes one more message into account.
-    pub fn add(&mut self, id: i64, position: u64, flags: Flags, entry: &Entry) {
-        self.head = self.head.max(position);
-        if entry.is_told() {
-            self.prev = self.prev.max(position);
-        }
-        self.waiting_since = Voice::of(entry, flags).waiting_since(self.waiting_since, entry.accepted_at);
-        if flags.has(Flags::SHOWN) {
-            (self.shown, self.last, self.updated_at) = (self.shown + 1, id, entry.accepted_at);
-        }
-    }
-}
-
-/// A topic.
-#[derive(Debug, Clone)]
-pub(super) struct Topic {
-    pub id: TopicId,
-    pub name: TopicName,
-    pub partition: PartitionId,
-    pub sums: Sums,
-    /// Whether the sums differ from the row.
-    pub dirty: bool,
-    /// The position of the last receipt that changed something.
-    pub receipt_head: u64,
-    pub retained: bool,
-    pub thread: bool,
-}
-
-impl Topic {
-    pub fn new(id: TopicId, name: TopicName, partition: PartitionId) -> Self {
-        let (sums, dirty, receipt_head) = (Sums::default(), false, 0);
-        Self {
-            id,
-            name,
-            partition,
-            sums,
-            dirty,
-            receipt_head,
-            retained: false,
-            thread: false,
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Names {
-    exact: AHashMap<TopicName, TopicId>,
-    ordered: BTreeMap<TopicName, TopicId>,
-}
-
-/// Every topic.
-#[derive(Debug, Default)]
-pub(super) struct Topics {
-    orgs: AHashMap<OrgId, Names>,
-    by_id: Vec<Option<Topic>>,
-}
-
-impl Topics {
-    pub fn id(&self, org: &str, topic: &str) -> Option<TopicId> {
-        self.orgs.get(org)?.exact.get(topic).copied()
-    }
-
-    pub fn find(&self, org: &str, topic: &str) -> Option<&Topic> {
-        self.get(self.id(org, topic)?)
-    }
-
-    pub fn get(&self, id: TopicId) -> Option<&Topic> {
-        self.by_id.get(usize::try_from(id).ok()?)?.as_ref()
-    }
-
-    pub fn get_mut(&mut self, id: TopicId) -> Option<&mut Topic> {
-        self.by_id.get_mut(usize::try_from(id).ok()?)?.as_mut()
-    }
-
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Topic> {
-        self.by_id.iter_mut().flatten()
-    }
-
-    /// Enters a topic; one that is there stays as it is.
-    pub fn insert(&mut self, org: &OrgId, topic: Topic) {
-        let Ok(slot) = usize::try_from(topic.id) else {
-            return;
-        };
-        if self.by_id.len() <= slot {
-            self.by_id.resize_with(slot + 1, || None);
-        }
-        if self.by_id[slot].is_none() {
-            let names = self.orgs.entry(org.clone()).or_default();
-            names.exact.insert(topic.name.clone(), topic.id);
-            names.ordered.insert(topic.name.clone(), topic.id);
-            self.by_id[slot] = Some(topic);
-        }
-    }
-
-    /// The topics that a filter matches: one look-up, or a walk over those with its literal beginning.
-    pub fn matching<'a>(
-        &'a self,
-        org: &str,
-        filter: &'a TopicFilter,
-    ) -> Box<dyn Iterator<Item = &'a Topic> + 'a> {
-        let Some(names) = self.orgs.get(org) else {
-            return Box::new(std::iter::empty());
-        };
-        if !filter.has_wildcard() {
-            return Box::new(
-                names
-                    .exact
-                    .get(filter.as_str())
-                    .and_then(|id| self.get(*id))
-                    .into_iter(),
-            );
-        }
-        let prefix = filter.literal_prefix();
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let range = names
-            .ordered
-            .range::<str, _>(from)
-            .take_while(move |(name, _)| name.starts_with(prefix));
-        Box::new(
-            range
-                .filter(|(name, _)| filter.matches(name))
-                .filter_map(|(_, id)| self.get(*id)),
-        )
-    }
-}
 
 /// Where a message of the tail stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,9 +59,8 @@ impl Appended {
             mem.active.push(topic, slot, uid);
         }
         for (id, sums) in self.sums {
-            if let Some(topic) = mem.topics.get_mut(id) {
-                (topic.sums, topic.dirty) = (sums, true);
-            }
+            mem.topics
+                .change(id, |topic| (topic.sums, topic.dirty) = (sums, true));
         }
     }
 }
@@ -253,12 +100,20 @@ impl Mem {
         }
         let tail = Arc::new(std::mem::take(&mut self.active));
         self.frozen = Some(tail.clone());
-        let mut sums = Vec::new();
-        for topic in self.topics.iter_mut().filter(|t| t.dirty) {
-            topic.dirty = false;
-            sums.push((topic.id, topic.sums));
-        }
-        Some((tail, sums))
+        Some((tail, self.topics.clean()))
+    }
+
+    /// The tail that was set aside is in the index, with the sums of its topics.
+    pub fn thaw(&mut self) {
+        self.frozen = None;
+        self.evict();
+    }
+
+    /// Lets topics go of which the database has everything, when there are too many.
+    pub fn evict(&mut self) {
+        let frozen = self.frozen.as_deref();
+        self.topics
+            .evict(|id| frozen.is_some_and(|tail| tail.by_topic.contains_key(&id)));
     }
 
     /// The candidates of a uid hash in the tail, oldest first.
@@ -358,28 +213,5 @@ mod tests {
         let mut ids = Vec::new();
         mem.candidates(1, &mut ids);
         assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
-    }
-
-    #[test]
-    fn a_filter_walks_only_over_its_literal_beginning() {
-        let (mut topics, org) = (Topics::default(), OrgId::new("o"));
-        for (i, name) in ["a", "a/b", "a/b/c", "ab", "b"].into_iter().enumerate() {
-            topics.insert(
-                &org,
-                Topic::new(i as i64 + 1, TopicName::trusted(name), PartitionId(0)),
-            );
-        }
-        let of = |f: &str| {
-            let filter = TopicFilter::new(f).unwrap();
-            topics
-                .matching("o", &filter)
-                .map(|t| t.name.to_string())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(of("a/#"), ["a", "a/b", "a/b/c"]);
-        assert_eq!(of("a/+"), ["a/b"]);
-        assert_eq!(of("ab"), ["ab"]);
-        assert_eq!(of("+"), ["a", "ab", "b"]);
-        assert_eq!(of("x/#").len(), 0);
     }
 }

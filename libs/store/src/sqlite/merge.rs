@@ -3,8 +3,9 @@
 
 use rusqlite::{Connection, params};
 
-use super::mem::{Slot, Sums, Tail, TopicId};
+use super::mem::{Slot, Tail};
 use super::shared::{int, sql};
+use super::topics::{Sums, TopicId};
 use crate::StoreError;
 
 /// Index entries a slice.
@@ -78,7 +79,8 @@ impl Merge {
             return Ok((0, left));
         }
         let mut update = conn.prepare_cached(
-            "UPDATE topics SET head = ?2, shown = ?3, last = ?4, updated_at = ?5, waiting_since = ?6, prev = ?7 WHERE id = ?1",
+            "UPDATE topics SET head = ?2, shown = ?3, last = ?4, updated_at = ?5, waiting_since = ?6, prev = ?7,
+               news = max(news, ?2) WHERE id = ?1",
         )?;
         for (id, s) in &self.sums {
             update.execute(params![

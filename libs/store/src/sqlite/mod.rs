@@ -9,6 +9,7 @@
 mod apply;
 mod backlog;
 mod checkpoint;
+mod cold;
 mod directory;
 mod explain;
 mod history;
@@ -23,6 +24,7 @@ mod schema;
 mod sessions;
 mod shared;
 mod threads;
+mod topics;
 mod turns;
 mod uids;
 mod unread;
@@ -61,13 +63,13 @@ impl SqliteStore {
         schema::migrate(path)
     }
 
-    /// Opens a migrated file. Reads every topic and the newest messages into memory.
+    /// Opens a migrated file. Reads the newest messages into memory, and their topics.
     ///
     /// # Errors
     /// When the schema is not ours, or the disk refuses.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
         let conn = schema::writer(path, &options)?;
-        let loaded = load::load(&conn, options.tail)?;
+        let loaded = load::load(&conn, &options)?;
         let mut readers = Vec::with_capacity(options.readers);
         for _ in 0..options.readers.max(1) {
             readers.push(schema::reader(path, &options)?);

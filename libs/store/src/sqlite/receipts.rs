@@ -1,16 +1,19 @@
 //! Applies receipts. Forward only: what says less than is stored changes nothing.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use async_trait::async_trait;
 use model::{OrgId, Position, TopicName};
 use rusqlite::params;
 
 use super::SqliteStore;
+use super::cold;
 use super::job::{Change, Ctx, Mode};
-use super::mem::TopicId;
 use super::shared::{int, sql};
+use super::topics::TopicId;
 use crate::rules::receipts::Furthest;
 use crate::{NewMark, NewReceipt, ReceiptBatch, ReceiptRow, ReceiptStore, Service, StoreError, UnreadQuery};
 
@@ -26,11 +29,12 @@ impl ReceiptStore for SqliteStore {
         topic: &TopicName,
         message: Position,
     ) -> Result<Vec<ReceiptRow>, StoreError> {
-        let Some(id) = self.shared.mem.read().topics.id(org, topic) else {
-            return Ok(Vec::new());
-        };
-        self.read(move |conn, _| super::explain::receipts_of(conn, id, message))
-            .await
+        let (org, topic) = (org.clone(), topic.clone());
+        self.read(move |conn, mem| match cold::id(conn, mem, &org, &topic)? {
+            Some(id) => super::explain::receipts_of(conn, id, message),
+            None => Ok(Vec::new()),
+        })
+        .await
     }
 
     async fn unread(&self, query: UnreadQuery) -> Result<u64, StoreError> {
@@ -48,7 +52,8 @@ fn apply(ctx: &mut Ctx<'_>, batch: &ReceiptBatch) -> Result<(), StoreError> {
     for step in &batch.advances {
         ctx.advance(Service::Receipts, *step)?;
     }
-    let last = Furthest::of(batch, |org, topic| ctx.shared.mem.read().topics.id(org, topic));
+    let topics = topics(ctx, batch)?;
+    let last = Furthest::of(batch, |org, topic| topics.get(&(org, topic)).copied());
     let mut heads: BTreeMap<TopicId, u64> = BTreeMap::new();
     let mut moved = |topic: TopicId, changed: Position| {
         let head = heads.entry(topic).or_default();
@@ -65,7 +70,7 @@ fn apply(ctx: &mut Ctx<'_>, batch: &ReceiptBatch) -> Result<(), StoreError> {
         }
     }
     let doing = sql("storing receipts");
-    let text = "UPDATE topics SET receipt_head = max(receipt_head, ?2) WHERE id = ?1";
+    let text = "UPDATE topics SET receipt_head = max(receipt_head, ?2), news = max(news, ?2) WHERE id = ?1";
     let mut update = ctx.conn.prepare_cached(text).map_err(&doing)?;
     for (topic, at) in heads {
         update.execute(params![topic, int(at)]).map_err(&doing)?;
@@ -79,6 +84,23 @@ fn apply(ctx: &mut Ctx<'_>, batch: &ReceiptBatch) -> Result<(), StoreError> {
     let mem = ctx.shared.mem.read();
     (last.readers().into_iter())
         .try_for_each(|(topic, user)| super::unread::raise_floor(ctx.conn, &mem, topic, user))
+}
+
+/// The numbers of the topics that a batch is about; what is of no topic is passed over.
+fn topics<'a>(
+    ctx: &Ctx<'_>,
+    batch: &'a ReceiptBatch,
+) -> Result<AHashMap<(&'a OrgId, &'a TopicName), TopicId>, StoreError> {
+    let of_receipts = batch.receipts.iter().map(|r| (&r.org, &r.topic));
+    let mut topics = AHashMap::new();
+    for (org, topic) in of_receipts.chain(batch.marks.iter().map(|m| (&m.org, &m.topic))) {
+        if let Entry::Vacant(entry) = topics.entry((org, topic))
+            && let Some(id) = cold::id(ctx.conn, &ctx.shared.mem, org, topic)?
+        {
+            entry.insert(id);
+        }
+    }
+    Ok(topics)
 }
 
 /// Whether the message has come further.

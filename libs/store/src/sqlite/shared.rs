@@ -27,6 +27,8 @@ pub struct Options {
     pub readers: usize,
     /// Messages indexed in memory before they are written to the index; what a start reads again.
     pub tail: usize,
+    /// Topics kept in memory though nothing happens in them.
+    pub topics: usize,
     /// Size of the write-ahead log at which a checkpoint is taken.
     pub wal_bytes: u64,
 }
@@ -39,6 +41,7 @@ impl Default for Options {
             mmap_bytes: 1 << 30,
             readers: 4,
             tail: 65_536,
+            topics: 50_000,
             wal_bytes: 32 << 20,
         }
     }

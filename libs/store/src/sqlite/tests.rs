@@ -118,18 +118,11 @@ async fn a_full_disk_is_told_apart_and_what_it_refused_can_be_tried_again() {
         store.progress(Service::Persistence).await.unwrap()[0].1.seq(),
         FrameSeq(300)
     );
-    assert_eq!(
-        store
-            .shared
-            .mem
-            .read()
-            .topics
-            .find("o", "t/1")
-            .unwrap()
-            .sums
-            .shown,
-        102
-    );
+    let shown = |conn: &Connection, mem: &RwLock<Mem>| {
+        let id = cold::id(conn, mem, "o", "t/1")?.unwrap_or_default();
+        Ok(cold::get(conn, mem, id)?.map(|topic| topic.sums.shown))
+    };
+    assert_eq!(store.read(shown).await.unwrap(), Some(102));
 }
 
 #[tokio::test]
@@ -176,8 +169,11 @@ async fn a_failing_job_takes_no_other_with_it() {
     }
     drop(store);
     let store = open(dir.path());
-    assert!(store.shared.mem.read().topics.id("o", "t/8").is_some());
-    assert!(store.shared.mem.read().topics.id("o", "t/9").is_none());
+    let known = async |name: &'static str| {
+        let read = store.read(move |conn, mem| cold::id(conn, mem, "o", name)).await;
+        read.unwrap().is_some()
+    };
+    assert!(known("t/8").await && !known("t/9").await);
 }
 
 /// A session of which nothing is stored: it is connected until it is known to be something else.
@@ -294,4 +290,113 @@ async fn receipts_are_synced_before_they_can_be_seen_and_messages_are_not() {
         .await
         .unwrap();
     assert_eq!(synced(), before + 1);
+}
+
+/// Messages of so many topics, one each, of which none was there before.
+fn of_new_topics(from: Position, count: u64) -> LogBatch {
+    let partition = PartitionId(0);
+    let message = |i: u64| {
+        let position = Position::new(FrameSeq(from.seq().0 + i), 0);
+        let entry = Entry {
+            kind: Kind::Chat.into(),
+            org: "o".to_owned(),
+            topic: format!("t/{}", position.seq().0),
+            uid: position.to_string(),
+            ..Entry::default()
+        };
+        NewMessage {
+            partition,
+            position,
+            flags: Flags::SHOWN,
+            bytes: entry.to_bytes(),
+            entry,
+        }
+    };
+    let to = Position::end_of(FrameSeq(from.seq().0 + count));
+    LogBatch {
+        advances: vec![Advance { partition, from, to }],
+        messages: (1..=count).map(message).collect(),
+        ..LogBatch::default()
+    }
+}
+
+#[tokio::test]
+async fn topics_in_which_nothing_happens_leave_memory_and_are_found_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    SqliteStore::migrate(&path).unwrap();
+    let options = || Options {
+        tail: 100,
+        topics: 50,
+        ..Options::default()
+    };
+    let store = SqliteStore::open(&path, options()).unwrap();
+    let progress = |store: &SqliteStore| {
+        store
+            .shared
+            .mem
+            .read()
+            .applied(Service::Persistence, PartitionId(0))
+    };
+    let held = |store: &SqliteStore| store.shared.mem.read().topics.len();
+    for _ in 0..40 {
+        let batch = of_new_topics(progress(&store), 100);
+        store.apply(Arc::new(batch)).await.unwrap();
+        // Those that stay, and those of two tails.
+        assert!(held(&store) <= 50 + 2 * 200, "{}", held(&store));
+    }
+    let request = |after: u64, filter: &str| contract::persistence::BacklogRequest {
+        org: "o".into(),
+        lanes: vec![contract::persistence::BacklogLane {
+            partition: PartitionId(0),
+            after: Position::end_of(FrameSeq(after)),
+            upto: progress(&store),
+        }],
+        filters: vec![contract::persistence::BacklogFilter {
+            filter: model::TopicFilter::new(filter).unwrap(),
+            start: Vec::new(),
+        }],
+        max_entries: 10_000,
+        max_bytes: usize::MAX,
+    };
+    // Few with news, so many that they are not looked at one by one, and one.
+    for (after, filter, count) in [
+        (3500, "t/+", 500),
+        (100, "t/+", 3900),
+        (100, "t/200", 1),
+        (200, "t/200", 0),
+    ] {
+        let page = crate::MessageStore::backlog(&store, request(after, filter), UnixMillis(0)).await;
+        let page = page.unwrap();
+        assert_eq!(page.entries.len(), count, "{filter} after {after}");
+        assert!(page.entries.is_sorted_by_key(|e| e.position));
+    }
+    // One that has left comes back as it was.
+    let mut again = of_new_topics(progress(&store), 1);
+    again.messages[0].entry.topic = "t/7".to_owned();
+    again.messages[0].bytes = again.messages[0].entry.to_bytes();
+    store.apply(Arc::new(again)).await.unwrap();
+    let history = async |store: &SqliteStore| {
+        let range = contract::persistence::HistoryRange::After {
+            position: Position::START,
+            limit: 9,
+        };
+        let (org, topic) = ("o".into(), model::TopicName::trusted("t/7"));
+        let page = crate::MessageStore::history(store, &org, &topic, range)
+            .await
+            .unwrap();
+        let at: Vec<_> = page
+            .entries
+            .iter()
+            .map(|e| (e.position.seq().0, e.prev))
+            .collect();
+        (at, page.total)
+    };
+    let first = Position::new(FrameSeq(7), 0);
+    let both = (vec![(7, None), (4001, Some(first))], 2);
+    assert_eq!(history(&store).await, both);
+    drop(store);
+    let store = SqliteStore::open(&path, options()).unwrap();
+    assert!(held(&store) <= 200, "a start reads the tail");
+    assert_eq!(history(&store).await, both);
 }

@@ -14,8 +14,8 @@ use model::{OrgId, PartitionId, Position, TopicName, UnixMillis, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
+use super::cold;
 use super::job::Mode;
-use super::mem::TopicId;
 use super::shared::{int, sql};
 use crate::rules::threads::each_once;
 use crate::{Notice, Place, StoreError, StoredThread, ThreadQuery, ThreadRow, ThreadStore};
@@ -23,19 +23,15 @@ use crate::{Notice, Place, StoreError, StoredThread, ThreadQuery, ThreadRow, Thr
 pub(super) use apply::apply;
 pub(super) use part::{has_left, taking_part};
 
-impl SqliteStore {
-    fn topic_id(&self, org: &OrgId, topic: &TopicName) -> Option<TopicId> {
-        self.shared.mem.read().topics.id(org, topic)
-    }
-}
-
 #[async_trait]
 impl ThreadStore for SqliteStore {
     async fn thread(&self, org: &OrgId, topic: &TopicName) -> Result<Option<StoredThread>, StoreError> {
-        match self.topic_id(org, topic) {
-            Some(id) => self.read(move |conn, mem| read::stored(conn, mem, id)).await,
+        let (org, topic) = (org.clone(), topic.clone());
+        self.read(move |conn, mem| match cold::id(conn, mem, &org, &topic)? {
+            Some(id) => read::stored(conn, mem, id),
             None => Ok(None),
-        }
+        })
+        .await
     }
 
     async fn thread_topic(&self, org: &OrgId, uid: &str) -> Result<Option<TopicName>, StoreError> {
@@ -51,15 +47,12 @@ impl ThreadStore for SqliteStore {
     }
 
     async fn members(&self, org: &OrgId, topic: &TopicName) -> Result<Members, StoreError> {
-        match self.topic_id(org, topic) {
-            Some(id) => {
-                self.read_snapshot(move |conn, _| {
-                    read::members(conn, id).map_err(sql("reading the members of a thread"))
-                })
-                .await
-            }
+        let (org, topic) = (org.clone(), topic.clone());
+        self.read_snapshot(move |conn, mem| match cold::id(conn, mem, &org, &topic)? {
+            Some(id) => read::members(conn, id).map_err(sql("reading the members of a thread")),
             None => Ok(Members::default()),
-        }
+        })
+        .await
     }
 
     async fn memberships(
@@ -99,13 +92,12 @@ impl ThreadStore for SqliteStore {
     }
 
     async fn place_in_queue(&self, org: &OrgId, topic: &TopicName) -> Result<Option<u64>, StoreError> {
-        match self.topic_id(org, topic) {
-            Some(id) => {
-                self.read(move |conn, _| read::place_in_queue(conn, id).map_err(sql("counting who waits")))
-                    .await
-            }
+        let (org, topic) = (org.clone(), topic.clone());
+        self.read(move |conn, mem| match cold::id(conn, mem, &org, &topic)? {
+            Some(id) => read::place_in_queue(conn, id).map_err(sql("counting who waits")),
             None => Ok(None),
-        }
+        })
+        .await
     }
 
     async fn take_place(

@@ -8,7 +8,6 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::job::{Change, Ctx, Job, Mode};
-use super::mem::{Topic, TopicId, Topics};
 use super::merge::Merge;
 use super::shared::{Shared, sql};
 use crate::StoreError;
@@ -187,10 +186,8 @@ impl State {
         for change in changes {
             match change {
                 Change::Topic(org, topic) => mem.topics.insert(&org, topic),
-                Change::Thread(id) => with(&mut mem.topics, id, |t| t.thread = true),
-                Change::Retained(id, on) => with(&mut mem.topics, id, |t| t.retained = on),
                 Change::ReceiptHead(id, at) => {
-                    with(&mut mem.topics, id, |t| t.receipt_head = t.receipt_head.max(at));
+                    mem.topics.change(id, |t| t.receipt_head = t.receipt_head.max(at));
                 }
                 Change::Progress(service, partition, to) => {
                     mem.progress.insert((service as u8, partition), to);
@@ -208,6 +205,9 @@ impl State {
                     appended.publish(&mut mem);
                 }
             }
+        }
+        if mem.topics.is_crowded() {
+            mem.evict();
         }
         drop(mem);
         if moved {
@@ -242,15 +242,9 @@ impl State {
         };
         if merge.step(&self.conn)? {
             self.rest.merge = None;
-            self.shared.mem.write().frozen = None;
+            self.shared.mem.write().thaw();
         }
         Ok(())
-    }
-}
-
-fn with(topics: &mut Topics, id: TopicId, change: impl FnOnce(&mut Topic)) {
-    if let Some(topic) = topics.get_mut(id) {
-        change(topic);
     }
 }
 

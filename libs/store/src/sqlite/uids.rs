@@ -1,12 +1,14 @@
 //! The uids of a partition, in the order of the log. No index has them in that order: messages are appended as they are
 //! applied, so the rows themselves are read from where the last page ended, or from where the time begins that is asked for.
 
+use ahash::AHashMap;
 use contract::persistence::{SeenUid, UidPage};
 use model::{PartitionId, Position, UnixMillis};
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::SqliteStore;
+use super::cold;
 use super::load::decode;
 use super::mem::Mem;
 use super::shared::{Ended, sql};
@@ -100,12 +102,15 @@ fn slice(
     let text = "SELECT id, topic, position, flags, entry FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2";
     let mut select = conn.prepare_cached(text).map_err(&doing)?;
     let mut rows = select.query((page.at.id, SLICE as i64)).map_err(&doing)?;
-    let mut read = 0;
+    let (mut read, mut partitions) = (0, AHashMap::new());
     while let Some(row) = rows.next().map_err(&doing)? {
         let topic = row.get(1).map_err(&doing)?;
-        // A row that was committed just now, of a topic that memory is not told of yet: the next page begins with it.
-        let Some(of) = mem.read().topics.get(topic).map(|t| t.partition) else {
-            return Ok((page, false));
+        let of = match partitions.get(&topic) {
+            Some(of) => *of,
+            None => match cold::get(conn, mem, topic)? {
+                Some(found) => *partitions.entry(topic).or_insert(found.partition),
+                None => return Ok((page, false)),
+            },
         };
         (read, page.at.id) = (read + 1, row.get(0).map_err(&doing)?);
         let position = Position(row.get::<_, i64>(2).map_err(&doing)? as u64);

@@ -5,10 +5,12 @@ use model::{TopicName, UserId};
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::cold;
 use super::lookup::message;
-use super::mem::{Mem, TopicId};
+use super::mem::Mem;
 use super::shared::{int, sql};
 use super::threads;
+use super::topics::TopicId;
 use crate::{Flags, StoreError, UnreadQuery};
 
 /// How many messages of the index are looked at together.
@@ -29,7 +31,7 @@ pub(super) fn unread_in(
 ) -> Result<Vec<u64>, StoreError> {
     let part: AHashMap<TopicId, u64> = taking_part(conn, query)?.into_iter().collect();
     let count = |name: &TopicName| {
-        let Some(topic) = mem.read().topics.id(&query.org, name) else {
+        let Some(topic) = cold::id(conn, mem, &query.org, name)? else {
             return Ok(0);
         };
         let since = match part.get(&topic) {
@@ -59,7 +61,7 @@ fn in_topic(
             after = after.max(floor(conn, topic, who)?);
         }
     }
-    if mem.read().topics.get(topic).is_none_or(|t| t.sums.head <= after) {
+    if cold::get(conn, mem, topic)?.is_none_or(|t| t.sums.head <= after) {
         return Ok(0);
     }
     for who in &query.identities {

@@ -5,36 +5,31 @@ use model::thread::{Change, Membership, ThreadStatus};
 use rusqlite::{Connection, params};
 
 use crate::rules::threads::{ended_by_topic, first_status, overrides};
-use crate::sqlite::job::{self, Ctx};
-use crate::sqlite::mem::TopicId;
+use crate::sqlite::job::Ctx;
 use crate::sqlite::shared::{int, sql};
+use crate::sqlite::topics::TopicId;
 use crate::{StoreError, ThreadEvent};
 
 /// Applies one event. One that was applied changes nothing.
 pub(in crate::sqlite) fn apply(ctx: &mut Ctx<'_>, event: &ThreadEvent) -> Result<(), StoreError> {
     let thread = &event.thread;
-    let id = ctx.topic(&thread.org, &thread.topic, thread.partition)?;
+    let (id, _) = ctx.topic(&thread.org, &thread.topic, thread.partition)?;
     let doing = sql("changing a thread");
-    let applied = match &event.change {
-        None => spoken(ctx.conn, id, event).map_err(doing)?,
+    match &event.change {
+        None => spoken(ctx.conn, id, event).map_err(doing),
         Some(change) => {
-            let is_new = changed(ctx.conn, id, event, change).map_err(&doing)?;
-            if is_new {
+            if changed(ctx.conn, id, event, change).map_err(&doing)? {
                 members(ctx.conn, id, event, change).map_err(&doing)?;
                 offers(ctx.conn, id, event, change).map_err(&doing)?;
                 super::places::release(ctx.conn, &thread.org, &thread.topic).map_err(doing)?;
             }
-            is_new
+            Ok(())
         }
-    };
-    if applied {
-        ctx.changes.push(job::Change::Thread(id));
     }
-    Ok(())
 }
 
 /// Somebody has spoken: in one that has a life and is not open that is to be decided on, from the first word on.
-fn spoken(conn: &Connection, id: TopicId, event: &ThreadEvent) -> rusqlite::Result<bool> {
+fn spoken(conn: &Connection, id: TopicId, event: &ThreadEvent) -> rusqlite::Result<()> {
     let text = "INSERT INTO threads (topic, org, partition, uid, kind, desk, party, nickname, avatar, created_at, has_life,
                   status, version, changed_at, pending, overridden)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?10, iif(?11, ?13, 0), 0)
@@ -56,7 +51,7 @@ fn spoken(conn: &Connection, id: TopicId, event: &ThreadEvent) -> rusqlite::Resu
         first_status(t.has_life).as_str(),
         int(event.position.0)
     ];
-    conn.prepare_cached(text)?.execute(row).map(|rows| rows == 1)
+    conn.prepare_cached(text)?.execute(row).map(|_| ())
 }
 
 /// The thread's own row; whether the change is new to it.

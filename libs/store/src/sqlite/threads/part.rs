@@ -8,8 +8,8 @@ use model::{PartitionId, Position, TopicName, UserId};
 use rusqlite::{Connection, Params, Row};
 
 use crate::rules::threads::ascending;
-use crate::sqlite::mem::TopicId;
 use crate::sqlite::shared::int;
+use crate::sqlite::topics::TopicId;
 
 /// What lasts of somebody's memberships.
 pub(super) const LASTING: &str =

@@ -2,40 +2,22 @@
 
 use contract::persistence::UserCard;
 use model::thread::{Members, Membership, Offer};
-use model::{PartitionId, Position, TopicName, UnixMillis, UserId};
+use model::{Position, UnixMillis, UserId};
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::part::{listed, membership};
 use crate::rules::threads::{Life, desk_agent};
-use crate::sqlite::mem::{Mem, Sums, TopicId};
+use crate::sqlite::cold;
+use crate::sqlite::mem::Mem;
 use crate::sqlite::shared::{at_most, int, sql};
+use crate::sqlite::topics::{Sums, Topic, TopicId};
 use crate::{StoreError, StoredThread, ThreadQuery, ThreadRow};
 
 const DOING: &str = "reading threads";
 
 /// Whether a thread still is what it was found for.
 type Fits = fn(&StoredThread) -> bool;
-
-/// What memory knows of a thread. It is asked before the database, which then has the last message.
-struct Known {
-    id: TopicId,
-    name: TopicName,
-    partition: PartitionId,
-    sums: Sums,
-}
-
-fn known(mem: &RwLock<Mem>, id: TopicId) -> Option<Known> {
-    let mem = mem.read();
-    let topic = mem.topics.get(id)?;
-    let (name, partition, sums) = (topic.name.clone(), topic.partition, topic.sums);
-    Some(Known {
-        id,
-        name,
-        partition,
-        sums,
-    })
-}
 
 /// A page of the threads that somebody takes part in or has left.
 pub(super) fn page(
@@ -44,26 +26,26 @@ pub(super) fn page(
     query: &ThreadQuery,
 ) -> Result<(Vec<ThreadRow>, u64), StoreError> {
     let ids = listed(conn, &query.org, &query.identities).map_err(sql(DOING))?;
-    let mut found: Vec<(TopicId, Sums)> = {
-        let mem = mem.read();
-        ids.iter()
-            .filter_map(|id| mem.topics.get(*id).map(|t| (*id, t.sums)))
-            .collect()
-    };
+    let mut found: Vec<(TopicId, Sums)> = Vec::with_capacity(ids.len());
+    for id in ids {
+        found.extend(cold::get(conn, mem, id)?.map(|topic| (id, topic.sums)));
+    }
     found.retain(|(_, sums)| !query.unreplied || sums.waiting_since != 0);
     let total = found.len() as u64;
     found.sort_unstable_by_key(|(id, sums)| std::cmp::Reverse((sums.updated_at, *id)));
     let mut rows = Vec::new();
     for (id, sums) in found.into_iter().skip(query.offset).take(query.limit) {
-        if let Some(known) = known(mem, id) {
-            rows.extend(row(conn, Known { sums, ..known }).map_err(sql(DOING))?);
+        if let Some(mut topic) = cold::get(conn, mem, id)? {
+            topic.sums = sums;
+            rows.extend(row(conn, topic).map_err(sql(DOING))?);
         }
     }
     Ok((rows, total))
 }
 
-fn row(conn: &Connection, known: Known) -> rusqlite::Result<Option<ThreadRow>> {
-    let sums = known.sums;
+/// The row of a thread whose topic was asked for before.
+fn row(conn: &Connection, topic: Topic) -> rusqlite::Result<Option<ThreadRow>> {
+    let sums = topic.sums;
     let last = conn
         .prepare_cached(
             "SELECT m.position, coalesce(s.entry, m.entry) FROM messages m
@@ -83,8 +65,8 @@ fn row(conn: &Connection, known: Known) -> rusqlite::Result<Option<ThreadRow>> {
     let read = |r: &Row<'_>| {
         let created_at = r.get::<_, i64>(8)? as u64;
         Ok(ThreadRow {
-            topic: known.name,
-            partition: known.partition,
+            topic: topic.name,
+            partition: topic.partition,
             uid: r.get(0)?,
             kind: r.get(1)?,
             status: r.get(2)?,
@@ -100,7 +82,7 @@ fn row(conn: &Connection, known: Known) -> rusqlite::Result<Option<ThreadRow>> {
             waiting_since: (sums.waiting_since != 0).then_some(UnixMillis(sums.waiting_since)),
         })
     };
-    conn.prepare_cached(text)?.query_row([known.id], read).optional()
+    conn.prepare_cached(text)?.query_row([topic.id], read).optional()
 }
 
 /// A thread with its life, as of one moment.
@@ -110,11 +92,11 @@ pub(super) fn stored(
     id: TopicId,
 ) -> Result<Option<StoredThread>, StoreError> {
     let doing = sql(DOING);
-    let Some(known) = known(mem, id) else {
+    let Some(topic) = cold::get(conn, mem, id)? else {
         return Ok(None);
     };
     let snapshot = conn.unchecked_transaction().map_err(&doing)?;
-    let Some(row) = row(&snapshot, known).map_err(&doing)? else {
+    let Some(row) = row(&snapshot, topic).map_err(&doing)? else {
         return Ok(None);
     };
     let text = "SELECT org, status, agent, version, pending, coalesce((SELECT position FROM progress p
@@ -272,14 +254,16 @@ pub(super) fn idle(
     let unchanged = select
         .query_map([int(before.0)], |r| r.get::<_, TopicId>(0))
         .map_err(&doing)?;
-    let silent = |id: &TopicId| {
-        let mem = mem.read();
-        mem.topics.get(*id).is_some_and(|t| t.sums.updated_at < before.0)
-    };
-    let ids = unchanged
-        .filter(|id| id.as_ref().map_or(true, silent))
-        .take(limit);
-    let ids = ids.collect::<Result<Vec<_>, _>>().map_err(doing)?;
+    let mut ids = Vec::new();
+    for id in unchanged {
+        let id = id.map_err(&doing)?;
+        if cold::get(conn, mem, id)?.is_some_and(|t| t.sums.updated_at < before.0) {
+            ids.push(id);
+        }
+        if ids.len() == limit {
+            break;
+        }
+    }
     each(conn, mem, ids, |t| t.life.is_open())
 }
 

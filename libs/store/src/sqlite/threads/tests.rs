@@ -6,6 +6,7 @@ use rusqlite::StatementStatus;
 
 use super::*;
 use crate::sqlite::schema;
+use crate::sqlite::topics::TopicId;
 
 /// A database in which agent `a` and desk `d` each had this many threads, in partition 1, that ended at 1, 2, … and are closed.
 /// One more of each is open, and waits.
