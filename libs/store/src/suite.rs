@@ -64,6 +64,7 @@ macro_rules! store_suite {
             epochs_grow_whatever_becomes_of_the_session
             a_stale_epoch_changes_nothing
             sessions_become_what_the_rules_say
+            open_threads_are_listed_alone
             a_thread_is_handed_on_and_shared
             a_thread_is_closed_and_opened_again
             who_speaks_in_a_thread_that_is_not_open_makes_it_pending

@@ -72,12 +72,14 @@ pub struct Notice {
 }
 
 /// Which threads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ThreadQuery {
     /// The tenant.
     pub org: OrgId,
     /// The user and its aliases.
     pub identities: Vec<UserId>,
+    /// Only those that are open, of those that somebody takes part in now. Costs by them alone.
+    pub open: bool,
     /// Only those whose visitor waits.
     pub unreplied: bool,
     /// How many to skip.

@@ -134,6 +134,7 @@ async fn threads_from_before_they_had_a_life_go_on() {
         let query = ThreadQuery {
             org: org.clone(),
             identities: vec![who.into()],
+            open: false,
             unreplied: false,
             offset: 0,
             limit: 9,

@@ -23,6 +23,8 @@ use crate::reply::{Answer, Envelope, Reply, value};
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ThreadsQuery {
+    /// Only those that are open, and that the caller has not left. This costs by them, however many there once were.
+    pub open: Option<bool>,
     /// Only those whose visitor waits for an answer.
     pub unreplied: Option<bool>,
 }
@@ -99,6 +101,7 @@ pub(crate) async fn query(
     let request = ThreadsRequest {
         org: who.org.clone(),
         identities: who.identities().cloned().collect(),
+        open: query.open.unwrap_or(false),
         unreplied: query.unreplied.unwrap_or(false),
         page: number,
         size,

@@ -182,6 +182,7 @@ impl Persistence for Core {
         let query = ThreadQuery {
             org: request.org.clone(),
             identities: request.identities.clone(),
+            open: request.open,
             unreplied: request.unreplied,
             offset: (request.page as usize).saturating_mul(size),
             limit: size,

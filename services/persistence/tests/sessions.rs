@@ -356,6 +356,7 @@ async fn threads_follow_the_log() {
     let ask = |unreplied| ThreadsRequest {
         org: org(),
         identities: vec!["user-a".into(), "a".into()],
+        open: false,
         unreplied,
         page: 0,
         size: 10,

@@ -113,6 +113,7 @@ impl Threads {
         let request = ThreadsRequest {
             org: ORG.into(),
             identities: vec![visitor.into()],
+            open: false,
             unreplied: false,
             page: 0,
             size: 1,

@@ -196,6 +196,8 @@ pub struct ThreadsRequest {
     pub org: OrgId,
     /// The user and its aliases.
     pub identities: Vec<UserId>,
+    /// Only those that are open, of those that the user takes part in now. Costs by them, not by what there once was.
+    pub open: bool,
     /// Only those whose visitor waits for an answer.
     pub unreplied: bool,
     /// Page, from 0.

@@ -124,6 +124,8 @@ impl With {
         let request = ThreadsRequest {
             org: who.org.clone(),
             identities: who.identities().cloned().collect(),
+            // Who logs in pays for what goes on, not for what there once was.
+            open: true,
             unreplied: false,
             page: 0,
             size: THREADS,

@@ -360,6 +360,7 @@ impl Wire for ThreadsRequest {
         pb::ThreadsRequest {
             org: self.org.to_wire(),
             identities: self.identities.to_wire(),
+            open: self.open,
             unreplied: self.unreplied,
             page: self.page,
             size: self.size,
@@ -370,6 +371,7 @@ impl Wire for ThreadsRequest {
         Ok(Self {
             org: read(m.org)?,
             identities: read(m.identities)?,
+            open: m.open,
             unreplied: m.unreplied,
             page: m.page,
             size: m.size,

@@ -314,9 +314,9 @@ prop_compose! {
 }
 prop_compose! {
     pub fn threads_request()(
-        org in org(), identities in vec(user(), 0..3), unreplied: bool, page: u32, size: u32,
+        org in org(), identities in vec(user(), 0..3), open: bool, unreplied: bool, page: u32, size: u32,
     ) -> ThreadsRequest {
-        ThreadsRequest { org, identities, unreplied, page, size }
+        ThreadsRequest { org, identities, open, unreplied, page, size }
     }
 }
 prop_compose! {

@@ -25,6 +25,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../../migrations/postgres/0005_directory.up.sql"),
         include_str!("../../../../migrations/postgres/0005_directory.down.sql"),
     ),
+    (
+        include_str!("../../../../migrations/postgres/0006_open_threads.up.sql"),
+        include_str!("../../../../migrations/postgres/0006_open_threads.down.sql"),
+    ),
 ];
 const VERSIONS: Versions = Versions {
     former: 1,

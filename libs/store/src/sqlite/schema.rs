@@ -14,7 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0004_proven.sql"),
     include_str!("../../../../migrations/sqlite/0005_threads.sql"),
     include_str!("../../../../migrations/sqlite/0006_directory.sql"),
-    include_str!("../../../../migrations/sqlite/0007_cold_topics.sql"),
+    include_str!("../../../../migrations/sqlite/0007_flat.sql"),
 ];
 const VERSIONS: Versions = Versions {
     former: 2,

@@ -12,6 +12,7 @@ async fn listed(store: &Arc<dyn Store>, who: &[&str]) -> Vec<String> {
     let query = ThreadQuery {
         org: org(),
         identities: who.iter().map(|who| (*who).into()).collect(),
+        open: false,
         unreplied: false,
         offset: 0,
         limit: 99,
@@ -19,6 +20,48 @@ async fn listed(store: &Arc<dyn Store>, who: &[&str]) -> Vec<String> {
     let (rows, total) = store.threads(query).await.unwrap();
     assert_eq!(total, rows.len() as u64);
     rows.iter().map(|row| row.topic.to_string()).collect()
+}
+
+/// Those that are open alone, when that is asked for: of a desk, of a visitor, of a member.
+pub async fn open_threads_are_listed_alone(fixture: &impl Fixture) {
+    let mut log = Log::new(fixture.open().await);
+    let mut talks = [
+        Talk::group("v1"),
+        Talk::group("v2"),
+        Talk::new("AGENT", "desk", "v1"),
+    ];
+    for (talk, with) in talks.iter_mut().zip([Some("x"), Some("x"), None]) {
+        let opening = open(talk, with);
+        log.take(talk, opening).await;
+    }
+    let of = async |log: &Log, who: &str, open: bool| {
+        let query = ThreadQuery {
+            org: org(),
+            identities: vec![who.into()],
+            open,
+            limit: 9,
+            ..ThreadQuery::default()
+        };
+        let (rows, total) = log.store.threads(query).await.unwrap();
+        assert_eq!(total, rows.len() as u64);
+        let mut parties: Vec<_> = rows
+            .iter()
+            .map(|row| format!("{} {}", row.kind, row.visitor.uid))
+            .collect();
+        parties.sort();
+        parties
+    };
+    assert_eq!(of(&log, "x", true).await, ["WORKGROUP v1", "WORKGROUP v2"]);
+    assert_eq!(of(&log, "v1", true).await, ["AGENT v1", "WORKGROUP v1"]);
+    assert_eq!(of(&log, "desk", true).await, ["AGENT v1"]);
+    log.take(&mut talks[0], Step::Close).await;
+    log.take(&mut talks[2], Step::Close).await;
+    assert_eq!(of(&log, "x", true).await, ["WORKGROUP v2"]);
+    assert_eq!(of(&log, "x", false).await, ["WORKGROUP v1", "WORKGROUP v2"]);
+    for (who, all) in [("v1", 2), ("desk", 1)] {
+        assert_eq!(of(&log, who, true).await, [""; 0]);
+        assert_eq!(of(&log, who, false).await.len(), all);
+    }
 }
 
 /// As desk, visitor or member; a workgroup's desk does not, its agents do. The most recently active come first.
@@ -45,6 +88,7 @@ pub async fn who_takes_part_in_a_thread(fixture: &impl Fixture) {
         let query = ThreadQuery {
             org: org(),
             identities: who.iter().map(|who| (*who).into()).collect(),
+            open: false,
             unreplied,
             offset,
             limit,

@@ -40,6 +40,7 @@ async fn begin(rig: &Rig, page: &mut Mqtt) -> String {
     let request = ThreadsRequest {
         org: "df_org_uid".into(),
         identities: vec!["desk1".into()],
+        open: false,
         unreplied: false,
         page: 0,
         size: 1,

@@ -175,6 +175,7 @@ async fn everything(store: &SqliteStore, partitioning: Partitioning) -> String {
     let query = ThreadQuery {
         org,
         identities,
+        open: false,
         unreplied: false,
         offset: 0,
         limit: 100,

@@ -33,6 +33,7 @@ async fn a_subscription_that_asks_is_told_when_the_agent_comes_and_goes() {
         let request = ThreadsRequest {
             org: ORG.into(),
             identities: vec!["a1".into()],
+            open: false,
             unreplied: false,
             page: 0,
             size: 1,

@@ -44,6 +44,17 @@ macro_rules! listed {
 }
 pub(super) use listed;
 
+/// `part`: the open topics that any of the identities `$2` of the tenant `$1` takes part in.
+macro_rules! open {
+    () => {
+        "part AS (SELECT topic FROM threads
+             WHERE org = $1 AND desk = ANY($2) AND NOT overridden AND status <> 'CLOSED' AND kind <> 'WORKGROUP'
+           UNION SELECT topic FROM threads WHERE org = $1 AND party = ANY($2) AND status <> 'CLOSED'
+           UNION SELECT topic FROM members WHERE org = $1 AND member = ANY($2) AND until = 9223372036854775807)"
+    };
+}
+pub(super) use open;
+
 /// Memberships that last, and the open threads of own desks that others have had, without one; of the identities `$who`.
 macro_rules! lasting {
     ($who:literal) => {

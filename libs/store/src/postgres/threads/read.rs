@@ -7,7 +7,7 @@ use model::{PartitionId, Position, TopicName, UnixMillis, UserId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::part::{listed, membership, taking_part};
+use super::part::{listed, membership, open, taking_part};
 use crate::postgres::conn::Statement;
 use crate::postgres::shared::{Shared, at_most, position};
 use crate::rules::threads::{Life, desk_agent};
@@ -196,22 +196,32 @@ pub(super) async fn place_in_queue(shared: &Shared, topic: i64) -> Result<Option
     count.transpose().map_err(StoreError::postgres(doing))
 }
 
+macro_rules! page {
+    ($part:expr) => {
+        concat!(
+            "WITH ",
+            $part,
+            ", f AS (SELECT part.topic, coalesce(s.updated_at, 0) AS updated_at FROM part LEFT JOIN heads s ON s.topic = part.topic
+                  WHERE NOT $3 OR s.waiting_since <> 0)
+             SELECT (SELECT count(*) FROM f), x.* FROM (SELECT) one LEFT JOIN LATERAL (SELECT ",
+            thread_columns!(),
+            " FROM (SELECT * FROM f ORDER BY updated_at DESC, topic DESC OFFSET $4 LIMIT $5) page
+              JOIN threads h ON h.topic = page.topic ",
+            thread_joins!(),
+            " ORDER BY page.updated_at DESC, page.topic DESC) x ON true"
+        )
+    };
+}
+
 /// A page of the threads that somebody takes part in or has left.
+const LISTED: &str = page!(listed!());
+/// A page of the open threads that somebody takes part in.
+const OPEN: &str = page!(open!());
+
+/// A page of threads.
 pub(super) async fn page(shared: &Shared, query: &ThreadQuery) -> Result<(Vec<ThreadRow>, u64), StoreError> {
-    const TEXT: &str = concat!(
-        "WITH ",
-        listed!(),
-        ", f AS (SELECT part.topic, coalesce(s.updated_at, 0) AS updated_at FROM part LEFT JOIN heads s ON s.topic = part.topic
-              WHERE NOT $3 OR s.waiting_since <> 0)
-         SELECT (SELECT count(*) FROM f), x.* FROM (SELECT) one LEFT JOIN LATERAL (SELECT ",
-        thread_columns!(),
-        " FROM (SELECT * FROM f ORDER BY updated_at DESC, topic DESC OFFSET $4 LIMIT $5) page
-          JOIN threads h ON h.topic = page.topic ",
-        thread_joins!(),
-        " ORDER BY page.updated_at DESC, page.topic DESC) x ON true"
-    );
     let who: Vec<&str> = query.identities.iter().map(UserId::as_str).collect();
-    let ask = sqlx::query(TEXT)
+    let ask = sqlx::query(if query.open { OPEN } else { LISTED })
         .bind(query.org.as_str())
         .bind(who)
         .bind(query.unreplied)

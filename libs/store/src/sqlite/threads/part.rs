@@ -120,7 +120,28 @@ pub(in crate::sqlite) fn taking_part(
     Ok(found.into_iter().collect())
 }
 
-/// The same with those that any of them has left, each once.
+/// The ways to take part in what is open.
+pub(super) const OPEN: [&str; 3] = [
+    "SELECT topic FROM threads WHERE org = ?1 AND desk = ?2 AND overridden = 0 AND status <> 'CLOSED' AND kind <> 'WORKGROUP'",
+    "SELECT topic FROM threads WHERE org = ?1 AND party = ?2 AND status <> 'CLOSED'",
+    "SELECT topic FROM members WHERE org = ?1 AND member = ?2 AND until = 9223372036854775807",
+];
+
+/// The open threads that any of the identities takes part in, each once.
+pub(super) fn open(conn: &Connection, org: &str, identities: &[UserId]) -> rusqlite::Result<Vec<TopicId>> {
+    let mut found = ahash::AHashSet::new();
+    for who in identities {
+        for text in OPEN {
+            let mut select = conn.prepare_cached(text)?;
+            for id in select.query_map((org, who.as_str()), |r| r.get(0))? {
+                found.insert(id?);
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// Those that any of the identities takes part in or has left, each once.
 pub(super) fn listed(conn: &Connection, org: &str, identities: &[UserId]) -> rusqlite::Result<Vec<TopicId>> {
     let part = taking_part(conn, org, identities)?;
     let mut found: ahash::AHashSet<TopicId> = part.into_iter().map(|(id, _)| id).collect();

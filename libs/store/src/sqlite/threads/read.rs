@@ -6,7 +6,7 @@ use model::{Position, UnixMillis, UserId};
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-use super::part::{listed, membership};
+use super::part::{listed, membership, open};
 use crate::rules::threads::{Life, desk_agent};
 use crate::sqlite::cold;
 use crate::sqlite::mem::Mem;
@@ -25,7 +25,11 @@ pub(super) fn page(
     mem: &RwLock<Mem>,
     query: &ThreadQuery,
 ) -> Result<(Vec<ThreadRow>, u64), StoreError> {
-    let ids = listed(conn, &query.org, &query.identities).map_err(sql(DOING))?;
+    let ids = match query.open {
+        true => open(conn, &query.org, &query.identities),
+        false => listed(conn, &query.org, &query.identities),
+    };
+    let ids = ids.map_err(sql(DOING))?;
     let mut found: Vec<(TopicId, Sums)> = Vec::with_capacity(ids.len());
     for id in ids {
         found.extend(cold::get(conn, mem, id)?.map(|topic| (id, topic.sums)));

@@ -79,6 +79,10 @@ fn what_is_due_is_found_without_looking_at_closed_threads() {
         assert_eq!(places::owed(&conn, 9).unwrap().len(), 1);
         let part = taking_part(&conn, "o", &["a".into(), "d".into()]).unwrap();
         assert_eq!(part, [(ended + 1, 0)]);
+        assert_eq!(
+            part::open(&conn, "o", &["a".into(), "d".into()]).unwrap(),
+            [ended + 1]
+        );
         let texts = [
             read::PENDING,
             read::WAITING,
@@ -88,7 +92,7 @@ fn what_is_due_is_found_without_looking_at_closed_threads() {
             places::HAS,
             places::OWED,
         ];
-        steps(&conn, &texts) + steps(&conn, &part::WAYS)
+        steps(&conn, &texts) + steps(&conn, &part::WAYS) + steps(&conn, &part::OPEN)
     };
     assert_eq!(cost(10_000), cost(10));
 }
