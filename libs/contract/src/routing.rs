@@ -34,6 +34,8 @@ pub enum Outcome {
     },
     /// The uid was used for another message.
     Conflict,
+    /// A change of a thread that was decided on what the thread is no more, or on less of the log than the owner has seen.
+    Outdated,
     /// It was not the sender's to send.
     Forbidden,
     /// A recall that is too late, or of nothing.

@@ -271,6 +271,10 @@ pub fn refusal(outcome: &crate::Outcome) -> Option<Refusal> {
             ErrorKind::Conflict,
             "this uid was used for another message; give each message a uid of its own",
         ),
+        O::Outdated => Refusal::new(
+            ErrorKind::Conflict,
+            "the conversation was changed by another meanwhile; look at what it is now",
+        ),
         O::Forbidden => Refusal::forbidden(
             "only members of a conversation write in it, and only the author of a message or an agent of its thread recalls it",
         ),

@@ -142,6 +142,8 @@ pub struct Change {
     pub joined: Vec<Membership>,
     /// Memberships that end here; the change is the last that they see.
     pub ended: Vec<Membership>,
+    /// The users behind `ended` that still take part, by another of their identities.
+    pub staying: Vec<UserId>,
     /// An offer that is open from here on.
     pub offer: Option<Offer>,
     /// The uid of an offer that is answered.

@@ -16,6 +16,7 @@ impl pb::ThreadChange {
             agent: change.agent.as_ref().map(ToString::to_string).unwrap_or_default(),
             joined: change.joined.iter().map(of_membership).collect(),
             ended: change.ended.iter().map(of_membership).collect(),
+            staying: change.staying.iter().map(ToString::to_string).collect(),
             offer: change.offer.as_ref().map(of_offer),
             settled: change.settled.clone().unwrap_or_default(),
         }
@@ -30,6 +31,7 @@ impl pb::ThreadChange {
             agent: non_empty(&self.agent).map(UserId::new),
             joined: self.joined.iter().map(to_membership).collect(),
             ended: self.ended.iter().map(to_membership).collect(),
+            staying: self.staying.iter().map(UserId::new).collect(),
             offer: self.offer.as_ref().map(to_offer),
             settled: non_empty(&self.settled).map(str::to_owned),
         })
@@ -116,6 +118,7 @@ mod tests {
                 since: Position(3),
                 ..member.clone()
             }],
+            staying: vec![uid("u")],
             offer: Some(Offer {
                 uid: "o".into(),
                 is_invitation: true,

@@ -15,14 +15,51 @@ use wire::{Entry, ThreadChange};
 
 /// Threads that are remembered.
 const LIMIT: usize = 20_000;
-/// Of one thread, so many uids whose membership has ended: more at once are not remembered.
+/// Of one thread, so many memberships that have ended: of more, the first to end are forgotten. Every edge knows of them by
+/// then.
 const ENDED: usize = 64;
 
 #[derive(Debug, Clone)]
 struct Latest {
     at: Position,
-    /// The uids, of members and of the users behind them, whose membership has ended and not begun again.
-    ended: SmallVec<[String; 2]>,
+    /// Memberships that have ended and not begun again, in the order in which they ended.
+    ended: SmallVec<[Ended; 1]>,
+}
+
+#[derive(Debug, Clone)]
+struct Ended {
+    member: String,
+    /// The user behind it; `None` while that takes part by another of its identities.
+    user: Option<String>,
+}
+
+impl Latest {
+    /// What follows from a change for who may write.
+    fn take(&mut self, topic: &str, change: &ThreadChange) {
+        let visitor = ChatTopic::parse(topic).and_then(|topic| topic.visitor());
+        // A visitor may always speak in its own thread: what it says opens it again.
+        for m in change.ended.iter().filter(|m| Some(m.member.as_str()) != visitor) {
+            self.ended.retain(|e| e.member != m.member);
+            self.ended.push(Ended {
+                member: m.member.clone(),
+                user: Some(m.user.clone()).filter(|user| !change.staying.contains(user)),
+            });
+        }
+        for m in &change.joined {
+            self.ended.retain(|e| e.member != m.member);
+            let of_user = self.ended.iter_mut().filter(|e| e.user.as_ref() == Some(&m.user));
+            of_user.for_each(|e| e.user = None);
+        }
+        let surplus = self.ended.len().saturating_sub(ENDED);
+        self.ended.drain(..surplus);
+    }
+
+    /// Whether somebody may write no more: as this author, or at all.
+    fn silences(&self, entry: &Entry) -> bool {
+        self.ended
+            .iter()
+            .any(|e| e.member == entry.author || e.user.as_ref() == Some(&entry.sender))
+    }
 }
 
 /// What one owner knows of changes.
@@ -68,11 +105,7 @@ impl Changes {
         }
         let thread = ChatTopic::thread(&entry.topic);
         let latest = self.latest.get(&uid_key(&entry.org, "thread", thread));
-        latest.is_some_and(|l| {
-            l.ended
-                .iter()
-                .any(|uid| *uid == entry.author || *uid == entry.sender)
-        })
+        latest.is_some_and(|l| l.silences(entry))
     }
 
     /// An entry is accepted, or stands in the log.
@@ -84,21 +117,14 @@ impl Changes {
         }
         let key = key(entry);
         let before = self.latest.get(&key).cloned();
-        let mut ended = before.as_ref().map(|l| l.ended.clone()).unwrap_or_default();
-        let visitor = ChatTopic::parse(&entry.topic).and_then(|topic| topic.visitor());
-        // A visitor may always speak in its own thread: what it says opens it again.
-        for member in change.ended.iter().filter(|m| Some(m.member.as_str()) != visitor) {
-            ended.extend([&member.member, &member.user].map(Clone::clone));
-        }
-        ended.retain(|uid| {
-            let mut joined = change.joined.iter();
-            !joined.any(|m| m.member == *uid || m.user == *uid)
+        let mut latest = before.clone().unwrap_or(Latest {
+            at: position,
+            ended: SmallVec::new(),
         });
-        ended.sort_unstable();
-        ended.dedup();
-        ended.truncate(ENDED);
+        latest.at = position;
+        latest.take(&entry.topic, change);
         self.undo.push((key, before));
-        self.latest.insert(key, Latest { at: position, ended });
+        self.latest.insert(key, latest);
         self.order.push_back((position, key));
     }
 
@@ -147,6 +173,7 @@ mod tests {
             agent: None,
             joined: members(joined),
             ended: members(ended),
+            staying: Vec::new(),
             offer: None,
             settled: None,
         };
@@ -205,6 +232,43 @@ mod tests {
         }
         changes.remember(&change("t", 5, 0, &["a"], &["b"]), Position(9));
         assert!(!changes.has_ended(&by("t", "user-a", "a")) && changes.has_ended(&by("t", "user-b", "b")));
+    }
+
+    #[test]
+    fn who_takes_part_by_another_identity_goes_on_as_that() {
+        let mut changes = Changes::new(Position::START);
+        let as_one = |at: u64, joined: &[&str], ended: &[&str], staying: &[&str]| {
+            let mut entry = change("t", at, 0, joined, ended);
+            let change = entry.change.as_mut().unwrap();
+            let members = change.joined.iter_mut().chain(&mut change.ended);
+            members.for_each(|m| m.user = "u".into());
+            change.staying = staying.iter().map(ToString::to_string).collect();
+            entry
+        };
+        let silent =
+            |changes: &Changes| ["u", "a", "b"].map(|author| changes.has_ended(&by("t", "u", author)));
+        changes.remember(&as_one(0, &[], &["a"], &["u"]), Position(5));
+        assert_eq!(silent(&changes), [false, true, false]);
+        changes.remember(&as_one(5, &[], &["b"], &[]), Position(6));
+        assert_eq!(silent(&changes), [true; 3]);
+        changes.remember(&as_one(6, &["b"], &[], &[]), Position(7));
+        assert_eq!(silent(&changes), [false, true, false]);
+    }
+
+    #[test]
+    fn of_many_who_have_left_the_last_write_no_more() {
+        let mut changes = Changes::new(Position::START);
+        let names: Vec<_> = (0..=ENDED + 9).rev().map(|n| format!("{n:03}")).collect();
+        for (n, name) in names.iter().enumerate() {
+            let n = n as u64;
+            changes.remember(&change("t", n, 0, &[], &[name]), Position(n + 1));
+        }
+        let (first, last) = (&names[0], names.last().unwrap());
+        assert!(changes.has_ended(&by("t", &format!("user-{last}"), last)));
+        assert!(
+            !changes.has_ended(&by("t", &format!("user-{first}"), first)),
+            "bounded"
+        );
     }
 
     #[test]

@@ -154,16 +154,22 @@ impl Owner {
         }
     }
 
-    /// What is not in the log goes to whoever wants its topic now. It may be lost.
+    /// What is not in the log goes to whoever wants its topic now. It may be lost. Who takes part in a thread no more is not
+    /// heard there, not even typing.
     fn pass_on(&mut self, entry: Arc<Entry>) {
-        if matches!(entry.known_kind(), Kind::Transient | Kind::Generic) {
-            self.lines.fan_out(&RoutedEntry {
-                position: Position::START,
-                prev: None,
-                bytes: Bytes::new(),
-                entry,
-            });
+        if !matches!(entry.known_kind(), Kind::Transient | Kind::Generic) {
+            return;
         }
+        if self.changes.has_ended(&entry) {
+            self.deps.metrics.drop("forbidden");
+            return;
+        }
+        self.lines.fan_out(&RoutedEntry {
+            position: Position::START,
+            prev: None,
+            bytes: Bytes::new(),
+            entry,
+        });
     }
 
     /// Says what there is to say. What is true only while nobody else owns the partition waits for the lease, or for an append.

@@ -133,6 +133,7 @@ mod tests {
             agent: None,
             joined: joined.to_vec(),
             ended: ended.iter().map(|name| member(name, 0)).collect(),
+            staying: Vec::new(),
             offer: None,
             settled: None,
         }

@@ -81,6 +81,15 @@ impl Thread {
     /// # Errors
     /// Why it is not taken.
     pub fn decide(&self, step: Step) -> Result<Change, Refused> {
+        let mut change = self.take(step)?;
+        let ended = |m: &Membership| change.ended.iter().any(|ended| ended.member == m.member);
+        let lasting = self.members.iter().chain(&change.joined).filter(|m| !ended(m));
+        let is_of_ended = |m: &&Membership| change.ended.iter().any(|ended| ended.user == m.user);
+        change.staying = lasting.filter(is_of_ended).map(|m| m.user.clone()).collect();
+        Ok(change)
+    }
+
+    fn take(&self, step: Step) -> Result<Change, Refused> {
         match step {
             Step::Open {
                 visitor,
@@ -111,6 +120,7 @@ impl Thread {
             agent: self.agent.clone(),
             joined: Vec::new(),
             ended: Vec::new(),
+            staying: Vec::new(),
             offer: None,
             settled: None,
         }

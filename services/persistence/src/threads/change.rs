@@ -138,10 +138,15 @@ impl Core {
                     self.wake.notify_one();
                     return Ok(if duplicate { Changed::Before } else { Changed::Done });
                 }
-                // Another change was faster, or the store had not seen all that the owner has.
-                Outcome::Conflict => {
+                // Another change was faster, or the store had not seen all that the owner has. So says a conflict, of a
+                // uid that stands for what was decided on.
+                outcome @ (Outcome::Outdated | Outcome::Conflict) => {
                     let (org, topic) = (thread.org.clone(), thread.row.topic.clone());
                     thread = self.latest(&org, &topic).await?.ok_or_else(vanished)?;
+                    // The same wish, decided on something else, was granted to a try before or elsewhere.
+                    if wish.is_some() && outcome == Outcome::Conflict {
+                        return Ok(Changed::Before);
+                    }
                 }
                 outcome => return Err(refusal(&outcome)),
             }

@@ -30,6 +30,7 @@ pub(super) fn reason(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Stored { .. } => "duplicate",
         Outcome::Conflict => "conflict",
+        Outcome::Outdated => "outdated",
         Outcome::Forbidden => "forbidden",
         Outcome::Rejected => "rejected",
         Outcome::TooLarge => "too_large",
@@ -94,7 +95,7 @@ impl Owner {
         }
         match &entry.change {
             Some(change) if change.act != 0 && !self.changes.is_latest(entry, change) => {
-                Judgement::Answer(Outcome::Conflict)
+                Judgement::Answer(Outcome::Outdated)
             }
             // How far messages came with it, which it got before, is told all the same.
             None if !matches!(entry.known_kind(), Kind::Generic | Kind::Receipt)

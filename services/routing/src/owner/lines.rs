@@ -255,7 +255,7 @@ impl Lines {
         if let Some(line) = self.lines.get_mut(&id) {
             self.ready.insert(id);
             match outcome {
-                Outcome::Conflict | Outcome::Forbidden | Outcome::Rejected => {
+                Outcome::Conflict | Outcome::Outdated | Outcome::Forbidden | Outcome::Rejected => {
                     return line.refused.push_back((proof, number, outcome));
                 }
                 Outcome::TooLarge | Outcome::Unavailable(_) | Outcome::Unknown => {

@@ -405,7 +405,7 @@ async fn of_changes_that_race_one_is_accepted_and_who_is_no_member_any_more_writ
     );
     assert_eq!(
         say(change("open too", &opened, Position::START)).await,
-        Outcome::Conflict
+        Outcome::Outdated
     );
     let by_agent = |uid: &str| Entry {
         author: "desk".into(),
@@ -422,19 +422,36 @@ async fn of_changes_that_race_one_is_accepted_and_who_is_no_member_any_more_writ
         say(text("visitor's", "somebody", 1, 9)),
     );
     assert!(!stored(&first).1 && !stored(&visitor).1);
-    assert_eq!((ended, second), (Outcome::Forbidden, Outcome::Conflict));
+    assert_eq!((ended, second), (Outcome::Forbidden, Outcome::Outdated));
     assert!(
         stored(&say(by_agent("before")).await).1,
         "a resend is what it was"
     );
     let delivered = about(Kind::Receipt, "DELIVERED", "r", "agent", "visitor's", 9);
     assert!(!stored(&say(delivered).await).1, "it had got the message before");
+    // What is never stored is not heard of it either.
+    let typing = |uid: &str| Entry {
+        kind: Kind::Transient.into(),
+        r#type: "TYPING".into(),
+        ..by_agent(uid)
+    };
+    let heard = world.listen(&core).await;
+    core.send_transient(typing("former"));
+    core.send_transient(Entry {
+        author: "somebody".into(),
+        sender: "somebody".into(),
+        ..typing("visitor typing")
+    });
+    say(text("marker", "somebody", 1, 9)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let uids: Vec<_> = heard.lock().iter().map(|(.., uid)| uid.clone()).collect();
+    assert_eq!(uids, ["visitor typing", "marker"]);
     // The next owner reads it in the log.
     routing.kill();
     let _next = world.routing(1);
     assert_eq!(say(by_agent("much later")).await, Outcome::Forbidden);
     assert_eq!(
         say(change("close three", &closed, Position::START)).await,
-        Outcome::Conflict
+        Outcome::Outdated
     );
 }

@@ -282,7 +282,9 @@ impl Ledger {
                 if a.kind == Kind::Recall
                     && (is(&edit_of(&a.target), &|_| true)
                         || is(&a.target, &|e| e.entry.sender != a.sender)) => {}
-            Outcome::Forbidden | Outcome::Rejected | Outcome::TooLarge => return wrong("nothing says so"),
+            Outcome::Forbidden | Outcome::Rejected | Outcome::Outdated | Outcome::TooLarge => {
+                return wrong("nothing says so");
+            }
         }
         Ok(())
     }
