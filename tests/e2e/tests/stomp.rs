@@ -77,7 +77,7 @@ async fn a_durable_subscription_brings_what_was_not_acknowledged_and_nothing_twi
     write(&mut agent, &topic, 6..10).await;
     let mut page = visitor(&server, "v1").await;
     let frames = expect(&mut page, 3..10).await;
-    page.ack(&frames[6]).await;
+    page.ack_and_wait(&frames[6]).await;
     page.vanish();
     let mut page = visitor(&server, "v1").await;
     write(&mut agent, &topic, 10..11).await;
