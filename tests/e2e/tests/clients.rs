@@ -34,6 +34,11 @@ async fn every_message_type_of_the_guides_passes_both_ways() {
 }
 
 #[tokio::test]
+async fn a_conversation_is_handed_over_shared_closed_and_opened_again_by_the_code_of_the_guides() {
+    node("threads.mjs", &[]).await;
+}
+
+#[tokio::test]
 async fn a_thousand_messages_wait_for_the_agent_and_a_thousand_for_the_visitor() {
     node("offline.mjs", &[]).await;
 }

@@ -176,11 +176,14 @@ impl Receiver {
             (asked_for.clone(), asked_for)
         };
         for filter in filters {
-            // One that was implied from the beginning is read with the rest, as far as the saved session had not got
-            // past it.
-            let passed = match new.contains(&filter) {
-                true => Some(live_from.unwrap_or(Position::END)),
-                false => self.had_passed(partition, since),
+            let passed = match live_from {
+                // Up to the change that tells of it, what came live was hidden. The filter may be there already: of a
+                // membership that has ended, and of which not everything is acknowledged.
+                Some(at) => Some(at),
+                None if new.contains(&filter) => Some(Position::END),
+                // One that was implied from the beginning is read with the rest, as far as the saved session had not got
+                // past it.
+                None => self.had_passed(partition, since),
             };
             if let Some(upto) = passed {
                 // What a subscription has brought, with nothing of it hidden, is not read again.
