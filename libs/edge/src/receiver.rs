@@ -13,6 +13,7 @@ mod backlog;
 mod boundaries;
 mod entitlement;
 mod item;
+mod known;
 mod matching;
 mod membership;
 mod resumed;
@@ -109,7 +110,7 @@ impl Receiver {
             self.core.now()
         };
         let (topic, at) = (&item.delivery.entry.topic, item.delivery.position);
-        !item.delivery.is_expired(now) && self.entitlement.sees(topic, at)
+        !item.delivery.is_expired(now) && self.sees(topic, at)
     }
 
     /// Whether the connection takes no more for now.
@@ -149,6 +150,9 @@ impl Receiver {
         self.leave_ended();
         let mut saved = self.session.save();
         saved.received.retain(|id| !unsettled.contains(id));
+        saved.elsewhere.clone_from(&self.elsewhere);
+        saved.elsewhere.retain(|(p, _)| self.session.cursor(*p).is_none());
+        saved.memberships = self.entitled.then(|| self.known.save());
         saved.holder = Some(Holder::of(&self.who));
         saved.aside.clone_from(&self.aside);
         saved.encode().into()

@@ -8,7 +8,9 @@ use model::{PartitionId, Position, TopicFilter};
 use thiserror::Error;
 
 use crate::holder::Aside;
-use crate::saved::{SavedCatchUp, SavedInflight, SavedLane, SavedPhase, SavedState, Subscription};
+use crate::saved::{
+    SavedCatchUp, SavedInflight, SavedLane, SavedMembership, SavedPhase, SavedState, Subscription,
+};
 
 const VERSION: u8 = 1;
 const LANES: u64 = 1;
@@ -19,6 +21,8 @@ const SUBSCRIPTIONS: u64 = 5;
 const NEXT_ID: u64 = 6;
 const HOLDER: u64 = 7;
 const ASIDE: u64 = 8;
+const MEMBERSHIPS: u64 = 9;
+const ELSEWHERE: u64 = 10;
 
 /// Why bytes are no saved session.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -49,6 +53,22 @@ impl SavedState {
         let mut body = Vec::new();
         put(&mut body, u64::from(self.next_id));
         put_bytes(&mut out, &body);
+        if let Some(memberships) = &self.memberships {
+            let mut body = Vec::new();
+            for m in memberships {
+                body.extend_from_slice(&m.thread.to_le_bytes());
+                put(&mut body, u64::from(m.left) | u64::from(m.over) << 1);
+                put(&mut body, u64::from(m.partition.0));
+                put(&mut body, m.since.0);
+                put(&mut body, if m.until == Position::END { 0 } else { m.until.0 });
+            }
+            put(&mut out, MEMBERSHIPS);
+            put_bytes(&mut out, &body);
+        }
+        section(&mut out, ELSEWHERE, &self.elsewhere, |record, (partition, at)| {
+            put(record, u64::from(partition.0));
+            put(record, at.0);
+        });
         if let Some(holder) = &self.holder {
             let mut body = Vec::new();
             aside::put_holder(&mut body, holder);
@@ -91,6 +111,15 @@ impl SavedState {
                         .ok_or(DecodeError::Corrupt("subscriptions"))?;
                 }
                 NEXT_ID => state.next_id = body.number().ok_or(DecodeError::Corrupt("packet ids"))?,
+                ELSEWHERE => {
+                    let place = |r: &mut Reader<'_>| Some((PartitionId(r.number()?), Position(r.varint()?)));
+                    let places = body.list(place);
+                    state.elsewhere = places.ok_or(DecodeError::Corrupt("places elsewhere"))?;
+                }
+                MEMBERSHIPS => {
+                    let known = memberships(body).ok_or(DecodeError::Corrupt("memberships"))?;
+                    state.memberships = Some(known);
+                }
                 HOLDER => {
                     state.holder = Some(aside::holder(&mut body).ok_or(DecodeError::Corrupt("holder"))?)
                 }
@@ -242,6 +271,26 @@ fn received(mut body: Reader<'_>) -> Option<Vec<u16>> {
         ids.push(body.number()?);
     }
     Some(ids)
+}
+
+fn memberships(mut body: Reader<'_>) -> Option<Vec<SavedMembership>> {
+    let mut known = Vec::new();
+    while let Some((thread, rest)) = body.0.split_first_chunk() {
+        body.0 = rest;
+        let flags = body.varint()?;
+        known.push(SavedMembership {
+            thread: u64::from_le_bytes(*thread),
+            left: flags & 1 != 0,
+            over: flags & 2 != 0,
+            partition: PartitionId(body.number()?),
+            since: Position(body.varint()?),
+            until: match body.varint()? {
+                0 => Position::END,
+                until => Position(until),
+            },
+        });
+    }
+    body.0.is_empty().then_some(known)
 }
 
 fn subscription(r: &mut Reader<'_>) -> Option<Subscription> {

@@ -58,6 +58,11 @@ impl<E: Item> Session<E> {
         }
     }
 
+    /// Whether something that a filter missed is being read, or not acknowledged.
+    pub fn is_catching_up(&self, filter: &TopicFilter) -> bool {
+        self.sides.iter().any(|(_, of)| of == filter)
+    }
+
     /// The answer to fetch `number`; one to an earlier fetch is ignored.
     pub fn page(&mut self, number: u32, page: Page<E>, out: &mut Vec<Output<E>>) {
         if self.asked == Asked::Nothing || number != self.fetches {

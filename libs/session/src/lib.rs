@@ -51,7 +51,9 @@ pub use codec::DecodeError;
 pub use holder::{Aside, Holder};
 pub use machine::Session;
 pub use progress::{Ack, Inbound};
-pub use saved::{SavedCatchUp, SavedInflight, SavedLane, SavedPhase, SavedState, Subscription};
+pub use saved::{
+    SavedCatchUp, SavedInflight, SavedLane, SavedMembership, SavedPhase, SavedState, Subscription,
+};
 
 /// What is delivered: an entry as the edge needs it to write a packet.
 pub trait Item {

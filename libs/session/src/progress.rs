@@ -283,6 +283,8 @@ impl<E: Item> Session<E> {
             received: self.received.clone(),
             subscriptions,
             next_id: self.window.next_id(),
+            memberships: None,
+            elsewhere: Vec::new(),
             holder: None,
             aside: None,
         }

@@ -73,6 +73,24 @@ pub struct SavedInflight {
     pub phase: SavedPhase,
 }
 
+/// A membership of a thread that the session reads with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SavedMembership {
+    /// Names the thread: a hash of its topic.
+    pub thread: u64,
+    /// The thread's partition.
+    pub partition: PartitionId,
+    /// Where the membership begins; [`Position::START`] for all of a visitor's in its own thread, of which it sees everything.
+    pub since: Position,
+    /// Where it ends, as far as the session has heard: the store may hear of it later. In a visitor's own thread that it has left,
+    /// up to where it has everything.
+    pub until: Position,
+    /// Whether all that it showed is acknowledged.
+    pub left: bool,
+    /// Whether the session has been told by notice that it has ended: the store knows it then.
+    pub over: bool,
+}
+
 /// A session as it is stored. See [`SavedState::encode`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SavedState {
@@ -88,6 +106,11 @@ pub struct SavedState {
     pub subscriptions: Vec<Subscription>,
     /// The packet id to use next.
     pub next_id: u16,
+    /// The memberships that it knows: what they let it see is read, or being read. `None` of one that follows its user into no
+    /// threads, or that was saved before they were.
+    pub memberships: Option<Vec<SavedMembership>>,
+    /// Where each partition stood when the session began, of those in which it has no progress: it concerns nothing there yet.
+    pub elsewhere: Vec<(PartitionId, Position)>,
     /// As whom it is held, if it is known.
     pub holder: Option<Holder>,
     /// What is set aside for others that held it before.

@@ -16,6 +16,10 @@ impl Receiver {
     pub fn begin(&mut self, entitled: bool, threads: &[MemberTopic], asked: Asked) {
         self.entitled = entitled;
         self.asked = asked;
+        if entitled && self.resumed.is_none() {
+            let partitions = self.core.partitioning.all();
+            self.elsewhere = partitions.map(|p| (p, self.asked.of(p))).collect();
+        }
         if entitled {
             let of_principal = audience::of_principal(&self.who);
             self.implied
@@ -26,6 +30,11 @@ impl Receiver {
             for thread in threads {
                 self.imply_thread(thread);
             }
+            let resumed = self.resumed.iter().flatten();
+            let sent = |p| resumed.clone().find(|(of, _)| *of == p).map(|(_, at)| *at);
+            let threads = threads.iter().map(|thread| thread.topic.as_str());
+            self.known.leave_all_but(threads, |p| sent(p).unwrap_or_default());
+            self.read_granted();
         }
         let subscribed = self.session.subscriptions().iter().map(|s| s.filter.clone());
         let filters: Vec<TopicFilter> = self

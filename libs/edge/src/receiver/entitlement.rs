@@ -86,8 +86,14 @@ impl Entitlement {
         began
     }
 
+    /// The memberships of a thread that have ended.
+    pub fn ended(&self, thread: &TopicName) -> impl Iterator<Item = &Membership> {
+        let own = self.0.get(thread).into_iter().flatten();
+        own.filter(|m| !m.lasts())
+    }
+
     /// Whether there may be places of a thread that are not seen.
-    pub fn hides_some_of(&self, thread: &TopicName) -> bool {
+    pub fn hides_some_of(&self, thread: &str) -> bool {
         self.0.contains_key(thread)
     }
 

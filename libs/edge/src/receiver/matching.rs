@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use model::{ChatTopic, Position, TopicName};
 use smallvec::SmallVec;
 use wire::Kind;
 
 use super::item::{Item, Matched};
 use super::state::Receiver;
 use crate::delivery::Delivery;
-use crate::{access, presence};
+use crate::{access, audience, presence};
 
 impl Receiver {
     /// What this connection makes of an entry; `None` if it is not for it.
@@ -19,7 +20,7 @@ impl Receiver {
         if heard && entry.change.is_none() {
             return None;
         }
-        if !self.entitlement.sees(&entry.topic, delivery.position) || self.is_before_beginning(&delivery) {
+        if !self.sees(&entry.topic, delivery.position) || self.is_before_beginning(&delivery) {
             return None;
         }
         let author = entry.sender == self.who.user.as_str();
@@ -45,6 +46,26 @@ impl Receiver {
             retain: matched.retain,
             ids: matched.ids,
         })
+    }
+
+    /// Whether the connection may see what stands there. What was asked for, or given out, while a thread was its to see may come
+    /// when it has left it.
+    pub(super) fn sees(&self, topic: &str, position: Position) -> bool {
+        if !self.entitled || self.entitlement.hides_some_of(ChatTopic::thread(topic)) {
+            return self.entitlement.sees(topic, position);
+        }
+        let thread = ChatTopic::parse(topic).filter(|thread| thread.kind.is_service());
+        let Some(thread) = thread else { return true };
+        let own = thread.visitor().is_some_and(|visitor| self.who.acts_as(visitor));
+        let desk = || audience::covers(&self.who, &TopicName::trusted(ChatTopic::thread(topic)));
+        let implied = || self.implied.iter().any(|i| i.filter.matches(topic));
+        let subscribed = || {
+            self.session
+                .subscriptions()
+                .iter()
+                .any(|s| s.filter.matches(topic))
+        };
+        own || desk() || subscribed() || implied()
     }
 
     /// Whether this is of a thread whose side channel alone is received.

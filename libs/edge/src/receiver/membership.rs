@@ -6,7 +6,7 @@ use model::thread::{Members, Membership};
 use model::{Access, ChatTopic, PartitionId, Position, Role, TopicFilter, TopicName};
 use wire::Kind;
 
-use super::state::{Implied, Receiver};
+use super::state::{Granted, Implied, Receiver};
 use crate::access::thread_of;
 use crate::delivery::Delivery;
 use crate::{Refusal, audience};
@@ -15,16 +15,23 @@ use crate::{Refusal, audience};
 const JUDGED_AT_ONCE: usize = 16;
 
 impl Receiver {
+    /// The threads that a saved session did not know are read from where it sees them, as far as it has got without them.
+    pub(super) fn read_granted(&mut self) {
+        let begun: Vec<PartitionId> = self.session.partitions().collect();
+        for granted in self.granted.extract_if(.., |g| begun.contains(&g.partition)) {
+            self.session
+                .catch_up(granted.partition, granted.filter, granted.since);
+        }
+    }
+
     /// A session begins in a partition where it had none: the threads of it that it was made a member of in the meantime are read
-    /// from there on. For a new session that is since the threads were asked for, for a saved one since ever: had it known one, it
-    /// would have had the partition.
+    /// from there on. For a new session that is since the threads were asked for, for a saved one since ever.
     pub(super) fn read_from_grants(&mut self, partition: PartitionId, boundary: Position) {
         let asked = self.asked.of(partition);
         let all = self.resumed.is_some();
-        for implied in &self.implied {
-            let since = implied.start.iter().find(|(p, _)| *p == partition);
-            if let Some((_, since)) = since.filter(|(_, at)| *at < boundary && (all || asked <= *at)) {
-                self.session.catch_up(partition, implied.filter.clone(), *since);
+        for granted in self.granted.extract_if(.., |g| g.partition == partition) {
+            if granted.since < boundary && (all || asked <= granted.since) {
+                self.session.catch_up(partition, granted.filter, granted.since);
             }
         }
     }
@@ -73,11 +80,11 @@ impl Receiver {
     /// The threads that a session has to know: those that the opening named; of one that goes on, those too whose memberships
     /// have ended since it got so far.
     pub async fn threads(&mut self, lasting: Vec<MemberTopic>) -> Result<Vec<MemberTopic>, Refusal> {
-        let reached: Vec<(PartitionId, Position)> = self
-            .session
-            .partitions()
-            .filter_map(|p| Some((p, self.session.cursor(p)?)))
-            .collect();
+        let session = &self.session;
+        let progress = session.partitions().filter_map(|p| Some((p, session.cursor(p)?)));
+        let elsewhere = self.elsewhere.iter().copied();
+        let elsewhere = elsewhere.filter(|(p, _)| session.cursor(*p).is_none());
+        let reached: Vec<(PartitionId, Position)> = progress.chain(elsewhere).collect();
         if reached.is_empty() || !audience::has_threads(&self.who) {
             return Ok(lasting);
         }
@@ -88,13 +95,34 @@ impl Receiver {
             .await?)
     }
 
-    pub(super) fn imply_thread(&mut self, thread: &MemberTopic) -> Vec<TopicFilter> {
-        self.entitlement.learn(&thread.topic, &thread.memberships);
+    /// A thread that the connection begins with.
+    pub(super) fn imply_thread(&mut self, thread: &MemberTopic) {
         if audience::covers(&self.who, &thread.topic) {
-            return Vec::new();
+            self.entitlement.learn(&thread.topic, &thread.memberships);
+            return;
         }
-        let since = thread.memberships.iter().map(|m| m.since).min();
-        self.imply(&thread.topic, thread.partition, since.unwrap_or_default())
+        let named = thread.memberships.iter();
+        let named: Vec<_> = named
+            .filter_map(|m| self.known.named(&thread.topic, thread.partition, m))
+            .collect();
+        let Some(since) = named.iter().map(|(m, _)| m.since).min() else {
+            return;
+        };
+        for (membership, _) in &named {
+            self.entitlement
+                .learn(&thread.topic, std::slice::from_ref(membership));
+        }
+        let new = self.imply(&thread.topic, thread.partition, since);
+        let unread = named.iter().filter_map(|(_, unread)| *unread).min();
+        // What was saved without them knew them.
+        let Some(since) = unread.filter(|_| !self.known.unsaved) else {
+            return;
+        };
+        self.granted.extend(new.into_iter().map(|filter| Granted {
+            partition: thread.partition,
+            filter,
+            since,
+        }));
     }
 
     /// Follows its user into a thread, if one of its role and origin may be there at all: being a member does not make it so.
@@ -121,6 +149,9 @@ impl Receiver {
         let began = self
             .entitlement
             .apply(&topic, delivery.position, &change, |uid| who.acts_as(uid));
+        for membership in self.entitlement.ended(&topic) {
+            self.known.ends(&topic, membership);
+        }
         if let Some(membership) = began {
             self.rejoined.push((delivery.position, membership));
         }
@@ -132,7 +163,11 @@ impl Receiver {
         if delivery.change().is_some() {
             let found = self.rejoined.iter().position(|(at, _)| *at == delivery.position);
             if let Some((at, membership)) = found.map(|i| self.rejoined.swap_remove(i)) {
-                self.join(&TopicName::trusted(&delivery.entry.topic), &membership, Some(at));
+                let topic = TopicName::trusted(&delivery.entry.topic);
+                let partition = delivery.partition;
+                if !self.entitled || self.known.begins(&topic, partition, &membership).is_some() {
+                    self.join(&topic, &membership, Some(at));
+                }
             }
             return;
         }
@@ -147,9 +182,17 @@ impl Receiver {
             // Its filter brings it the changes of the thread.
             return;
         }
-        match membership.lasts() {
-            true => self.join(&topic, &membership, None),
-            false => self.entitlement.learn(&topic, &[membership]),
+        if membership.lasts() {
+            // Unless everything of it is read, or being read, or was.
+            let partition = self.core.partitioning.of(&self.who.org, &topic);
+            if let Some(since) = self.known.begins(&topic, partition, &membership) {
+                self.join(&topic, &Membership { since, ..membership }, None);
+            }
+            return;
+        }
+        self.known.is_over(&topic, &membership);
+        if self.covered(&topic) {
+            self.entitlement.learn(&topic, &[membership]);
         }
     }
 
@@ -160,43 +203,28 @@ impl Receiver {
         let since = membership.since;
         let hidden = self.entitlement.hides_some_of(topic);
         self.entitlement.learn(topic, std::slice::from_ref(membership));
-        let (new, filters) = if self.entitled {
-            let new = self.imply(topic, partition, since);
-            let covered = self.covered(topic);
-            (
-                new,
-                if covered {
-                    audience::of_member_topic(&self.who, topic)
-                } else {
-                    Vec::new()
-                },
-            )
+        let filters = if self.entitled {
+            self.imply(topic, partition, since);
+            if !self.covered(topic) {
+                return;
+            }
+            audience::of_member_topic(&self.who, topic)
         } else {
-            let asked_for = self.asked_for(topic);
-            (asked_for.clone(), asked_for)
+            self.asked_for(topic)
         };
         for filter in filters {
-            let passed = match live_from {
-                // Up to the change that tells of it, what came live was hidden. The filter may be there already: of a
-                // membership that has ended, and of which not everything is acknowledged.
-                Some(at) => Some(at),
-                None if new.contains(&filter) => Some(Position::END),
-                // One that was implied from the beginning is read with the rest, as far as the saved session had not got
-                // past it.
-                None => self.had_passed(partition, since),
+            // What a subscription has brought, with nothing of it hidden, is not read again. The filter of a thread may be
+            // there already: of a membership that has ended, and of which not everything is acknowledged. Then what came
+            // live was hidden.
+            let subscribed = match hidden {
+                true => None,
+                false => self.subscribed_from(partition, &filter),
             };
-            if let Some(upto) = passed {
-                // What a subscription has brought, with nothing of it hidden, is not read again.
-                let subscribed = if hidden {
-                    None
-                } else {
-                    self.subscribed_from(partition, &filter)
-                };
-                let upto = upto.min(subscribed.unwrap_or(Position::END));
-                self.session.catch_up_to(partition, filter.clone(), since, upto);
-                let token = self.attach(std::slice::from_ref(&filter));
-                self.grants.push((token, partition));
-            }
+            let upto = live_from.unwrap_or(Position::END);
+            let upto = upto.min(subscribed.unwrap_or(Position::END));
+            self.session.catch_up_to(partition, filter.clone(), since, upto);
+            let token = self.attach(std::slice::from_ref(&filter));
+            self.grants.push((token, partition));
         }
     }
 
@@ -227,20 +255,13 @@ impl Receiver {
         let partition = self.core.partitioning.of(&self.who.org, topic);
         let since = self.core.attachments.given_out(partition);
         let membership = Membership::from(self.who.user.clone(), self.who.user.clone(), since);
+        self.known.begins(topic, partition, &membership);
         self.join(topic, &membership, Some(since));
     }
 
     fn covered(&self, topic: &TopicName) -> bool {
         let filter = topic.to_filter();
         self.implied.iter().any(|i| i.filter == filter)
-    }
-
-    /// How far the saved session had got in a partition without what it may see since then. From there on this connection
-    /// has read with it: the thread was in the list that it began with, from a position that is not after `since`.
-    fn had_passed(&self, partition: PartitionId, since: Position) -> Option<Position> {
-        let mut resumed = self.resumed.iter().flatten();
-        let (_, sent) = resumed.find(|(p, sent)| *p == partition && since < *sent)?;
-        Some(*sent)
     }
 
     /// Lets go of threads whose last membership has ended and of which everything up to there is acknowledged.
@@ -256,12 +277,14 @@ impl Receiver {
             let thread = thread_of(&topic);
             let ended = self.entitlement.ended_at(&thread);
             let acknowledged = self.session.cursor(*partition);
-            if ended.is_some_and(|at| acknowledged.is_some_and(|cursor| at <= cursor)) {
+            let passed = ended.is_some_and(|at| acknowledged.is_some_and(|cursor| at <= cursor));
+            if passed && !self.session.is_catching_up(&implied.filter) {
                 left.push((implied.filter.clone(), thread));
             }
         }
         for (filter, thread) in left {
             self.implied.retain(|i| i.filter != filter);
+            self.known.leave(&thread);
             let subscribed = self
                 .session
                 .subscriptions()

@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::asked::Asked;
 use super::entitlement::Entitlement;
 use super::item::Item;
+use super::known::Known;
 use crate::Core;
 use crate::delivered::Delivered;
 use crate::mailbox::{Boundaries, Mail, Mailbox};
@@ -54,6 +55,13 @@ pub struct Receiver {
     pub(super) heard: Option<TopicName>,
     /// Which places of conversations the user may see.
     pub(super) entitlement: Entitlement,
+    /// The memberships that the session knows.
+    pub(super) known: Known,
+    /// Where the partitions stood when the session began, of those that it has nothing in.
+    pub(super) elsewhere: Vec<(PartitionId, Position)>,
+    /// Threads that the connection began with and the session did not know: what they have since then is read, as soon as the
+    /// session has begun in their partition.
+    pub(super) granted: Vec<Granted>,
     /// Changes of threads that wait to be handed out, by which the user sees again what had been hidden from it.
     pub(super) rejoined: Vec<(Position, Membership)>,
     /// Partitions in which the session has not begun yet.
@@ -88,6 +96,13 @@ pub(super) struct Implied {
     pub(super) start: Vec<(PartitionId, Position)>,
 }
 
+/// A thread that the session did not know when its connection began.
+pub(super) struct Granted {
+    pub(super) partition: PartitionId,
+    pub(super) filter: TopicFilter,
+    pub(super) since: Position,
+}
+
 /// What is left of mail for the protocol's edge to deal with.
 #[derive(Debug)]
 pub enum Left {
@@ -109,10 +124,13 @@ impl Receiver {
         limits: Limits,
         saved: Option<(SavedState, u64)>,
     ) -> Self {
-        let (mut resumed, mut aside) = (None, None);
+        let (mut resumed, mut aside, mut known) = (None, None, Known::default());
+        let mut elsewhere = Vec::new();
         let session = match saved {
             Some((mut state, epoch)) => {
                 aside = state.aside.take();
+                elsewhere = std::mem::take(&mut state.elsewhere);
+                known = Known::of(state.memberships.take());
                 resumed = Some(state.lanes.iter().map(|l| (l.partition, l.sent)).collect());
                 Session::resume(state, limits, epoch)
             }
@@ -139,6 +157,9 @@ impl Receiver {
             kept: VecDeque::new(),
             heard: None,
             entitlement: Entitlement::default(),
+            known,
+            elsewhere,
+            granted: Vec::new(),
             rejoined: Vec::new(),
             fresh: Vec::new(),
             resumed,

@@ -119,7 +119,11 @@ pub fn principal(session: usize) -> Principal {
         0 => (format!("a{}", session / 2), Role::Agent),
         _ => (format!("v{}", session / 2), Role::Visitor),
     };
-    Principal::new("o".into(), name.as_str().into(), role, Origin::Token)
+    let mut who = Principal::new("o".into(), name.as_str().into(), role, Origin::Token);
+    if role == Role::Agent {
+        who.aliases.push(name.replace('a', "m").as_str().into());
+    }
+    who
 }
 
 /// Runs a connection to its end.
@@ -155,7 +159,7 @@ async fn open(with: With) -> Option<Connection> {
         expiry: u32::MAX,
         will: None,
         edge: core.id.clone(),
-        identities: Vec::new(),
+        identities: who.identities().cloned().collect(),
     };
     let asked = asked_for_threads(&core);
     let opened = core.persistence.open_session(open).await.ok()?;
@@ -176,8 +180,9 @@ async fn open(with: With) -> Option<Connection> {
         ..Limits::default()
     };
     let mut receiver = Receiver::new(core.clone(), who, "c", mailbox.clone(), limits, saved);
+    let threads = receiver.threads(opened.threads).await.ok()?;
     core.attachments.join(&mailbox);
-    receiver.begin(true, &[], asked);
+    receiver.begin(true, &threads, asked);
     let later = receiver.attached_from_the_beginning(ATTACH_LIMIT).await;
     let mut connection = Connection {
         next_save: Instant::now() + SAVE_EVERY,

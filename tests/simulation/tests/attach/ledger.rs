@@ -7,8 +7,14 @@ use edge::Outcome;
 use model::{PartitionId, Partitioning, Position, TopicFilter};
 use parking_lot::Mutex;
 
+use crate::connection::principal;
+use crate::life::{Life, THREADS};
 use crate::log::{Log, Placed, edit_of, known_as};
 use wire::Kind;
+
+fn is_thread(topic: &str) -> bool {
+    THREADS.contains(&topic)
+}
 
 /// A place in the whole log.
 pub type Place = (PartitionId, Position);
@@ -26,6 +32,8 @@ struct Seen {
     /// The connection that last ended each subscription.
     unsubscribed: BTreeMap<TopicFilter, u64>,
     connection: u64,
+    /// Where the log was when it was first told that its connection stands: what its user is shown after that is owed.
+    begun: Option<Vec<Position>>,
     /// In this connection, by topic: the last position.
     latest: BTreeMap<String, Place>,
 }
@@ -35,6 +43,9 @@ struct Attempt {
     partition: PartitionId,
     topic: String,
     sender: String,
+    author: String,
+    /// Whether it changes a thread.
+    changes: bool,
     uid: String,
     /// As what it is known in its topic.
     known_as: String,
@@ -59,16 +70,19 @@ pub struct Ledger {
     partitioning: Partitioning,
     sessions: Mutex<Vec<Seen>>,
     attempts: Mutex<Vec<(Attempt, Outcome)>>,
+    /// Owners that have just begun know little of what was: of former members then only the gates of edges, which are not here.
+    forgetful: bool,
     wrong: Mutex<Option<String>>,
 }
 
 impl Ledger {
-    pub fn new(log: Arc<Log>, partitioning: Partitioning, sessions: usize) -> Self {
+    pub fn new(log: Arc<Log>, partitioning: Partitioning, sessions: usize, forgetful: bool) -> Self {
         Self {
             log,
             partitioning,
             sessions: Mutex::new((0..sessions).map(|_| Seen::default()).collect()),
             attempts: Mutex::default(),
+            forgetful,
             wrong: Mutex::default(),
         }
     }
@@ -92,6 +106,7 @@ impl Ledger {
         let heads = self.heads();
         let seen = &mut self.sessions.lock()[session];
         seen.connection = connection;
+        seen.begun.get_or_insert_with(|| heads.clone());
         seen.latest.clear();
         for filter in filters {
             seen.owed.entry(filter.clone()).or_insert_with(|| heads.clone());
@@ -147,11 +162,8 @@ impl Ledger {
             if prev.is_some() && prev != placed.prev {
                 return wrong(&format!("follows {:?}, but says {prev:?}", placed.prev));
             }
-            if !seen
-                .ever_subscribed
-                .iter()
-                .any(|f| f.matches(&placed.entry.topic))
-            {
+            let asked_for = |f: &TopicFilter| f.matches(&placed.entry.topic);
+            if !is_thread(&placed.entry.topic) && !seen.ever_subscribed.iter().any(asked_for) {
                 return wrong("was not asked for");
             }
             if seen.connection != connection {
@@ -160,6 +172,9 @@ impl Ledger {
             Ok(placed.entry.topic.clone())
         });
         let result = result.and_then(|topic| {
+            if is_thread(&topic) && !self.is_shown(session, seen, &topic, place) {
+                return wrong("is not its to see");
+            }
             if let Some(last) = seen.latest.insert(topic.clone(), place)
                 && last >= place
             {
@@ -168,7 +183,7 @@ impl Ledger {
             if seen.done.contains(&place) {
                 return wrong("comes again though it was acknowledged and that was stored");
             }
-            match self.missing(seen, place.0, Some((&topic, place.1))) {
+            match self.missing(session, seen, place.0, Some((&topic, place.1))) {
                 Some((at, missing)) => wrong(&format!("comes before {missing} at {at}")),
                 None => Ok(topic),
             }
@@ -180,22 +195,48 @@ impl Ledger {
         }
     }
 
+    /// Whether a place of a thread is shown to a session's user: to its visitor, and to members. To one whose membership ended while
+    /// its session began it may be shown until it is told so: the store, which named its threads, did not know.
+    fn is_shown(&self, session: usize, seen: &Seen, topic: &str, (p, at): Place) -> bool {
+        let user = principal(session).user;
+        let life = Life::of(&self.log, p, topic, Position::END);
+        let begun = seen.begun.as_ref().map(|heads| heads[usize::from(p.0)]);
+        topic.ends_with(user.as_str())
+            || life.covers(&user, at)
+            || begun.is_some_and(|begun| life.left_before(&user, begun))
+    }
+
     /// The first entry that is owed and was not seen; of one topic and before a position, or of all.
     fn missing(
         &self,
+        session: usize,
         seen: &Seen,
         p: PartitionId,
         before: Option<(&str, Position)>,
     ) -> Option<(Position, String)> {
         let from = seen.owed.values().map(|heads| heads[usize::from(p.0)]).min()?;
+        let lives = THREADS.map(|topic| (topic, Life::of(&self.log, p, topic, Position::END)));
+        let user = principal(session).user;
         self.log.after(p, from, |entries| {
             let until = before.map_or(Position(u64::MAX), |(_, at)| at);
             let mut owed = entries.iter().take_while(|e| e.position < until).filter(|e| {
+                let at = e.position;
+                let by_filter = || {
+                    let mut owed = seen.owed.iter();
+                    owed.any(|(filter, heads)| at > heads[usize::from(p.0)] && filter.matches(&e.entry.topic))
+                };
+                let by_membership = || {
+                    let life = lives.iter().find(|(topic, _)| *topic == e.entry.topic);
+                    let begun = seen
+                        .begun
+                        .as_ref()
+                        .is_some_and(|heads| at > heads[usize::from(p.0)]);
+                    begun && life.is_some_and(|(_, life)| life.covers(&user, at))
+                };
                 before.is_none_or(|(topic, _)| e.entry.topic == topic)
-                    && !seen.ever.contains(&(p, e.position))
-                    && seen.owed.iter().any(|(filter, heads)| {
-                        e.position > heads[usize::from(p.0)] && filter.matches(&e.entry.topic)
-                    })
+                    && e.entry.known_kind() != Kind::Membership
+                    && !seen.ever.contains(&(p, at))
+                    && (by_filter() || by_membership())
             });
             owed.next().map(|e| (e.position, e.entry.uid.clone()))
         })
@@ -208,7 +249,7 @@ impl Ledger {
             let missing = self
                 .partitioning
                 .all()
-                .find_map(|p| Some((p, self.missing(seen, p, None)?)));
+                .find_map(|p| Some((p, self.missing(i, seen, p, None)?)));
             missing.map(|(p, (at, uid))| format!("session {i} misses {uid} at {p}:{at}"))
         })
     }
@@ -224,6 +265,8 @@ impl Ledger {
             partition,
             topic: entry.topic.clone(),
             sender: entry.sender.clone(),
+            author: entry.author.clone(),
+            changes: entry.change.is_some(),
             uid: entry.uid.clone(),
             digest: entry.digest,
             unique: entry.is_unique() || kind == Kind::Edit,
@@ -269,6 +312,12 @@ impl Ledger {
                 if !own && !*duplicate {
                     return wrong("another message is there");
                 }
+                if !a.changes && is_thread(&a.topic) && !self.forgetful {
+                    let life = Life::of(&self.log, a.partition, &a.topic, *position);
+                    if life.has_left(&a.author) && !a.topic.ends_with(&a.author) {
+                        return wrong("who has left writes no more");
+                    }
+                }
             }
             // The store knows an answered prompt as its answer only: of a repetition it cannot tell that it is one.
             Outcome::Conflict if first.as_ref().is_none_or(is_same) && !self.is_answered(a) => {
@@ -282,6 +331,11 @@ impl Ledger {
                 if a.kind == Kind::Recall
                     && (is(&edit_of(&a.target), &|_| true)
                         || is(&a.target, &|e| e.entry.sender != a.sender)) => {}
+            Outcome::Outdated if a.changes => {}
+            // It had left by then, though it may have come again.
+            Outcome::Forbidden
+                if is_thread(&a.topic)
+                    && Life::of(&self.log, a.partition, &a.topic, Position::END).had_left(&a.author) => {}
             Outcome::Forbidden | Outcome::Rejected | Outcome::Outdated | Outcome::TooLarge => {
                 return wrong("nothing says so");
             }
@@ -337,7 +391,7 @@ impl Ledger {
             let must_not = match outcome {
                 // See `check_outcome`.
                 Outcome::Conflict => !self.is_answered(a),
-                Outcome::Unavailable(_) | Outcome::Rejected | Outcome::Forbidden => true,
+                Outcome::Unavailable(_) | Outcome::Rejected | Outcome::Outdated | Outcome::Forbidden => true,
                 _ => false,
             };
             if must && !stored || must_not && stored {

@@ -33,6 +33,8 @@ struct Partition {
     entries: Vec<Placed>,
     first: BTreeMap<(String, String), Position>,
     heads: BTreeMap<String, Position>,
+    /// The latest change of each thread.
+    changes: BTreeMap<String, Position>,
     epoch: u64,
     /// What must never be in a log.
     wrong: Option<String>,
@@ -101,7 +103,16 @@ impl Partition {
         if origin.is_some() && self.entries.iter().any(|e| e.origin == origin) {
             self.fail(format!("{origin:?} is in the log again at {position}"));
         }
-        let prev = self.heads.insert(entry.topic.clone(), position);
+        if let Some(change) = entry.change.as_ref().filter(|change| change.act != 0) {
+            let latest = self.changes.insert(entry.topic.clone(), position);
+            if latest.unwrap_or_default().0 != change.expects {
+                self.fail(format!("{} changes what was changed at {latest:?}", entry.uid));
+            }
+        }
+        let prev = match entry.is_told() {
+            true => self.heads.insert(entry.topic.clone(), position),
+            false => self.heads.get(&entry.topic).copied(),
+        };
         self.entries.push(Placed {
             position,
             entry,

@@ -6,14 +6,15 @@
 //! comes from the seed, so that a seed does the same every time. What clients see is checked at every step, and once more
 //! when nothing goes wrong any more and everything must come right (`ledger.rs`, `world.rs`).
 //!
-//! `LONGWIRE_SIM_SEEDS=100000` runs more seeds, `LONGWIRE_SIM_SEED=7` that one, with `LONGWIRE_SIM_TRACE=1` printing all
-//! that happens. A failure prints its seed and a list of operations that no single removal makes pass.
+//! `LONGWIRE_SIM_SEEDS=100000` runs more seeds, `LONGWIRE_SIM_SEED=7` that one, printing all
+//! that happens with the fewest operations with which it fails (with `LONGWIRE_SIM_TRACE=1` with all of them, too). A failure prints its seed and a list of operations that no single removal makes pass.
 #![allow(clippy::print_stdout, clippy::panic, reason = "a test that explains itself")]
 
 mod chance;
 mod connection;
 mod leases;
 mod ledger;
+mod life;
 mod log;
 mod net;
 mod op;
@@ -82,7 +83,8 @@ fn run_quarter(quarter: u64) {
         if let Err(first) = run(seed, &ops, print) {
             let ops = shrink(seed, ops);
             let list: Vec<_> = ops.iter().map(|op| format!("  {op:?}")).collect();
-            let last = run(seed, &ops, false);
+            println!("seed {seed}, with less:");
+            let last = run(seed, &ops, number("LONGWIRE_SIM_SEED").is_some());
             panic!(
                 "seed {seed}: {first}\nand with less: {last:?}\n{}",
                 list.join("\n")

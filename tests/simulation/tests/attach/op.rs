@@ -7,6 +7,8 @@ use crate::chance::Rng;
 pub enum What {
     Publish,
     Burst,
+    Speak,
+    Change,
     PublishAgain,
     Conflict,
     Wait,
@@ -37,6 +39,8 @@ use What::*;
 const WEIGHTS: &[(What, u64)] = &[
     (Publish, 40),
     (Burst, 8),
+    (Speak, 20),
+    (Change, 12),
     (PublishAgain, 5),
     (Conflict, 1),
     (Wait, 40),

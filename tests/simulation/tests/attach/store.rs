@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use contract::persistence::*;
 use contract::{ErrorKind, RpcError};
-use model::thread::Members;
+use model::thread::{Members, Membership};
 use model::{EdgeId, OrgId, PartitionId, Partitioning, Position, TopicFilter, TopicName, UnixMillis, UserId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
 use crate::chance::Chance;
+use crate::life::{Life, THREADS};
 use crate::log::{Log, edit_of};
 use crate::process::Process;
 use wire::Kind;
@@ -95,6 +96,31 @@ impl Store {
         while !self.is_applied(lanes) {
             self.progress.notified().await;
         }
+    }
+
+    /// How far a partition is applied.
+    pub fn applied_in(&self, p: PartitionId) -> Position {
+        self.applied.lock()[usize::from(p.0)]
+    }
+
+    /// The threads of whoever goes by these uids: those in which it takes part, and those in which it did after it had got so far.
+    fn memberships(&self, identities: &[UserId], reached: &[(PartitionId, Position)]) -> Vec<MemberTopic> {
+        let of = |topic: &str| {
+            let topic = TopicName::trusted(topic);
+            let partition = self.partitioning.of("o", &topic);
+            let life = Life::of(&self.log, partition, &topic, self.applied_in(partition));
+            let upto = reached.iter().find(|(p, _)| *p == partition).map(|(_, at)| *at);
+            let counts = |m: &Membership| m.lasts() || upto.is_some_and(|upto| m.until > upto);
+            let mut memberships = life.memberships(identities);
+            memberships.retain(counts);
+            memberships.sort_by_key(|m| m.since);
+            (!memberships.is_empty()).then_some(MemberTopic {
+                topic,
+                partition,
+                memberships,
+            })
+        };
+        THREADS.iter().filter_map(|topic| of(topic)).collect()
     }
 
     fn page(&self, r: &BacklogRequest) -> BacklogPage {
@@ -239,7 +265,7 @@ impl Persistence for StoreRpc {
                 present: session.present,
                 state: session.state.clone(),
                 previous_edge: session.edge.replace(open.edge),
-                threads: Vec::new(),
+                threads: self.store.memberships(&open.identities, &[]),
             }
         };
         let edge = self.process.number;
@@ -363,10 +389,11 @@ impl Persistence for StoreRpc {
     async fn memberships(
         &self,
         _: &OrgId,
-        _: Vec<UserId>,
-        _: Vec<(PartitionId, Position)>,
+        identities: Vec<UserId>,
+        reached: Vec<(PartitionId, Position)>,
     ) -> Result<Vec<MemberTopic>, RpcError> {
-        Ok(Vec::new())
+        self.there().await?;
+        self.back(self.store.memberships(&identities, &reached)).await
     }
     async fn admit(&self, _: &OrgId, _: &TopicName) -> Result<(), RpcError> {
         Ok(())

@@ -2,14 +2,16 @@
 
 mod processes;
 mod publishing;
+mod threads;
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use edge::Core;
 use futures::FutureExt as _;
-use model::{Partitioning, TopicFilter};
+use model::{Partitioning, Position, TopicFilter};
 use runtime::lifecycle::Tasks;
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, sleep};
@@ -86,6 +88,11 @@ pub struct World {
     processes: u64,
     connections: u64,
     attempts: u64,
+    /// Up to where members have been told of changes.
+    told: Vec<Position>,
+    /// What they are to be told, and the last that they were.
+    notices: VecDeque<Entry>,
+    last_notice: Option<usize>,
     /// Routing remembers little, so that it must ask the store.
     forgetful: bool,
     began: Instant,
@@ -100,9 +107,10 @@ impl World {
         let net = Net::new(chance.clone());
         tokio::spawn(net.clone().run());
         tokio::spawn(store.clone().run());
-        let ledger = Arc::new(Ledger::new(log.clone(), partitioning, SESSIONS));
+        let forgetful = chance.below(4) == 0;
+        let ledger = Arc::new(Ledger::new(log.clone(), partitioning, SESSIONS, forgetful));
         let mut world = Self {
-            forgetful: chance.below(4) == 0,
+            forgetful,
             road: Road::new(chance.clone()),
             vault: Vault::new(chance.clone()),
             chance,
@@ -118,6 +126,9 @@ impl World {
             processes: 0,
             connections: 0,
             attempts: 0,
+            notices: VecDeque::new(),
+            last_notice: None,
+            told: vec![Position::START; usize::from(PARTITIONS)],
             began: Instant::now(),
         };
         (0..EDGES).for_each(|_| {
@@ -147,9 +158,12 @@ impl World {
     pub async fn apply(&mut self, op: Op) {
         let Op { what, a, b } = op;
         self.chance.note("op", [what as u64, a as u64, b as u64, 0]);
+        self.tell_members();
         match what {
             What::Publish => self.publish(a, b),
             What::Burst => (0..b % 12).for_each(|n| self.publish(a + n / 4, b + n)),
+            What::Speak => self.speak(a, b),
+            What::Change => self.change(a, b),
             What::PublishAgain => self.publish_again(a, b),
             What::Conflict => self.conflict(a, b),
             What::Wait => sleep(Duration::from_millis(a as u64 % 50)).await,
@@ -295,8 +309,10 @@ impl World {
         // Whatever still came after a while of quiet would be too much.
         while quiet < 15 {
             self.wrong()?;
+            self.tell_members();
             match self.unrest() {
-                None => quiet += 1,
+                None if self.notices.is_empty() => quiet += 1,
+                None => quiet = 0,
                 Some(why) if Instant::now() > deadline => return Err(why),
                 Some(_) => quiet = 0,
             }

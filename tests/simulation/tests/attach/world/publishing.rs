@@ -125,7 +125,11 @@ impl World {
             );
             let is_settled = matches!(
                 outcome,
-                Outcome::Stored { .. } | Outcome::Conflict | Outcome::Rejected | Outcome::Forbidden
+                Outcome::Stored { .. }
+                    | Outcome::Conflict
+                    | Outcome::Outdated
+                    | Outcome::Rejected
+                    | Outcome::Forbidden
             );
             if is_settled {
                 settled.store(true, Ordering::Relaxed);
