@@ -44,62 +44,78 @@ pub(crate) struct Start {
     pub decoder: Decoder,
     pub receiver: Receiver,
     pub mailbox: Arc<Mailbox>,
+    pub held: HeldSession,
+    pub peer: Peer,
+}
+
+/// The session that this connection holds, as persistence knows it.
+pub(crate) struct HeldSession {
     pub key: SessionKey,
     pub epoch: u64,
+    /// The number of the connection, by which the registry tells it from the ones before and after.
     pub number: u64,
+    /// Seconds that the session outlives the connection.
     pub expiry: u32,
     /// Whether persistence keeps the session: one that ends with its connection is kept for its will only.
     pub stored: bool,
-    /// The edge's term when the session was opened.
+    /// The edge's term in which the session was last known to be held here.
     pub term: u64,
+    /// Not asked again before: the store did not say whether the session is held here.
+    pub ask_again: Instant,
+    pub saved_revision: u32,
+    /// A QoS 2 message has been stored since the session was saved, which says so of its packet id.
+    pub received_unsaved: bool,
+}
+
+/// What the client said of itself in CONNECT.
+pub(crate) struct Peer {
+    pub client: String,
     pub version: Version,
-    pub keep_alive: u16,
+    /// One and a half times its Keep Alive; zero for none.
+    pub keep_alive: Duration,
+    /// The longest packet that it takes.
     pub max_packet: usize,
     pub problem_information: bool,
 }
 
-/// A connected client.
-pub(crate) struct Connection {
-    pub edge: Arc<Edge>,
-    pub who: Arc<Principal>,
-    pub client: String,
-    pub version: Version,
-    pub receiver: Receiver,
-    pub mailbox: Arc<Mailbox>,
-    pub out: BytesMut,
-    pub outbox: Outbox,
-    pub rate: Bucket,
-    pub user_rate: Option<Shared>,
-    /// Reading pauses until then: a 3.1.1 client was too fast.
-    pub paused_until: Option<Instant>,
-    pub aliases: HashMap<u16, Utf8>,
-    pub subscribes: Vec<PendingSubscribe>,
-    /// The partition that it published to last: while too much waits there, it is not read.
-    pub busy: Option<PartitionId>,
-    /// A PUBLISH whose time has not come: the client was too fast, or its SUBSCRIBE is not complete.
-    pub held: Option<Publish>,
-    pub max_packet: usize,
-    pub problem_information: bool,
+/// The socket, and what is between it and the packets.
+struct Socket {
     wire: Wire,
     input: BytesMut,
+    out: BytesMut,
     decoder: Decoder,
-    key: SessionKey,
-    epoch: u64,
-    number: u64,
-    expiry: u32,
-    stored: bool,
-    /// The edge's term in which the session was last known to be held here.
-    term: u64,
-    /// Not asked again before: the store did not say whether the session is held here.
-    ask_again: Instant,
-    keep_alive: Duration,
     last_read: Instant,
+    /// The client does not read fast enough: nothing more is handed out to it.
+    throttled: bool,
+}
+
+/// What the client publishes: what waits for its acknowledgement, and what it may still send.
+struct Publishing {
+    outbox: Outbox,
+    rate: Bucket,
+    user_rate: Option<Shared>,
+    /// Reading pauses until then: a 3.1.1 client was too fast.
+    paused_until: Option<Instant>,
+    aliases: HashMap<u16, Utf8>,
+    /// The partition that it published to last: while too much waits there, it is not read.
+    busy: Option<PartitionId>,
+    /// A PUBLISH whose time has not come: the client was too fast, or its SUBSCRIBE is not complete.
+    delayed: Option<Publish>,
+}
+
+/// A connected client.
+pub(crate) struct Connection {
+    edge: Arc<Edge>,
+    who: Arc<Principal>,
+    peer: Peer,
+    socket: Socket,
+    held: HeldSession,
+    receiver: Receiver,
+    mailbox: Arc<Mailbox>,
+    publishing: Publishing,
+    subscribes: Vec<PendingSubscribe>,
     /// Who waits for the session's state to be stored.
     handover: Vec<oneshot::Sender<()>>,
-    saved_revision: u32,
-    /// A QoS 2 message has been stored since the session was saved, which says so of its packet id.
-    pub received_unsaved: bool,
-    throttled: bool,
     /// Its place in the address book.
     present: Option<Present>,
     /// Looks whether it may go on, if it merely says who it is.
@@ -110,55 +126,46 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub fn new(edge: Arc<Edge>, wire: Wire, input: BytesMut, mut out: BytesMut, start: Start) -> Self {
-        let version = start.version;
-        if let Err(error) = Packet::ConnAck(Box::new(start.connack)).encode(version, &mut out) {
+        let peer = start.peer;
+        if let Err(error) = Packet::ConnAck(Box::new(start.connack)).encode(peer.version, &mut out) {
             debug!(%error, "writing CONNACK");
         }
         let who = start.receiver.principal().clone();
-        let rate = Bucket::new(edge.config.limits.connection_rate, edge.core.clock.monotonic());
-        let user_rate = edge
-            .users
-            .enter(&who, edge.config.limits.user_rate, edge.core.clock.monotonic());
-        let present = edge.core.present.enter(&who, &start.key.client, "mqtt");
-        let watch = edge.core.proofs.watch(&who, &start.mailbox);
-        Self {
-            rate,
-            user_rate,
-            who,
-            client: start.key.client.to_string(),
-            version,
-            saved_revision: start.receiver.session.revision(),
-            received_unsaved: false,
-            receiver: start.receiver,
-            mailbox: start.mailbox,
-            out,
+        let (limits, now) = (&edge.config.limits, edge.core.clock.monotonic());
+        let publishing = Publishing {
             outbox: Outbox::default(),
+            rate: Bucket::new(limits.connection_rate, now),
+            user_rate: edge.users.enter(&who, limits.user_rate, now),
             paused_until: None,
             aliases: HashMap::new(),
-            subscribes: Vec::new(),
             busy: None,
-            held: None,
-            max_packet: start.max_packet,
-            problem_information: start.problem_information,
+            delayed: None,
+        };
+        let socket = Socket {
             wire,
             input,
+            out,
             decoder: start.decoder,
-            key: start.key,
-            epoch: start.epoch,
-            number: start.number,
-            expiry: start.expiry,
-            stored: start.stored,
-            term: start.term,
-            ask_again: Instant::now(),
-            keep_alive: Duration::from_millis(u64::from(start.keep_alive) * 1500),
             last_read: Instant::now(),
-            handover: Vec::new(),
             throttled: false,
+        };
+        let present = edge.core.present.enter(&who, &start.held.key.client, "mqtt");
+        let watch = edge.core.proofs.watch(&who, &start.mailbox);
+        Self {
+            edge,
+            who,
+            peer,
+            socket,
+            held: start.held,
+            receiver: start.receiver,
+            mailbox: start.mailbox,
+            publishing,
+            subscribes: Vec::new(),
+            handover: Vec::new(),
             present: Some(present),
             _watch: watch,
             mail: Vec::new(),
             write: Vec::new(),
-            edge,
         }
     }
 
@@ -168,16 +175,16 @@ impl Connection {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        debug!(client = %self.client, end = end.code(), "an MQTT connection ends");
+        debug!(client = %self.peer.client, end = end.code(), "an MQTT connection ends");
         self.edge.metrics.close(end.code());
         Box::pin(self.finish(end)).await;
     }
 
     /// Encodes a packet of ours. One that the peer's version cannot carry, or that exceeds its maximum, is left out.
     pub fn write_packet(&mut self, packet: &Packet) {
-        match packet.encoded_len(self.version) {
-            Ok(len) if len <= self.max_packet => {
-                if let Err(error) = packet.encode(self.version, &mut self.out) {
+        match packet.encoded_len(self.peer.version) {
+            Ok(len) if len <= self.peer.max_packet => {
+                if let Err(error) = packet.encode(self.peer.version, &mut self.socket.out) {
                     debug!(%error, "a packet cannot be written");
                 }
             }
@@ -187,8 +194,10 @@ impl Connection {
     }
 
     pub(crate) fn write_publish(&mut self, publish: &PublishRef<'_>) -> bool {
-        match publish.encoded_len(self.version) {
-            Ok(len) if len <= self.max_packet => publish.encode(self.version, &mut self.out).is_ok(),
+        match publish.encoded_len(self.peer.version) {
+            Ok(len) if len <= self.peer.max_packet => {
+                publish.encode(self.peer.version, &mut self.socket.out).is_ok()
+            }
             _ => false,
         }
     }

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use self::authenticate::{authenticate, check_client_id};
 use self::refused::Refused;
-use self::session::start_session;
+use self::session::{Admitted, start_session};
 use self::will::prepare_will;
 use crate::connection::{Connection, Start};
 use crate::edge::Edge;
@@ -91,7 +91,14 @@ async fn open(
         ),
         None => None,
     };
-    start_session(edge, decoder, *connect, who, client, assigned, will)
+    let admitted = Admitted {
+        connect: *connect,
+        who,
+        client,
+        assigned,
+        will,
+    };
+    start_session(edge, decoder, admitted)
         .await
         .map_err(|r| Refused::from(version, &r))
 }

@@ -18,12 +18,12 @@ use super::outbox::Waiting;
 impl Connection {
     /// The owner has said what became of a message.
     pub(super) fn settled(&mut self, token: u64, outcome: Outcome) -> Result<(), End> {
-        self.outbox.settle(token, outcome);
+        self.publishing.outbox.settle(token, outcome);
         self.acknowledge_settled()
     }
 
     pub(super) fn acknowledge_settled(&mut self) -> Result<(), End> {
-        while let Some((waiting, outcome)) = self.outbox.next() {
+        while let Some((waiting, outcome)) = self.publishing.outbox.next() {
             self.edge
                 .metrics
                 .ack_seconds
@@ -38,9 +38,10 @@ impl Connection {
 
     fn acknowledge(&mut self, waiting: &Waiting, position: Position) {
         let Some(id) = waiting.packet_id else { return };
-        self.received_unsaved |= waiting.qos == QoS::ExactlyOnce;
+        self.held.received_unsaved |= waiting.qos == QoS::ExactlyOnce;
         let told = waiting.chat.as_ref();
-        if let Some(sent) = told.filter(|_| self.version == Version::V5 && self.problem_information) {
+        if let Some(sent) = told.filter(|_| self.peer.version == Version::V5 && self.peer.problem_information)
+        {
             let properties = vec![
                 property("uid", &sent.uid),
                 property("position", &position.to_string()),
@@ -58,8 +59,8 @@ impl Connection {
             );
         }
         match waiting.qos {
-            QoS::ExactlyOnce => encode_pubrec(id, &mut self.out),
-            _ => encode_puback(id, &mut self.out),
+            QoS::ExactlyOnce => encode_pubrec(id, &mut self.socket.out),
+            _ => encode_puback(id, &mut self.socket.out),
         }
     }
 
@@ -72,8 +73,8 @@ impl Connection {
                 Packet::PubAck(ack)
             }
         };
-        let len = packet(ack.clone()).encoded_len(self.version);
-        if len.is_ok_and(|len| len > self.max_packet) {
+        let len = packet(ack.clone()).encoded_len(self.peer.version);
+        if len.is_ok_and(|len| len > self.peer.max_packet) {
             ack.properties = None;
         }
         self.write_packet(&packet(ack));
@@ -81,10 +82,10 @@ impl Connection {
 
     fn refuse(&mut self, waiting: &Waiting, refused: &Refusal) -> Result<(), End> {
         self.edge.metrics.refuse(refused.kind.code());
-        debug!(client = %self.client, code = refused.kind.code(), detail = %refused.detail, "refused a message");
+        debug!(client = %self.peer.client, code = refused.kind.code(), detail = %refused.detail, "refused a message");
         let reason = refused.kind.mqtt_reason().and_then(reason_code);
         let end = |reason| Err(End::ours(refused.kind.code(), reason, refused.detail.clone()));
-        if let (Version::V5, Some(id), Some(reason)) = (self.version, waiting.packet_id, reason) {
+        if let (Version::V5, Some(id), Some(reason)) = (self.peer.version, waiting.packet_id, reason) {
             self.refuse_v5(waiting.qos, id, reason, refused);
             return Ok(());
         }
@@ -103,16 +104,16 @@ impl Connection {
             (Some(id), QoS::ExactlyOnce) => {
                 // Its PUBREL follows.
                 self.receiver.session.receive(id.get());
-                encode_pubrec(id, &mut self.out);
+                encode_pubrec(id, &mut self.socket.out);
             }
-            (Some(id), _) => encode_puback(id, &mut self.out),
+            (Some(id), _) => encode_puback(id, &mut self.socket.out),
             (None, _) => {}
         }
         Ok(())
     }
 
     fn refuse_v5(&mut self, qos: QoS, id: PacketId, reason: ReasonCode, refused: &Refusal) {
-        let properties = self.problem_information.then(|| {
+        let properties = self.peer.problem_information.then(|| {
             Box::new(AckProperties {
                 reason_string: Utf8::try_from(refused.detail.as_str()).ok(),
                 user_properties: property("code", refused.kind.code()).into_iter().collect(),
@@ -189,8 +190,8 @@ impl Connection {
     /// A QoS 2 PUBLISH that was received before: acknowledged again if it has been stored by now; otherwise its PUBREC is
     /// on its way.
     pub(super) fn again(&mut self, id: PacketId) -> Result<(), End> {
-        if !self.outbox.awaits_pubrec(id) {
-            encode_pubrec(id, &mut self.out);
+        if !self.publishing.outbox.awaits_pubrec(id) {
+            encode_pubrec(id, &mut self.socket.out);
         }
         Ok(())
     }

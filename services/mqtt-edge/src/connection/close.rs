@@ -20,7 +20,7 @@ impl Connection {
     /// Leaving: what the client sent is settled first, as long as that takes less than the grace period allows.
     pub(super) async fn drain(&mut self) -> End {
         let deadline = Instant::now() + self.edge.core.config.commit_timeout.get();
-        while !self.outbox.is_empty() {
+        while !self.publishing.outbox.is_empty() {
             let taken = tokio::time::timeout_at(deadline, self.mailbox.take(&mut self.mail)).await;
             if taken.is_err() {
                 break;
@@ -50,7 +50,7 @@ impl Connection {
         }
         self.receiver.upto(&given_out);
         self.receiver.leave();
-        self.edge.users.leave(&self.who, self.user_rate.take());
+        self.edge.users.leave(&self.who, self.publishing.user_rate.take());
         let ended = self.ended(&end);
         // Kept apart: a connection that waits for its client has no room for it.
         Box::pin(edge::store_and_say(ended, (*self).say_goodbye(end))).await;
@@ -59,7 +59,7 @@ impl Connection {
     /// A QoS 2 message that is on its way into the log is a resend when it comes again, one that did not get there is not.
     async fn hear_last_outcomes(&mut self) {
         let deadline = Instant::now() + LAST_OUTCOMES;
-        while self.outbox.has_unsettled_qos2() {
+        while self.publishing.outbox.has_unsettled_qos2() {
             let taken = tokio::time::timeout_at(deadline, self.mailbox.take(&mut self.mail)).await;
             if taken.is_err() {
                 return;
@@ -71,14 +71,14 @@ impl Connection {
     /// Stores the end of the session, then lets go of it and tells whoever waits for it. Even a session that ends with its
     /// connection is closed: persistence remembers that it is open.
     fn ended(&mut self, end: &End) -> impl Future<Output = ()> + use<> {
-        let (core, number, client) = (self.edge.core.clone(), self.number, self.client.clone());
+        let (core, number, client) = (self.edge.core.clone(), self.held.number, self.peer.client.clone());
         let (mailbox, present) = (self.mailbox.clone(), self.present.take());
         let handover = std::mem::take(&mut self.handover);
         let close = CloseSession {
-            key: self.key.clone(),
-            epoch: self.epoch,
+            key: self.held.key.clone(),
+            epoch: self.held.epoch,
             state: self.state(),
-            expiry: self.expiry,
+            expiry: self.held.expiry,
             at: core.now(),
             publish_will: !matches!(end, End::Goodbye),
         };
@@ -111,9 +111,9 @@ impl Connection {
             ),
             End::Goodbye | End::Left | End::Lost => (ReasonCode::Success, String::new(), 1000),
         };
-        if self.version == Version::V5 && reason != ReasonCode::Success {
+        if self.peer.version == Version::V5 && reason != ReasonCode::Success {
             let mut disconnect = Disconnect::new(reason);
-            if self.problem_information {
+            if self.peer.problem_information {
                 let properties = DisconnectProperties {
                     reason_string: Utf8::try_from(detail).ok(),
                     ..Default::default()
@@ -122,6 +122,7 @@ impl Connection {
             }
             self.write_packet(&Packet::Disconnect(disconnect));
         }
-        let _late = tokio::time::timeout(LINGER, self.wire.close(&mut self.out, close_code)).await;
+        let _late =
+            tokio::time::timeout(LINGER, self.socket.wire.close(&mut self.socket.out, close_code)).await;
     }
 }

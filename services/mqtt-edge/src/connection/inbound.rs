@@ -24,7 +24,7 @@ impl Connection {
             Packet::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe)).await,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::PingReq => {
-                encode_pingresp(&mut self.out);
+                encode_pingresp(&mut self.socket.out);
                 Ok(())
             }
             Packet::Disconnect(disconnect) => Err(self.disconnect(&disconnect)),
@@ -57,7 +57,7 @@ impl Connection {
     fn pubrec(&mut self, ack: &Ack) -> Result<(), End> {
         let known = self.receiver.rec(ack.packet_id.get(), !ack.reason.is_error());
         if matches!(known, SessionAck::Unknown) && !ack.reason.is_error() {
-            let reason = match self.version {
+            let reason = match self.peer.version {
                 Version::V5 => ReasonCode::PacketIdentifierNotFound,
                 Version::V311 => ReasonCode::Success,
             };
@@ -72,7 +72,7 @@ impl Connection {
 
     fn pubrel(&mut self, id: PacketId) -> Result<(), End> {
         let known = self.receiver.session.release(id.get());
-        let reason = match self.version {
+        let reason = match self.peer.version {
             Version::V5 if !known => ReasonCode::PacketIdentifierNotFound,
             _ => ReasonCode::Success,
         };
@@ -89,7 +89,7 @@ impl Connection {
             .as_ref()
             .and_then(|p| p.session_expiry_interval);
         if let Some(asked) = asked {
-            if self.expiry == 0 && asked > 0 {
+            if self.held.expiry == 0 && asked > 0 {
                 // [MQTT-3.14.2-2]
                 return End::ours(
                     "protocol",
@@ -98,7 +98,7 @@ impl Connection {
                 );
             }
             let max = u32::try_from(self.edge.config.max_session_expiry.as_secs()).unwrap_or(u32::MAX);
-            self.expiry = asked.min(max);
+            self.held.expiry = asked.min(max);
         }
         match disconnect.reason {
             ReasonCode::Success => End::Goodbye,

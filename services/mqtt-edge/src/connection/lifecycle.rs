@@ -22,41 +22,41 @@ impl Connection {
         if !core.lease.is_held() {
             return Ok(false);
         }
-        if self.term == term || !self.stored {
+        if self.held.term == term || !self.held.stored {
             return Ok(true);
         }
-        if now < self.ask_again {
+        if now < self.held.ask_again {
             return Ok(false);
         }
         match self.store_now().await {
             Some(true) => {
-                self.term = term;
+                self.held.term = term;
                 Ok(core.lease.is_held())
             }
             Some(false) => Err(End::TakenOver),
             None => {
-                self.ask_again = Instant::now() + ASK_AGAIN;
+                self.held.ask_again = Instant::now() + ASK_AGAIN;
                 Ok(false)
             }
         }
     }
 
     pub(super) fn is_dirty(&self) -> bool {
-        let changed = self.receiver.session.revision() != self.saved_revision;
-        self.expiry > 0 && (changed || self.received_unsaved)
+        let changed = self.receiver.session.revision() != self.held.saved_revision;
+        self.held.expiry > 0 && (changed || self.held.received_unsaved)
     }
 
     pub(super) fn save(&mut self) {
-        self.saved_revision = self.receiver.session.revision();
+        self.held.saved_revision = self.receiver.session.revision();
         let state = self.state();
         let saver = &self.edge.core.saver;
-        saver.save(self.key.clone(), self.epoch, state, &self.mailbox);
+        saver.save(self.held.key.clone(), self.held.epoch, state, &self.mailbox);
     }
 
     /// What a kept session subscribes to is stored before SUBACK says that it does: no crash of this edge takes it back.
     /// When the store is away the session goes on, and is stored when it is back.
     pub(super) async fn keep_subscriptions(&mut self) {
-        if self.expiry > 0 {
+        if self.held.expiry > 0 {
             let _later = self.store_now().await;
         }
     }
@@ -67,19 +67,19 @@ impl Connection {
         let state = self.state();
         let storing = core
             .saver
-            .store(self.key.clone(), self.epoch, state, &self.mailbox);
+            .store(self.held.key.clone(), self.held.epoch, state, &self.mailbox);
         let kept = tokio::time::timeout(STORED, storing).await.ok().flatten();
         // What was not stored in time the saver stores later.
-        self.saved_revision = revision;
+        self.held.saved_revision = revision;
         kept
     }
 
     /// What is stored of the session: nothing of one that ends with its connection.
     pub(super) fn state(&mut self) -> Bytes {
-        self.received_unsaved = false;
-        match self.expiry {
+        self.held.received_unsaved = false;
+        match self.held.expiry {
             0 => Bytes::new(),
-            _ => self.receiver.state_without(&self.outbox.unsettled()),
+            _ => self.receiver.state_without(&self.publishing.outbox.unsettled()),
         }
     }
 }

@@ -58,7 +58,7 @@ impl Connection {
     pub(super) fn take_last_mail(&mut self) {
         for mail in std::mem::take(&mut self.mail) {
             match self.receiver.mail(mail) {
-                Left::Mail(Mail::Settled { token, outcome }) => self.outbox.settle(token, outcome),
+                Left::Mail(Mail::Settled { token, outcome }) => self.publishing.outbox.settle(token, outcome),
                 Left::Mail(Mail::TakenOver(done)) => self.handover.push(done),
                 _ => {}
             }

@@ -18,7 +18,7 @@ impl Connection {
             } => self.send(packet_id, qos, dup, &item),
             Output::Release(id) => {
                 if let Some(id) = PacketId::new(id) {
-                    encode_pubrel(id, &mut self.out);
+                    encode_pubrel(id, &mut self.socket.out);
                 }
             }
             // The receiver reads the backlog itself.
@@ -32,7 +32,7 @@ impl Connection {
         self.edge.metrics.delivered.inc();
         let who = self.who.clone();
         let view = delivery.mqtt(&who);
-        let properties = match self.version {
+        let properties = match self.peer.version {
             Version::V5 => self.properties(item),
             Version::V311 => None,
         };

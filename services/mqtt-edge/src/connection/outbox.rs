@@ -17,7 +17,7 @@ pub(crate) struct Outbox {
 }
 
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     pub packet_id: Option<PacketId>,
     pub qos: QoS,
     /// For the acknowledgement's user property, and for what a 3.1.1 client is told of a conflict.
@@ -27,10 +27,10 @@ pub(super) struct Waiting {
 }
 
 /// Where the message is stored, or why it is not; [`Position::START`] for what is not kept in the log.
-pub(super) type Judged = Result<Position, Refusal>;
+pub(crate) type Judged = Result<Position, Refusal>;
 
 #[derive(Debug)]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     pub uid: String,
     pub topic: String,
     pub payload: Bytes,

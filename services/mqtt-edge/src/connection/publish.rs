@@ -60,8 +60,8 @@ impl Connection {
     /// MQTT 5 tells the client how many it may have unacknowledged [MQTT-3.3.4-9]; of a 3.1.1 client no more are read.
     fn check_receive_maximum(&self, publish: &Publish) -> Result<(), End> {
         let limit = usize::from(self.edge.config.limits.receive_maximum);
-        let counts = self.version == Version::V5 && publish.packet_id.is_some();
-        if !counts || self.outbox.len() < limit || self.outbox.due() < limit {
+        let counts = self.peer.version == Version::V5 && publish.packet_id.is_some();
+        if !counts || self.publishing.outbox.len() < limit || self.publishing.outbox.due() < limit {
             return Ok(());
         }
         let detail = format!("more than {limit} messages without an acknowledgement");
@@ -71,8 +71,8 @@ impl Connection {
     /// Counts a message against the limits of the connection and of the user.
     fn rate(&mut self) -> Result<(), Duration> {
         let now = self.edge.core.clock.monotonic();
-        self.rate.take(now)?;
-        match &self.user_rate {
+        self.publishing.rate.take(now)?;
+        match &self.publishing.user_rate {
             Some(bucket) => bucket.lock().take(now),
             None => Ok(()),
         }
@@ -95,11 +95,11 @@ impl Connection {
             if !publish.topic.is_empty() {
                 // A copy: the packet's own would keep the whole read buffer alive.
                 let topic = Utf8::try_from(publish.topic.as_str()).map_err(|_| End::Lost)?;
-                self.aliases.insert(alias, topic);
+                self.publishing.aliases.insert(alias, topic);
             }
         }
         let name = match alias.filter(|_| publish.topic.is_empty()) {
-            Some(alias) => self.aliases.get(&alias).ok_or_else(|| {
+            Some(alias) => self.publishing.aliases.get(&alias).ok_or_else(|| {
                 invalid(
                     ReasonCode::ProtocolError,
                     format!("topic alias {alias} has not been given a topic"),
@@ -129,7 +129,7 @@ impl Connection {
         let Chat { mut entry, wish, .. } = chat;
         core.gate.grant(wish).await?;
         self.receiver.writes_in(&TopicName::trusted(&entry.topic));
-        entry.client.clone_from(&self.client);
+        entry.client.clone_from(&self.peer.client);
         let sent = Sent {
             uid: entry.uid.clone(),
             topic: topic.to_string(),
@@ -141,7 +141,11 @@ impl Connection {
 
     async fn publish_ordinary(&mut self, topic: &TopicName, publish: &Publish) -> Result<(), Refusal> {
         let core = self.edge.core.clone();
-        if topic.starts_with('$') || !core.gate.may_publish_ordinary(&self.who, &self.client, topic) {
+        if topic.starts_with('$')
+            || !core
+                .gate
+                .may_publish_ordinary(&self.who, &self.peer.client, topic)
+        {
             return Err(Refusal::forbidden(format!(
                 "{} may not publish to {topic}",
                 self.who.user
@@ -163,7 +167,7 @@ impl Connection {
             retain: publish.retain,
             properties: encode_properties(properties),
             expires_at: life.map_or(0, |seconds| now.0 + u64::from(seconds) * 1000),
-            client: self.client.clone(),
+            client: self.peer.client.clone(),
             ..Entry::default()
         };
         if publish.qos == QoS::AtMostOnce && !publish.retain {
@@ -178,12 +182,12 @@ impl Connection {
         let token = self.wait_for(publish, sent, None);
         let ticket = Ticket::Mail(self.mailbox.clone(), token);
         let core = &self.edge.core;
-        self.busy = Some(entry.partition(core.partitioning));
+        self.publishing.busy = Some(entry.partition(core.partitioning));
         core.submit(entry, ticket);
     }
 
     pub(super) fn wait_for(&mut self, publish: &Publish, sent: Option<Sent>, outcome: Option<Judged>) -> u64 {
-        self.outbox.push(Waiting {
+        self.publishing.outbox.push(Waiting {
             packet_id: publish.packet_id,
             qos: publish.qos,
             chat: sent.map(Box::new),
@@ -194,15 +198,15 @@ impl Connection {
 
     /// MQTT 5 has a word for it. Otherwise the message waits, and with it all that is behind it.
     fn too_fast(&mut self, publish: Publish, wait: Duration) -> Result<(), End> {
-        if self.version == Version::V5 && publish.packet_id.is_some() {
+        if self.peer.version == Version::V5 && publish.packet_id.is_some() {
             let detail = format!("too many messages; wait {} ms", wait.as_millis().max(1));
             let refused = Refusal::new(ErrorKind::RateLimited, detail);
             self.wait_for(&publish, None, Some(Err(refused)));
             return self.acknowledge_settled();
         }
         self.edge.metrics.refuse("rate-limited");
-        self.paused_until = Some(Instant::now() + wait);
-        self.held = Some(publish);
+        self.publishing.paused_until = Some(Instant::now() + wait);
+        self.publishing.delayed = Some(publish);
         Ok(())
     }
 }

@@ -63,7 +63,11 @@ impl Connection {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
         let core = self.edge.core.clone();
-        match core.gate.may_subscribe(&self.who, &self.client, &filter).await {
+        match core
+            .gate
+            .may_subscribe(&self.who, &self.peer.client, &filter)
+            .await
+        {
             Ok(true) => {}
             Ok(false) => return Err(ReasonCode::NotAuthorized),
             Err(refused) => {
@@ -157,7 +161,7 @@ impl Connection {
                 ReasonCode::NoSubscriptionExisted
             });
         }
-        if self.version == Version::V311 {
+        if self.peer.version == Version::V311 {
             reasons.clear();
         }
         let unsuback = UnsubAck {

@@ -30,9 +30,9 @@ impl Connection {
             self.rearm(timer.as_mut());
             let read = self.may_read();
             tokio::select! {
-                turn = self.wire.turn(read, &mut self.input, &mut self.out) => match turn {
+                turn = self.socket.wire.turn(read, &mut self.socket.input, &mut self.socket.out) => match turn {
                     Ok(Turn::Read) => {
-                        self.last_read = Instant::now();
+                        self.socket.last_read = Instant::now();
                         self.packets().await?;
                     }
                     Ok(Turn::Written) => {}
@@ -44,7 +44,7 @@ impl Connection {
                 }
                 () = self.receiver.fetched() => {}
                 () = timer.as_mut() => self.time_passes().await?,
-                () = self.edge.core.room(self.busy), if !read && self.edge.core.is_full(self.busy) => {
+                () = self.edge.core.room(self.publishing.busy), if !read && self.edge.core.is_full(self.publishing.busy) => {
                     self.go_on().await?;
                 }
                 () = stop.soft().cancelled() => return Err(Box::pin(self.drain()).await),
@@ -57,16 +57,16 @@ impl Connection {
     fn may_read(&self) -> bool {
         // One more than MQTT 5 allows is read, to see that it is one too many.
         let limit = usize::from(self.edge.config.limits.receive_maximum) + 1;
-        self.outbox.len() < limit
-            && self.held.is_none()
-            && self.paused_until.is_none()
-            && !self.edge.core.is_full(self.busy)
+        self.publishing.outbox.len() < limit
+            && self.publishing.delayed.is_none()
+            && self.publishing.paused_until.is_none()
+            && !self.edge.core.is_full(self.publishing.busy)
     }
 
     /// What was held back, if its time has come; then what else has been read.
     async fn go_on(&mut self) -> Result<(), End> {
-        if self.paused_until.is_none()
-            && let Some(publish) = self.held.take()
+        if self.publishing.paused_until.is_none()
+            && let Some(publish) = self.publishing.delayed.take()
         {
             Box::pin(self.publish(publish)).await?;
         }
@@ -75,14 +75,14 @@ impl Connection {
 
     async fn packets(&mut self) -> Result<(), End> {
         while self.may_read() {
-            match self.decoder.decode(&mut self.input)? {
+            match self.socket.decoder.decode(&mut self.socket.input)? {
                 Some(packet) => self.packet(packet).await?,
                 None => break,
             }
         }
-        if self.input.is_empty() {
+        if self.socket.input.is_empty() {
             // A waiting connection keeps no buffer.
-            self.input = BytesMut::new();
+            self.socket.input = BytesMut::new();
         }
         Ok(())
     }
@@ -102,19 +102,23 @@ impl Connection {
             if write.capacity() <= 64 {
                 self.write = write;
             }
-            if !self.out.is_empty() {
-                self.wire.write_now(&mut self.out).await.map_err(|_| End::Lost)?;
+            if !self.socket.out.is_empty() {
+                self.socket
+                    .wire
+                    .write_now(&mut self.socket.out)
+                    .await
+                    .map_err(|_| End::Lost)?;
             }
-            let slow = self.out.len() > HIGH_WATER;
-            if slow != self.throttled {
-                self.throttled = slow;
+            let slow = self.socket.out.len() > HIGH_WATER;
+            if slow != self.socket.throttled {
+                self.socket.throttled = slow;
                 self.receiver.throttle(slow);
             } else if !any {
                 break;
             }
         }
-        if self.out.is_empty() && self.out.capacity() > 0 {
-            self.out = BytesMut::new();
+        if self.socket.out.is_empty() && self.socket.out.capacity() > 0 {
+            self.socket.out = BytesMut::new();
         }
         Ok(())
     }
@@ -123,8 +127,8 @@ impl Connection {
     fn rearm(&self, timer: Pin<&mut Sleep>) {
         let now = Instant::now();
         let mut due = now + TIDY;
-        if !self.keep_alive.is_zero() {
-            due = due.min((self.last_read + self.keep_alive).max(now + Duration::from_millis(1)));
+        if !self.peer.keep_alive.is_zero() {
+            due = due.min((self.socket.last_read + self.peer.keep_alive).max(now + Duration::from_millis(1)));
         }
         if let Some(at) = self.who.expires_at {
             let left = at.saturating_sub(self.edge.core.clock.unix_millis() / 1000);
@@ -133,13 +137,13 @@ impl Connection {
         if self.is_dirty() {
             due = due.min(now + self.edge.core.saver.interval());
         }
-        if self.stored && self.term != self.edge.core.lease.term() {
-            due = due.min(self.ask_again.max(now + Duration::from_millis(1)));
+        if self.held.stored && self.held.term != self.edge.core.lease.term() {
+            due = due.min(self.held.ask_again.max(now + Duration::from_millis(1)));
         }
         if self.receiver.has_delivered() {
             due = due.min(now + self.edge.core.config.delivered_interval.get());
         }
-        if let Some(until) = self.paused_until {
+        if let Some(until) = self.publishing.paused_until {
             due = due.min(until);
         }
         // A timer that is due sooner stays: it finds nothing to do and is set anew. Setting it at every turn would cost more.
@@ -152,9 +156,9 @@ impl Connection {
         let now = Instant::now();
         if !self.may_read() {
             // We do not listen, so the client's silence says nothing.
-            self.last_read = now;
+            self.socket.last_read = now;
         }
-        if !self.keep_alive.is_zero() && now >= self.last_read + self.keep_alive {
+        if !self.peer.keep_alive.is_zero() && now >= self.socket.last_read + self.peer.keep_alive {
             let detail = "nothing was heard for one and a half times the keep alive";
             return Err(End::ours("keep-alive", ReasonCode::KeepAliveTimeout, detail));
         }
@@ -166,8 +170,8 @@ impl Connection {
                 "the access token has expired",
             ));
         }
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
+        if self.publishing.paused_until.is_some_and(|until| until <= now) {
+            self.publishing.paused_until = None;
             self.go_on().await?;
         }
         if self.is_dirty() {
@@ -176,7 +180,7 @@ impl Connection {
         if self.receiver.has_delivered() {
             self.receiver.report_delivered();
         }
-        if self.out.is_empty() && self.receiver.session.is_idle() {
+        if self.socket.out.is_empty() && self.receiver.session.is_idle() {
             self.receiver.session.shrink();
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contract::persistence::{CloseSession, SessionKey};
 use edge::mailbox::Mailbox;
+use model::Principal;
 use tracing::debug;
 
 use crate::edge::Edge;
@@ -16,10 +17,26 @@ pub(super) struct Opening {
     pub key: SessionKey,
     pub number: u64,
     pub mailbox: Arc<Mailbox>,
+    /// Its epoch, its expiry and its state, once persistence has opened it.
     pub opened: Option<(u64, u32, Bytes)>,
 }
 
 impl Opening {
+    /// Becomes the connection that the session is for; whoever held it here stores its progress first.
+    pub(super) async fn enter(edge: &Arc<Edge>, who: &Principal, client: &str) -> Self {
+        let (core, limits) = (&edge.core, &edge.config.limits);
+        let mailbox = Mailbox::new(limits.buffer * 4, limits.buffer_bytes.as_usize() * 4);
+        let (key, number) = (SessionKey::of(who, client), core.connection_number());
+        core.take_over(&key, number, &mailbox).await;
+        Self {
+            edge: edge.clone(),
+            key,
+            number,
+            mailbox,
+            opened: None,
+        }
+    }
+
     pub(super) fn complete(mut self) {
         self.number = 0;
     }

@@ -5,145 +5,197 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::ErrorKind;
-use contract::persistence::{OpenSession, SaveSession, SessionKey, Will};
-use edge::Refusal;
+use contract::persistence::{OpenSession, OpenedSession, SaveSession, SessionKey, Will};
 use edge::mailbox::{Mail, Mailbox};
 use edge::receiver::{Receiver, asked_for_threads, resumed};
+use edge::{Core, Limits, Refusal};
 use model::Principal;
 use mqtt_codec::{ConnAck, Connect, Decoder, QoS, Utf8, Version};
 use session::{Holder, Limits as SessionLimits, SavedState};
+use tokio::time::Instant;
 use tracing::info;
 
 use super::opening::Opening;
-use crate::connection::Start;
+use crate::connection::{HeldSession, Peer, Start};
 use crate::edge::{Edge, TOPIC_ALIAS_MAXIMUM};
 
 /// How long CONNACK waits for the owners of partitions: those that live answer within a few milliseconds.
 const ATTACH_LIMIT: Duration = Duration::from_millis(100);
 
-#[allow(clippy::too_many_arguments)]
+/// A client that may have a session, and what it asked for.
+pub(super) struct Admitted {
+    pub connect: Connect,
+    pub who: Arc<Principal>,
+    pub client: String,
+    /// Whether its client id is ours, as it had none.
+    pub assigned: bool,
+    pub will: Option<Will>,
+}
+
+/// Opens the session, attaches what it subscribes to, and stores where it begins.
 pub(super) async fn start_session(
     edge: &Arc<Edge>,
     decoder: Decoder,
-    connect: Connect,
-    who: Arc<Principal>,
-    client: String,
-    assigned: bool,
-    will: Option<Will>,
+    mut admitted: Admitted,
 ) -> Result<Box<Start>, Refusal> {
-    let core = &edge.core;
+    let (core, limits) = (&edge.core, &edge.config.limits);
     if !core.lease.is_held() {
         let detail = "this server is cut off from the rest; connect again";
         return Err(Refusal::new(ErrorKind::Unavailable, detail));
     }
     let term = core.lease.term();
-    let key = SessionKey::of(&who, &client);
-    let limits = &edge.config.limits;
-    let mailbox = Mailbox::new(limits.buffer * 4, limits.buffer_bytes.as_usize() * 4);
-    let number = core.connection_number();
-    core.take_over(&key, number, &mailbox).await;
-    let mut opening = Opening {
-        edge: edge.clone(),
-        key: key.clone(),
-        number,
-        mailbox: mailbox.clone(),
-        opened: None,
-    };
-    let expiry = expiry(edge, &connect);
-    let stored = expiry > 0 || will.is_some();
-    let open = OpenSession {
-        key: key.clone(),
-        clean_start: connect.clean_start,
-        expiry,
-        will,
-        edge: core.id.clone(),
-        identities: match edge::audience::has_threads(&who) {
-            true => who.identities().cloned().collect(),
-            false => Vec::new(),
-        },
-    };
+    let mut opening = Opening::enter(edge, &admitted.who, &admitted.client).await;
+    let mailbox = opening.mailbox.clone();
+    let expiry = expiry(edge, &admitted.connect);
+    let stored = expiry > 0 || admitted.will.is_some();
     let asked = asked_for_threads(core);
-    let opened = core.persistence.open_session(open).await?;
-    opening.opened = Some((opened.epoch, expiry, opened.state.clone()));
-    core.registry.opened(&key, number, opened.epoch);
-    if let Some(former) = opened.previous_edge.filter(|former| *former != core.id) {
-        let (core, key) = (core.clone(), key.clone());
-        tokio::spawn(async move { core.drop_at(&former, &key, Some(opened.epoch)).await });
+    let opened = open_session(&mut opening, &mut admitted, expiry).await?;
+    let saved = saved(core, &admitted, &opened, expiry).await?;
+    let (present, was_anothers) = (saved.is_some(), saved.as_ref().is_some_and(|s| s.was_anothers));
+    let saved = saved.map(|s| (s.state, opened.epoch));
+    let (who, client) = (admitted.who.clone(), admitted.client.as_str());
+    let session_limits = session_limits(limits, &admitted.connect);
+    let mut receiver = Receiver::new(core.clone(), who, client, mailbox.clone(), session_limits, saved);
+    receiver.check_subscriptions().await?;
+    let threads = receiver.threads(opened.threads).await?;
+    core.attachments.join(&mailbox);
+    receiver.begin(true, &threads, asked);
+    attach(&mut receiver, &mailbox).await?;
+    // Where it begins is stored first: it would begin later after a crash. And as whom: what another holder passes over is
+    // owed to this one.
+    if expiry > 0 && (!present || was_anothers || receiver.has_begun_anew()) {
+        save(core, &opening.key, opened.epoch, &mut receiver).await?;
     }
-    let mut was_anothers = false;
-    let saved = match SavedState::decode(&opened.state) {
-        Ok(state) if opened.present => {
-            was_anothers = state.holder.as_ref() != Some(&Holder::of(&who));
-            Some((resumed(core, &who, &client, state, expiry).await?, opened.epoch))
-        }
-        Ok(_) => None,
+    let held = HeldSession {
+        key: opening.key.clone(),
+        epoch: opened.epoch,
+        number: opening.number,
+        expiry,
+        stored,
+        term,
+        ask_again: Instant::now(),
+        saved_revision: receiver.session.revision(),
+        received_unsaved: false,
+    };
+    opening.complete();
+    Ok(Box::new(Start {
+        connack: connack(edge, &admitted, present, expiry),
+        decoder,
+        receiver,
+        mailbox,
+        held,
+        peer: peer(admitted),
+    }))
+}
+
+/// Opens the session at persistence, where it is this connection's from then on.
+async fn open_session(
+    opening: &mut Opening,
+    admitted: &mut Admitted,
+    expiry: u32,
+) -> Result<OpenedSession, Refusal> {
+    let core = opening.edge.core.clone();
+    let identities = match edge::audience::has_threads(&admitted.who) {
+        true => admitted.who.identities().cloned().collect(),
+        false => Vec::new(),
+    };
+    let open = OpenSession {
+        key: opening.key.clone(),
+        clean_start: admitted.connect.clean_start,
+        expiry,
+        will: admitted.will.take(),
+        edge: core.id.clone(),
+        identities,
+    };
+    let mut opened = core.persistence.open_session(open).await?;
+    opening.opened = Some((opened.epoch, expiry, opened.state.clone()));
+    core.registry.opened(&opening.key, opening.number, opened.epoch);
+    if let Some(former) = opened.previous_edge.take().filter(|former| *former != core.id) {
+        let (key, epoch) = (opening.key.clone(), opened.epoch);
+        tokio::spawn(async move { core.drop_at(&former, &key, Some(epoch)).await });
+    }
+    Ok(opened)
+}
+
+/// A session that goes on.
+struct Saved {
+    state: SavedState,
+    /// Whether it was held by somebody with other rights.
+    was_anothers: bool,
+}
+
+/// The state that the session goes on from, as far as this client may see it; `None` for one that begins anew.
+async fn saved(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    opened: &OpenedSession,
+    expiry: u32,
+) -> Result<Option<Saved>, Refusal> {
+    let (who, client) = (&admitted.who, &admitted.client);
+    match SavedState::decode(&opened.state) {
+        Ok(state) if opened.present => Ok(Some(Saved {
+            was_anothers: state.holder.as_ref() != Some(&Holder::of(who)),
+            state: resumed(core, who, client, state, expiry).await?,
+        })),
+        Ok(_) => Ok(None),
         Err(error) => {
             info!(%error, client, "the stored state of a session cannot be read; it begins anew");
-            None
+            Ok(None)
         }
-    };
-    let present = saved.is_some();
+    }
+}
+
+fn session_limits(limits: &Limits, connect: &Connect) -> SessionLimits {
     let client_window = connect
         .properties
         .receive_maximum
         .map_or(u16::MAX, NonZeroU16::get);
-    let session_limits = SessionLimits {
+    SessionLimits {
         window: limits.window.min(client_window),
         window_bytes: u32::try_from(limits.window_bytes.get()).unwrap_or(u32::MAX),
         received: limits.receive_maximum,
         buffer_items: u32::try_from(limits.buffer).unwrap_or(u32::MAX),
         buffer_bytes: u32::try_from(limits.buffer_bytes.get()).unwrap_or(u32::MAX),
         ..SessionLimits::default()
-    };
-    let mut receiver = Receiver::new(core.clone(), who, &client, mailbox.clone(), session_limits, saved);
-    receiver.check_subscriptions().await?;
-    let threads = receiver.threads(opened.threads).await?;
-    core.attachments.join(&mailbox);
-    receiver.begin(true, &threads, asked);
-    // An owner that answers is waited for: a new session begins neither before nor after its CONNACK. One that does not holds
-    // up its own topics only, and the session begins there with what the edge had not been given yet.
+    }
+}
+
+/// An owner that answers is waited for: a new session begins neither before nor after its CONNACK. One that does not holds
+/// up its own topics only, and the session begins there with what the edge had not been given yet.
+async fn attach(receiver: &mut Receiver, mailbox: &Mailbox) -> Result<(), Refusal> {
     let later = receiver.attached_from_the_beginning(ATTACH_LIMIT).await;
     if later.iter().any(|mail| matches!(mail, Mail::TakenOver(_))) {
         receiver.leave();
-        return Err(Refusal::new(
-            ErrorKind::Unavailable,
-            "another connection uses this client id",
-        ));
+        let detail = "another connection uses this client id";
+        return Err(Refusal::new(ErrorKind::Unavailable, detail));
     }
     later.into_iter().for_each(|mail| mailbox.push(mail));
-    // Where it begins is stored first: it would begin later after a crash. And as whom: what another holder passes over is
-    // owed to this one.
-    if expiry > 0 && (!present || was_anothers || receiver.has_begun_anew()) {
-        let save = SaveSession {
-            key: key.clone(),
-            epoch: opened.epoch,
-            state: receiver.state(),
-        };
-        if let Err(refused) = core.persistence.save_sessions(vec![save]).await {
-            receiver.leave();
-            return Err(refused.into());
-        }
+    Ok(())
+}
+
+async fn save(core: &Core, key: &SessionKey, epoch: u64, receiver: &mut Receiver) -> Result<(), Refusal> {
+    let save = SaveSession {
+        key: key.clone(),
+        epoch,
+        state: receiver.state(),
+    };
+    if let Err(refused) = core.persistence.save_sessions(vec![save]).await {
+        receiver.leave();
+        return Err(refused.into());
     }
-    opening.complete();
-    Ok(Box::new(Start {
-        connack: connack(edge, &connect, &client, assigned, present, expiry),
-        decoder,
-        receiver,
-        mailbox,
-        key,
-        epoch: opened.epoch,
-        number,
-        expiry,
-        stored,
-        term,
+    Ok(())
+}
+
+fn peer(admitted: Admitted) -> Peer {
+    let connect = admitted.connect;
+    let max_packet = connect.properties.maximum_packet_size;
+    Peer {
+        client: admitted.client,
         version: connect.version,
-        keep_alive: connect.keep_alive,
-        max_packet: connect
-            .properties
-            .maximum_packet_size
-            .map_or(usize::MAX, |n| n.get() as usize),
+        keep_alive: Duration::from_millis(u64::from(connect.keep_alive) * 1500),
+        max_packet: max_packet.map_or(usize::MAX, |n| n.get() as usize),
         problem_information: connect.properties.request_problem_information.unwrap_or(true),
-    }))
+    }
 }
 
 /// Seconds that the session outlives the connection.
@@ -159,14 +211,8 @@ fn expiry(edge: &Edge, connect: &Connect) -> u32 {
     }
 }
 
-fn connack(
-    edge: &Edge,
-    connect: &Connect,
-    client: &str,
-    assigned: bool,
-    present: bool,
-    expiry: u32,
-) -> ConnAck {
+fn connack(edge: &Edge, admitted: &Admitted, present: bool, expiry: u32) -> ConnAck {
+    let connect = &admitted.connect;
     let limits = &edge.config.limits;
     let mut connack = ConnAck::accepted(present);
     if connect.version == Version::V5 {
@@ -178,10 +224,9 @@ fn connack(
             .and_then(NonZeroU32::new);
         p.topic_alias_maximum = Some(TOPIC_ALIAS_MAXIMUM);
         p.shared_subscription_available = Some(false);
-        p.assigned_client_identifier = if assigned {
-            Utf8::try_from(client).ok()
-        } else {
-            None
+        p.assigned_client_identifier = match admitted.assigned {
+            true => Utf8::try_from(admitted.client.as_str()).ok(),
+            false => None,
         };
         let asked = connect.properties.session_expiry_interval.unwrap_or(0);
         p.session_expiry_interval = (asked != expiry).then_some(expiry);
