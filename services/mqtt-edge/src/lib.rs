@@ -14,18 +14,17 @@
 //! last save (`edge.save_interval`): a message that was stored within that time and whose PUBREC got lost is stored twice
 //! when it is sent again. Chat messages are not: their uid tells.
 //!
-//! One flow: PUBLISH → [`edge::ingest`] → [`edge::append`] → settled by routing → PUBACK with position.
+//! One flow: PUBLISH → [`::edge::ingest`] → [`::edge::line`] → settled by routing → PUBACK with position.
 
 mod accept;
 mod config;
-mod connect;
 mod connection;
+mod edge;
 mod error;
 mod metrics;
-mod outbound;
-mod publish;
+mod open;
+mod properties;
 mod service;
-mod subscribe;
 mod transport;
 
 pub use config::{Config, Tls};

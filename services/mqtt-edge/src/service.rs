@@ -17,8 +17,9 @@ use tracing::{Instrument, debug, debug_span, warn};
 
 use crate::accept::accept;
 use crate::config::Tls;
+use crate::edge::Edge;
 use crate::metrics::{Metrics, Transport};
-use crate::{Config, Error, connect};
+use crate::{Config, Error, open};
 
 /// What the MQTT edge is built with.
 pub struct Deps {
@@ -28,16 +29,6 @@ pub struct Deps {
     pub auth: AuthConfig,
     /// Where its series go.
     pub metrics: ServiceMetrics,
-}
-
-/// What every connection has at hand.
-pub(crate) struct Edge {
-    pub core: Arc<Core>,
-    pub config: Arc<Config>,
-    pub auth: AuthConfig,
-    pub metrics: Metrics,
-    pub users: UserRates,
-    open: AtomicUsize,
 }
 
 /// The MQTT edge, with its listeners bound.
@@ -177,7 +168,7 @@ fn take_in(
         let transport = Transport {
             transport: wire.name(),
         };
-        let connection = Box::new(connect::take_in(wire, &edge, deadline).await?);
+        let connection = Box::new(open::take_in(wire, &edge, deadline).await?);
         let running: Running = Box::new(move |stop| {
             Box::pin(async move {
                 let kind = edge.metrics.connections.get_or_create_owned(&transport);

@@ -1,17 +1,14 @@
 //! What clients receive: from what the session hands out to PUBLISH and PUBREL.
 
-use bytes::BytesMut;
 use edge::receiver::Item;
-use mqtt_codec::{
-    Decoder, Packet, PacketId, PublishProperties, PublishRef, QoS, SubscriptionId, Version, encode_pubrel,
-};
+use mqtt_codec::{PacketId, PublishProperties, PublishRef, QoS, SubscriptionId, Version, encode_pubrel};
 use session::Output;
-use wire::{Entry, Kind};
 
-use crate::connection::Connection;
+use super::Connection;
+use crate::properties::stored_properties;
 
 impl Connection {
-    pub(crate) fn output(&mut self, output: Output<Item>) {
+    pub(super) fn output(&mut self, output: Output<Item>) {
         match output {
             Output::Send {
                 packet_id,
@@ -21,7 +18,7 @@ impl Connection {
             } => self.send(packet_id, qos, dup, &item),
             Output::Release(id) => {
                 if let Some(id) = PacketId::new(id) {
-                    encode_pubrel(id, &mut self.out);
+                    encode_pubrel(id, &mut self.socket.out);
                 }
             }
             // The receiver reads the backlog itself.
@@ -35,7 +32,7 @@ impl Connection {
         self.edge.metrics.delivered.inc();
         let who = self.who.clone();
         let view = delivery.mqtt(&who);
-        let properties = match self.version {
+        let properties = match self.peer.version {
             Version::V5 => self.properties(item),
             Version::V311 => None,
         };
@@ -74,17 +71,6 @@ impl Connection {
                 .push(id);
         }
         properties
-    }
-}
-
-fn stored_properties(entry: &Entry) -> Option<PublishProperties> {
-    if entry.properties.is_empty() || entry.known_kind() != Kind::Generic {
-        return None;
-    }
-    let mut packet = BytesMut::from(&entry.properties[..]);
-    match Decoder::client(Version::V5, usize::MAX).decode(&mut packet) {
-        Ok(Some(Packet::Publish(publish))) => publish.properties.map(|p| *p),
-        _ => None,
     }
 }
 

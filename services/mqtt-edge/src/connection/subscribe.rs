@@ -3,31 +3,20 @@
 use std::sync::Arc;
 
 use contract::persistence::BacklogLane;
-use edge::mailbox::Boundaries;
-use edge::mailbox::Mail;
-use model::{ChatTopic, TopicFilter};
-use mqtt_codec::{
-    Packet, PacketId, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version,
-};
+use edge::delivery::Delivery;
+use edge::mailbox::{Boundaries, Mail};
+use model::{ChatTopic, PartitionId, Position, TopicFilter};
+use mqtt_codec::{Packet, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version};
 use session::Subscription;
 use tracing::debug;
+use wire::Entry;
 
-use crate::connection::{Connection, End};
-use crate::publish::retained_delivery;
-
-/// A SUBSCRIBE whose topics are being attached.
-pub(crate) struct PendingSubscribe {
-    token: u64,
-    packet_id: PacketId,
-    reasons: Vec<ReasonCode>,
-    /// What is being attached, in order, and whether the subscription existed before.
-    filters: Vec<(TopicFilter, bool)>,
-    /// Filters that retained messages are due for, with the QoS granted and whether they existed before.
-    retained: Vec<(TopicFilter, u8)>,
-}
+use super::Connection;
+use super::end::End;
+use super::pending::PendingSubscribe;
 
 impl Connection {
-    pub(crate) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+    pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
         let id = subscribe
             .properties
             .subscription_identifier
@@ -74,7 +63,11 @@ impl Connection {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
         let core = self.edge.core.clone();
-        match core.gate.may_subscribe(&self.who, &self.client, &filter).await {
+        match core
+            .gate
+            .may_subscribe(&self.who, &self.peer.client, &filter)
+            .await
+        {
             Ok(true) => {}
             Ok(false) => return Err(ReasonCode::NotAuthorized),
             Err(refused) => {
@@ -103,7 +96,7 @@ impl Connection {
     }
 
     /// The topics of a SUBSCRIBE come live now: SUBACK, then what is retained, when it has been read.
-    pub(crate) async fn attached(&mut self, token: u64, boundaries: &[Boundaries]) {
+    pub(super) async fn attached(&mut self, token: u64, boundaries: &[Boundaries]) {
         let Some(i) = self.subscribes.iter().position(|s| s.token == token) else {
             return;
         };
@@ -140,7 +133,7 @@ impl Connection {
         tokio::spawn(async move {
             let found = match core.persistence.retained(&org, &filter, lanes).await {
                 Ok(found) => found,
-                Err(error) => return debug!(%error, "retained messages are not to be had now"),
+                Err(error) => return debug!(%error, "retained messages are unavailable"),
             };
             let now = core.now();
             let entries = found
@@ -157,7 +150,7 @@ impl Connection {
         });
     }
 
-    pub(crate) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Result<(), End> {
+    pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Result<(), End> {
         let mut reasons = Vec::new();
         for filter in &unsubscribe.filters {
             let existed =
@@ -168,7 +161,7 @@ impl Connection {
                 ReasonCode::NoSubscriptionExisted
             });
         }
-        if self.version == Version::V311 {
+        if self.peer.version == Version::V311 {
             reasons.clear();
         }
         let unsuback = UnsubAck {
@@ -203,4 +196,9 @@ fn granted(qos: u8) -> ReasonCode {
         1 => ReasonCode::GrantedQoS1,
         _ => ReasonCode::GrantedQoS2,
     }
+}
+
+/// A delivery that stands for a retained message: it has no place of its own in what the client receives.
+fn retained_delivery(partition: PartitionId, entry: Entry) -> Delivery {
+    Delivery::new(partition, Position::START, None, entry)
 }
