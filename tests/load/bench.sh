@@ -16,6 +16,9 @@
 #   BENCH_GROW=1      as many times the 50 pairs of chat as there are replicas of every role, or clusters; nothing else
 #   BENCH_APART="2 4" so many clusters of one of every role at once, which share nothing but the machine, with the 50 pairs
 #                     of chat divided among them: what more processes cost here, whatever they do (default none)
+#   BENCH_AGE=1       what an old installation costs (tests/load/age.py): logins and deliveries with 10, 1,000 and 10,000 past
+#                     conversations, five rounds of chat on one data folder, 1,000,000 conversations in the store; nothing else.
+#                     BENCH_AGE_OPTIONS narrows it down: see age.py --help
 #   BENCH_BUILD=      measure what is built already
 #   BENCH_OUT=FILE    where the JSON lines go (default: the work folder, gone afterwards; they are printed as well)
 #
@@ -69,6 +72,10 @@ packages=(-p load)
 [ -z "${BENCH_BUILD-yes}" ] || cargo build --profile "$profile" "${packages[@]}" --bins
 load=$binaries/longwire-load
 : >"$out"
+if [ -n "${BENCH_AGE:-}" ]; then
+  # shellcheck disable=SC2086
+  exec tests/load/age.py "$binaries" ${BENCH_AGE_OPTIONS:-}
+fi
 
 # suite LABEL ARGUMENTS…: measures the server that runs as $pid.
 suite() {

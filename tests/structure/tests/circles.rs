@@ -19,7 +19,6 @@ const BEFORE: &[&str] = &[
     "libs/wire",
     "services/gateway",
     "services/longwire",
-    "services/mqtt-edge",
     "services/stomp-edge",
 ];
 

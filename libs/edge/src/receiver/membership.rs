@@ -166,7 +166,8 @@ impl Receiver {
                 let topic = TopicName::trusted(&delivery.entry.topic);
                 let partition = delivery.partition;
                 if !self.entitled || self.known.begins(&topic, partition, &membership).is_some() {
-                    self.join(&topic, &membership, Some(at));
+                    // The change itself is being handed out.
+                    self.join(&topic, &membership, Some(at.before()));
                 }
             }
             return;
