@@ -331,34 +331,22 @@ impl Stomp {
         self.answer(Command::Ack, message).await;
     }
 
-    /// ACK of a MESSAGE that the server has taken in when this returns.
-    pub async fn ack_and_wait(&mut self, message: &Frame) {
-        if let Some(frame) = self.answer_to(Command::Ack, message) {
-            self.send_and_wait(frame).await;
-        }
-    }
-
     /// NACK of a MESSAGE.
     pub async fn nack(&mut self, message: &Frame) {
         self.answer(Command::Nack, message).await;
     }
 
     async fn answer(&mut self, command: Command, message: &Frame) {
-        if let Some(frame) = self.answer_to(command, message) {
-            self.send(&frame).await;
-        }
-    }
-
-    /// `None` when 1.2 has nothing to acknowledge.
-    fn answer_to(&self, command: Command, message: &Frame) -> Option<Frame> {
         let frame = Frame::new(command);
-        if self.version == Version::V12 {
-            return message.get("ack").map(|ack| frame.with_header("id", ack));
-        }
-        let frame = frame
-            .with_header("message-id", message.get("message-id").unwrap_or_default())
-            .with_header("subscription", message.get("subscription").unwrap_or_default());
-        Some(frame)
+        let frame = if self.version == Version::V12 {
+            let Some(ack) = message.get("ack") else { return };
+            frame.with_header("id", ack)
+        } else {
+            frame
+                .with_header("message-id", message.get("message-id").unwrap_or_default())
+                .with_header("subscription", message.get("subscription").unwrap_or_default())
+        };
+        self.send(&frame).await;
     }
 
     /// Waits for ERROR and for the end of the connection.
