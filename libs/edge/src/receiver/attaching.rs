@@ -18,7 +18,9 @@ impl Receiver {
         self.asked = asked;
         if entitled && self.resumed.is_none() {
             let partitions = self.core.partitioning.all();
-            self.elsewhere = partitions.map(|p| (p, self.asked.of(p))).collect();
+            let stood = partitions.map(|p| (p, self.asked.of(p)));
+            // Where this edge has been given nothing, it does not know.
+            self.elsewhere = stood.filter(|(_, at)| *at > Position::START).collect();
         }
         if entitled {
             let of_principal = audience::of_principal(&self.who);
