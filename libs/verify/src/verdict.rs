@@ -19,11 +19,21 @@ pub enum Invariant {
     I5,
     /// What was not acknowledged is there once or not at all.
     I7,
+    /// Conversations are closed, go on and are handed over as it was asked for, and each agent gets its stretches of them.
+    I11,
 }
 
 impl Invariant {
     /// All that are checked.
-    pub const ALL: [Self; 6] = [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5, Self::I7];
+    pub const ALL: [Self; 7] = [
+        Self::I1,
+        Self::I2,
+        Self::I3,
+        Self::I4,
+        Self::I5,
+        Self::I7,
+        Self::I11,
+    ];
 
     /// In words.
     pub fn says(self) -> &'static str {
@@ -34,6 +44,7 @@ impl Invariant {
             Self::I4 => "receipts go forward only",
             Self::I5 => "unread counters equal a recount",
             Self::I7 => "what was not acknowledged is there once or not at all",
+            Self::I11 => "closed and handed over as asked, and each agent has its stretches",
         }
     }
 }
@@ -111,6 +122,17 @@ pub struct Finding {
     pub may_heal: bool,
 }
 
+/// What became of conversations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ChangeFigures {
+    /// Closings that were acknowledged.
+    pub closings: u64,
+    /// Transfers that were acknowledged.
+    pub transfers: u64,
+    /// Transfers that were accepted too late, or twice.
+    pub refused_transfers: u64,
+}
+
 /// What was measured on the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
@@ -134,6 +156,9 @@ pub struct Figures {
     pub repeats: u64,
     /// Connections lost and made again, those that the run gave up of itself not counted.
     pub reconnects: u64,
+    /// What became of conversations.
+    #[serde(flatten)]
+    pub changes: ChangeFigures,
     /// Copies marked as redelivered.
     pub copies_marked: u64,
     /// Copies on a later connection without a mark.
@@ -205,7 +230,12 @@ impl fmt::Display for Verdict {
                 0 => "not broken".to_owned(),
                 count => format!("BROKEN {count} times"),
             };
-            writeln!(f, "  {invariant:?}  {:<72} {mark}", invariant.says())?;
+            writeln!(
+                f,
+                "  {:<4}{:<72} {mark}",
+                format!("{invariant:?}"),
+                invariant.says()
+            )?;
         }
         for finding in &self.findings {
             writeln!(
@@ -240,6 +270,13 @@ impl fmt::Display for Figures {
                 ),
             ),
             ("READ receipts", format!("{} acknowledged", self.reads)),
+            (
+                "conversations",
+                format!(
+                    "closed {} times, handed over {} times",
+                    self.changes.closings, self.changes.transfers
+                ),
+            ),
             (
                 "deliveries",
                 format!(

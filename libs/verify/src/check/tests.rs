@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::key::Names;
-use crate::record::{AckKind, Acked, Delivery, History, Observer, Stage, StatusSeen, Stored, Unread, Writer};
+use crate::record::{
+    AckKind, Acked, Delivery, History, Observer, Says, Stage, StatusSeen, Stored, Unread, Writer,
+};
 
 const AGENT: usize = 0;
 const VISITOR: usize = 1;
@@ -48,6 +50,7 @@ fn sound() -> Record {
     let stored = |d: &Delivery| Stored {
         key: d.key,
         position: d.position,
+        says: Says::Nothing,
         stage: if d.key.as_text().unwrap().1 < 2 {
             Stage::Read
         } else {
@@ -94,6 +97,8 @@ fn sound() -> Record {
             name: "org/agent/a/v".to_owned(),
             baseline: 95,
             histories: vec![history(AGENT), history(VISITOR)],
+            handed: None,
+            is_open: Some(true),
         }],
         writers: vec![writer(AGENT), writer(VISITOR)],
         observers: vec![
@@ -107,6 +112,8 @@ fn sound() -> Record {
             seen(Key::text(0, 0), Stage::Read),
         ],
         unread: vec![unread(AGENT), unread(VISITOR)],
+        closings: Vec::new(),
+        transfers: Vec::new(),
         unproven: Vec::new(),
     }
 }
