@@ -124,12 +124,24 @@ impl<'a> Index<'a> {
 
     /// Whether a user is to see a place of a topic.
     fn sees(&self, topic: usize, user: usize, position: u64) -> bool {
-        let handed = self.record.topics[topic].handed.as_ref();
-        let side = handed.and_then(|handed| handed.agents.iter().position(|agent| *agent == user));
-        let (Some(side), Some(stretches)) = (side, &self.stretches[topic]) else {
-            return true;
-        };
-        stretches.covers(side, position)
+        let own = self.side(topic, user);
+        own.is_none_or(|(side, stretches)| stretches.covers(side, position))
+    }
+
+    /// Which of the two a user is between whom a topic is handed over, and who has it when.
+    fn side(&self, topic: usize, user: usize) -> Option<(usize, &Stretches)> {
+        let handed = self.record.topics[topic].handed.as_ref()?;
+        let side = handed.agents.iter().position(|agent| *agent == user)?;
+        Some((side, self.stretches[topic].as_ref()?))
+    }
+
+    /// What is known of a message in a topic, and when a user had that.
+    fn evidence_of(&self, topic: usize, user: usize, key: Key, position: u64) -> Evidence {
+        let own = self.side(topic, user);
+        Evidence {
+            stretch: own.map(|(side, stretches)| stretches.around(side, position)),
+            ..self.evidence(topic, key, &[position])
+        }
     }
 
     fn sent(&self, key: Key) -> Option<&'a Sent> {
@@ -158,6 +170,7 @@ impl<'a> Index<'a> {
             acknowledged_ms: acked.map(|acked| acked.at),
             acknowledged_by: acked.map(|acked| acked.by.name()),
             seen: Vec::new(),
+            stretch: None,
         }
     }
 

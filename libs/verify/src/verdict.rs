@@ -76,6 +76,9 @@ pub struct Evidence {
     /// Where it was seen: observer and time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<String>,
+    /// When the observer had the conversation, if it had a part of it only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stretch: Option<String>,
 }
 
 impl fmt::Display for Evidence {
@@ -99,6 +102,7 @@ impl fmt::Display for Evidence {
         if !self.seen.is_empty() {
             parts.push(format!("seen by {}", self.seen.join("; ")));
         }
+        parts.extend(self.stretch.clone());
         f.write_str(&parts.join(" · "))
     }
 }
@@ -273,8 +277,8 @@ impl fmt::Display for Figures {
             (
                 "conversations",
                 format!(
-                    "closed {} times, handed over {} times",
-                    self.changes.closings, self.changes.transfers
+                    "closed {} times, handed over {} times, {} transfers refused",
+                    self.changes.closings, self.changes.transfers, self.changes.refused_transfers
                 ),
             ),
             (

@@ -172,7 +172,8 @@ fn agree(index: &Index<'_>, found: &mut Findings, topic: usize, first: &History,
             found.missing(I1, what, evidence());
         } else if !index.sees(topic, other.reader, stored.position) {
             let what = "in the history that an agent reads while the conversation was somebody else's";
-            found.add(I11, what, evidence());
+            let evidence = index.evidence_of(topic, other.reader, stored.key, stored.position);
+            found.add(I11, what, evidence);
         }
     }
 }

@@ -109,7 +109,12 @@ impl Look<'_> {
             .filter(|d| d.position > baseline && !self.sees(d.position));
         for d in others.filter(|d| self.index.places[self.topic].contains_key(&d.key)) {
             let what = "came to an agent while the conversation was somebody else's";
-            found.add(I11, what, self.evidence(d.key, &[d.position]));
+            let user = self.observer.user;
+            let evidence = Evidence {
+                observer: Some(self.observer.name.clone()),
+                ..self.index.evidence_of(self.topic, user, d.key, d.position)
+            };
+            found.add(I11, what, evidence);
         }
     }
 
