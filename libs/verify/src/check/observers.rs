@@ -110,8 +110,16 @@ impl Look<'_> {
         for d in others.filter(|d| self.index.places[self.topic].contains_key(&d.key)) {
             let what = "came to an agent while the conversation was somebody else's";
             let user = self.observer.user;
+            let since = self
+                .observer
+                .lives
+                .get(d.life as usize)
+                .copied()
+                .unwrap_or_default();
+            let (at, since) = (crate::verdict::seconds(d.at), crate::verdict::seconds(since));
             let evidence = Evidence {
                 observer: Some(self.observer.name.clone()),
+                seen: vec![format!("it at {at}, on its connection of {since}")],
                 ..self.index.evidence_of(self.topic, user, d.key, d.position)
             };
             found.add(I11, what, evidence);
