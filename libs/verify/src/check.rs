@@ -171,6 +171,7 @@ impl<'a> Index<'a> {
             acknowledged_by: acked.map(|acked| acked.by.name()),
             seen: Vec::new(),
             stretch: None,
+            connected_ms: Vec::new(),
         }
     }
 

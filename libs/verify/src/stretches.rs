@@ -61,9 +61,15 @@ impl Stretches {
         own.any(|stretch| (stretch.from..=stretch.to).contains(&position))
     }
 
-    /// The stretches of one of the two before and after a place that is in none of them, in words.
+    /// The stretch of one of the two that a place is in, or those before and after it, in words.
     pub(crate) fn around(&self, side: usize, position: u64) -> String {
         let own = || self.all.iter().filter(|stretch| stretch.side == side);
+        if let Some(own) = own().find(|stretch| (stretch.from..=stretch.to).contains(&position)) {
+            return match own.to {
+                u64::MAX => format!("it was its from {} on", own.from),
+                to => format!("it was its from {} up to {to}", own.from),
+            };
+        }
         let before = own().rev().find(|stretch| stretch.to < position);
         let after = own().find(|stretch| stretch.from > position);
         let before = before.map_or("it had not been its".to_owned(), |s| {
@@ -128,6 +134,7 @@ mod tests {
         assert_eq!(of(0, &log), [(0, 0, 30), (1, 30, 40), (0, 50, u64::MAX)]);
         let stretches = Stretches::of(0, log[..4].iter().map(|(at, says)| (*at, *says, false)));
         assert_eq!(stretches.holder(), None);
+        assert_eq!(stretches.around(1, 35), "it was its from 30 up to 40");
         assert_eq!(stretches.around(0, 35), "it was its up to 30");
         assert_eq!(stretches.around(1, 15), "it had not been its, and again from 30");
         assert!(stretches.covers(1, 40) && !stretches.covers(1, 41) && !stretches.covers(0, 45));

@@ -79,6 +79,9 @@ pub struct Evidence {
     /// When the observer had the conversation, if it had a part of it only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stretch: Option<String>,
+    /// When the connections of the observer began that it had when the message was sent, and after it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connected_ms: Vec<u32>,
 }
 
 impl fmt::Display for Evidence {
@@ -103,6 +106,10 @@ impl fmt::Display for Evidence {
             parts.push(format!("seen by {}", self.seen.join("; ")));
         }
         parts.extend(self.stretch.clone());
+        if !self.connected_ms.is_empty() {
+            let at: Vec<String> = self.connected_ms.iter().map(|at| seconds(*at)).collect();
+            parts.push(format!("connected at {}", at.join(", ")));
+        }
         f.write_str(&parts.join(" · "))
     }
 }

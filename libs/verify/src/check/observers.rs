@@ -83,12 +83,25 @@ impl Look<'_> {
             } else {
                 "in history, and did not reach an observer entitled to it"
             };
-            let mut evidence = self.evidence(stored.key, &[stored.position]);
+            let mut evidence = Evidence {
+                observer: Some(self.observer.name.clone()),
+                ..self
+                    .index
+                    .evidence_of(self.topic, self.observer.user, stored.key, stored.position)
+            };
+            evidence.connected_ms = self.connected(evidence.sent_ms);
             if found.has_room(I1, what) {
                 evidence.seen = self.index.seen(self.topic, stored.key);
             }
             found.missing(I1, what, evidence);
         }
+    }
+
+    /// When the connections began that the observer had when something was sent, and after it.
+    fn connected(&self, sent: Option<u32>) -> Vec<u32> {
+        let lives = &self.observer.lives;
+        let later = sent.map_or(lives.len(), |sent| lives.partition_point(|since| *since <= sent));
+        lives[later.saturating_sub(1)..].iter().take(2).copied().collect()
     }
 
     /// What of history is for this observer.
