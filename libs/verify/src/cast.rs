@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::client::link::{Form, Link};
-use crate::client::{Conversation, User};
+use crate::client::{Conversation, Pair, User};
 use crate::envelope::Thread;
 use crate::http::{self, Answer};
 use crate::plan::Plan;
@@ -81,7 +81,8 @@ pub(crate) async fn gather(target: &Target, tokens: Vec<Token>, plan: &Plan) -> 
     if desks.is_empty() {
         return Err(Error::People("there is no token of an agent".to_owned()));
     }
-    while visitors.len() < plan.conversations {
+    let wanted = plan.conversations + plan.changes.handed_over;
+    while visitors.len() < wanted {
         let org = &agents[visitors.len() % agents.len()].org;
         match new_visitor(target, org).await {
             Ok(visitor) => visitors.push(visitor),
@@ -100,10 +101,13 @@ pub(crate) async fn gather(target: &Target, tokens: Vec<Token>, plan: &Plan) -> 
         })
         .collect();
     let visitors = cast.users.len() - count;
-    for number in 0..plan.conversations.min(visitors * desks.len()) {
+    for number in 0..wanted.min(visitors * desks.len()) {
         let visitor = count + number % visitors;
         let (agent, desk) = &desks[(number + number / visitors) % desks.len()];
-        open(target, &mut cast, *agent, desk, visitor).await?;
+        let colleague = colleague(&cast, &desks, *agent, desk).filter(|_| number >= plan.conversations);
+        if number < plan.conversations || colleague.is_some() {
+            open(target, &mut cast, (*agent, desk), colleague, visitor).await?;
+        }
     }
     if cast.conversations.is_empty() {
         return Err(Error::People(
@@ -111,6 +115,21 @@ pub(crate) async fn gather(target: &Target, tokens: Vec<Token>, plan: &Plan) -> 
         ));
     }
     Ok(cast)
+}
+
+/// Somebody to hand a conversation at this desk over to: another agent of the organisation, where neither answers for the other.
+fn colleague<'a>(
+    cast: &Cast,
+    desks: &'a [(usize, String)],
+    agent: usize,
+    desk: &str,
+) -> Option<&'a (usize, String)> {
+    let own = &cast.users[agent];
+    let mut others = desks.iter();
+    others.find(|(other, of_other)| {
+        let user = &cast.users[*other];
+        user.token.org == own.token.org && !user.is(desk) && !own.is(of_other)
+    })
 }
 
 /// The uids that an agent answers for.
@@ -143,8 +162,8 @@ fn token_of(data: &Value, what: &str) -> Result<Token, Error> {
 async fn open(
     target: &Target,
     cast: &mut Cast,
-    agent: usize,
-    desk: &str,
+    (agent, desk): (usize, &str),
+    colleague: Option<&(usize, String)>,
     visitor: usize,
 ) -> Result<(), Error> {
     let (of_agent, of_visitor) = (&cast.users[agent].token, &cast.users[visitor].token);
@@ -161,12 +180,22 @@ async fn open(
         "a conversation",
     )
     .await;
-    let thread = match asked {
-        Ok(greeting) => greeting["thread"].clone(),
+    let greeting = match asked {
+        Ok(greeting) => greeting,
         // A desk that is in no directory has conversations all the same.
         Err(Error::Refused { why, .. }) if why.starts_with("HTTP 404") => Value::Null,
         Err(error) => return Err(error),
     };
+    let (thread, has_life) = (&greeting["thread"], !greeting.is_null());
+    if colleague.is_some() && !has_life {
+        return Ok(());
+    }
+    // Who comes back to a conversation is greeted by who has it.
+    let pair = colleague.map(|(agent, desk)| Pair {
+        agent: *agent,
+        desk: desk.clone(),
+        has_it: greeting["user"]["uid"] == desk.as_str(),
+    });
     let or = |name: &str, other: &str| thread[name].as_str().unwrap_or(other).to_owned();
     let thread = Thread {
         uid: or("uid", &topic),
@@ -181,13 +210,17 @@ async fn open(
         desk: desk.to_owned(),
         agent,
         visitor,
+        has_life,
+        pair,
     });
     cast.users[visitor].topics.push(index);
-    let entitled = |user: &&mut User| user.token.is_agent && user.token.org == org && user.is(desk);
-    cast.users
-        .iter_mut()
-        .filter(entitled)
-        .for_each(|user| user.topics.push(index));
+    let two = cast.conversations[index].handed().map(|handed| handed.agents);
+    for (number, user) in cast.users.iter_mut().enumerate() {
+        let of_desk = user.token.is_agent && user.token.org == org && user.is(desk);
+        if two.map_or(of_desk, |two| two.contains(&number)) {
+            user.topics.push(index);
+        }
+    }
     Ok(())
 }
 

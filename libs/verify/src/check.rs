@@ -1,5 +1,6 @@
 //! The judge: a record in, findings out. No clock, no network, so that every kind of damage can be made up and must be found.
 
+mod changes;
 mod counters;
 mod figures;
 mod histories;
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::key::Key;
 use crate::record::{Record, Sent, Topic};
+use crate::stretches::Stretches;
 use crate::verdict::{Evidence, Finding, Invariant, Verdict};
 
 pub(crate) use figures::figures;
@@ -23,6 +25,7 @@ pub fn check(record: &Record) -> Verdict {
     let mut found = Findings::default();
     histories::check(&index, &mut found);
     observers::check(&index, &mut found);
+    changes::check(&index, &mut found);
     receipts::check(&index, &mut found);
     counters::check(&index, &mut found);
     let mut unproven = record.unproven.clone();
@@ -92,6 +95,8 @@ struct Index<'a> {
     record: &'a Record,
     /// By topic: where each message stands in the first history.
     places: Vec<HashMap<Key, usize>>,
+    /// By topic: who has it from where to where, if it is handed over.
+    stretches: Vec<Option<Stretches>>,
 }
 
 impl<'a> Index<'a> {
@@ -109,7 +114,34 @@ impl<'a> Index<'a> {
             places
         };
         let places = record.topics.iter().map(places).collect();
-        Self { record, places }
+        let stretches = record.topics.iter().map(stretches).collect();
+        Self {
+            record,
+            places,
+            stretches,
+        }
+    }
+
+    /// Whether a user is to see a place of a topic.
+    fn sees(&self, topic: usize, user: usize, position: u64) -> bool {
+        let own = self.side(topic, user);
+        own.is_none_or(|(side, stretches)| stretches.covers(side, position))
+    }
+
+    /// Which of the two a user is between whom a topic is handed over, and who has it when.
+    fn side(&self, topic: usize, user: usize) -> Option<(usize, &Stretches)> {
+        let handed = self.record.topics[topic].handed.as_ref()?;
+        let side = handed.agents.iter().position(|agent| *agent == user)?;
+        Some((side, self.stretches[topic].as_ref()?))
+    }
+
+    /// What is known of a message in a topic, and when a user had that.
+    fn evidence_of(&self, topic: usize, user: usize, key: Key, position: u64) -> Evidence {
+        let own = self.side(topic, user);
+        Evidence {
+            stretch: own.map(|(side, stretches)| stretches.around(side, position)),
+            ..self.evidence(topic, key, &[position])
+        }
     }
 
     fn sent(&self, key: Key) -> Option<&'a Sent> {
@@ -138,6 +170,8 @@ impl<'a> Index<'a> {
             acknowledged_ms: acked.map(|acked| acked.at),
             acknowledged_by: acked.map(|acked| acked.by.name()),
             seen: Vec::new(),
+            stretch: None,
+            connected_ms: Vec::new(),
         }
     }
 
@@ -162,6 +196,14 @@ impl<'a> Index<'a> {
         }
         seen
     }
+}
+
+/// Who has a topic that is handed over, by the history of one who sees all of it.
+fn stretches(topic: &Topic) -> Option<Stretches> {
+    let (handed, history) = (topic.handed?, topic.histories.first()?);
+    let messages = history.messages.iter();
+    let told = messages.map(|stored| (stored.position, stored.says, stored.countable));
+    Some(Stretches::of(handed.first, told))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use clap::Parser;
 use runtime::config::HumanDuration;
 
 use crate::cast::dev_tokens;
-use crate::{Error, Plan, Run, Target, Token, Verdict};
+use crate::{Changes, Error, Plan, Run, Target, Token, Verdict};
 
 /// The exit code when a run could not be.
 pub const COULD_NOT_RUN: u8 = 2;
@@ -52,6 +52,12 @@ pub struct Args {
     /// STOMP pages of each visitor that has one.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub pages: usize,
+    /// How many conversations, besides the others, are handed over from one agent to another and back.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub transfers: usize,
+    /// How often each of those is handed over, and how often some conversation is closed; 0s closes none.
+    #[arg(long, default_value = "3s", value_name = "TIME")]
+    pub change_every: HumanDuration,
     /// Repeats the decisions of another run.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -90,6 +96,11 @@ impl Args {
             agent_clients: self.clients.max(1),
             visitor_pages: self.pages.max(1),
             settle: self.settle.get(),
+            changes: Changes {
+                handed_over: self.transfers,
+                hand_over_every: self.change_every.get().max(Duration::from_millis(100)),
+                close_every: self.change_every.get(),
+            },
             seed: self.seed.unwrap_or_else(rand::random),
             // So that whoever is mostly away comes back while there is still something written.
             long_absence: (self.duration.get() / 3).clamp(Duration::from_secs(1), Duration::from_secs(60)),
@@ -131,8 +142,15 @@ async fn verify(args: &Args) -> Result<Verdict, Error> {
         tick.tick().await;
         let p = run.progress();
         let line = format!(
-            "{} sent, {} acknowledged, {} delivered, {} of {} connected, {} reconnects",
-            p.sent, p.acknowledged, p.delivered, p.connected, p.clients, p.reconnects
+            "{} sent, {} acknowledged, {} delivered, {} of {} connected, {} reconnects, {} closed, {} handed over",
+            p.sent,
+            p.acknowledged,
+            p.delivered,
+            p.connected,
+            p.clients,
+            p.reconnects,
+            p.closings,
+            p.transfers
         );
         tell(args, &line);
     }

@@ -1,10 +1,12 @@
 //! What every client has in common: what it wrote and heard, what it still owes, and how it comes back.
 
+mod hearing;
 mod ledger;
 pub(crate) mod link;
 pub(crate) mod mqtt;
 mod outbox;
 pub(crate) mod poll;
+mod sending;
 pub(crate) mod stomp;
 
 use std::sync::Arc;
@@ -17,12 +19,11 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::envelope::{Draft, Heard, Thread, text};
-use crate::http::{self, Answer};
+use crate::envelope::Thread;
 use crate::key::Key;
 use crate::plan::Plan;
-use crate::record::{AckKind, Delivery};
-use crate::target::{Target, any};
+use crate::record::{AckKind, Handed};
+use crate::target::Target;
 use crate::token::Token;
 
 pub(crate) use ledger::Ledger;
@@ -65,6 +66,38 @@ pub(crate) struct Conversation {
     pub(crate) desk: String,
     pub(crate) agent: usize,
     pub(crate) visitor: usize,
+    /// Whether it is opened, closed and given to agents: its desk is known.
+    pub(crate) has_life: bool,
+    /// With whom its agent has it in turn. Then its visitor alone writes.
+    pub(crate) pair: Option<Pair>,
+}
+
+/// The other agent of a conversation that is handed over.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    pub(crate) agent: usize,
+    /// The uid that it acts under.
+    pub(crate) desk: String,
+    /// Whether it has the conversation when the run begins.
+    pub(crate) has_it: bool,
+}
+
+impl Conversation {
+    /// Between whom it is handed over.
+    pub(crate) fn handed(&self) -> Option<Handed> {
+        self.pair.as_ref().map(|pair| Handed {
+            agents: [self.agent, pair.agent],
+            first: usize::from(pair.has_it),
+        })
+    }
+
+    /// Who reads its history, first one who sees all of it.
+    pub(crate) fn readers(&self) -> Vec<usize> {
+        match &self.pair {
+            Some(pair) => vec![self.visitor, self.agent, pair.agent],
+            None => vec![self.agent, self.visitor],
+        }
+    }
 }
 
 /// What all clients of a run know.
@@ -89,9 +122,22 @@ pub(crate) struct Counts {
     pub(crate) acknowledged: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) reconnects: AtomicU64,
+    pub(crate) closings: AtomicU64,
+    pub(crate) transfers: AtomicU64,
 }
 
 impl Shared {
+    /// Whether somebody sees all of a conversation, not its stretches only.
+    pub(crate) fn has_all_of(&self, user: usize, topic: usize) -> bool {
+        let handed = self.conversations[topic].handed();
+        handed.is_none_or(|handed| !handed.agents.contains(&user))
+    }
+
+    /// Who sees all of a conversation, and is asked for its history.
+    pub(crate) fn reader(&self, topic: usize) -> usize {
+        self.conversations[topic].readers()[0]
+    }
+
     /// Milliseconds since the run began.
     pub(crate) fn now(&self) -> u32 {
         u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX)
@@ -245,88 +291,6 @@ impl Part {
         }
     }
 
-    /// Sends what is owed over HTTP until that fails too.
-    async fn fall_back(&mut self) {
-        while self.outbox.waiting().is_some() {
-            if !self.send_by_http().await {
-                return;
-            }
-        }
-    }
-
-    /// Sends the next message over HTTP; whether there was an answer to go on after.
-    pub(crate) async fn send_by_http(&mut self) -> bool {
-        let Some(item) = self.outbox.waiting() else {
-            return true;
-        };
-        let path = if self.token().is_agent {
-            "/api/v1/message/rest/send"
-        } else {
-            "/visitor/api/v1/message/send"
-        };
-        let body = serde_json::json!({ "json": self.draft(&item).json().to_string(), "client": "WEB" });
-        let at = any(&self.shared.target.http, &mut self.rng)
-            .expect("there is one")
-            .clone();
-        self.took_off(item.key);
-        let token = self.token().text.clone();
-        let answer = http::post(&self.shared.target, &at, path, Some(&token), &body).await;
-        match answer {
-            Answer::Data(data) => {
-                let stored = data.as_str().and_then(|text| Heard::json(text.as_bytes()));
-                let position = stored.map_or(0, |stored| stored.position);
-                self.acked(item.key, AckKind::Http, position);
-                true
-            }
-            Answer::Status(status @ (408 | 429 | 500..), why) => {
-                self.outbox.later(item.key, Duration::from_millis(300));
-                self.ledger.lock().trouble = format!("HTTP {status}: {why}");
-                false
-            }
-            Answer::Status(409, why) => {
-                self.refused(item.key, &format!("conflict: {why}"));
-                true
-            }
-            Answer::Status(status, why) => {
-                self.refused(item.key, &format!("HTTP {status}: {why}"));
-                true
-            }
-            Answer::Silence(why) => {
-                self.outbox.later(item.key, Duration::from_millis(200));
-                self.ledger.lock().trouble = why;
-                false
-            }
-        }
-    }
-
-    /// The message that an item is, the same each time.
-    pub(crate) fn draft(&self, item: &Item) -> Draft<'_> {
-        let conversation = &self.shared.conversations[item.topic];
-        let user = &self.shared.users[self.user];
-        let uid = item.key.uid(&self.shared.run).expect("it is ours");
-        let (kind, content) = match item.read {
-            Some(of) => ("READ", of.uid(&self.shared.run).expect("ours are read only")),
-            None => ("TEXT", text(&uid, self.shared.plan.size)),
-        };
-        Draft {
-            uid,
-            kind,
-            content,
-            written: item
-                .key
-                .is_dated()
-                .then(|| self.shared.epoch + u64::from(item.at)),
-            thread: &conversation.thread,
-            author: if user.token.is_agent {
-                &conversation.desk
-            } else {
-                &user.token.sub
-            },
-            by_agent: user.token.is_agent,
-            org: &user.token.org,
-        }
-    }
-
     /// Writes what is due.
     pub(crate) fn write_due(&mut self) {
         if self.phase() == Phase::Writing {
@@ -372,73 +336,6 @@ impl Part {
         with_sent(&mut ledger, key, |sent| sent.refused = Some(why.to_owned()));
         self.outbox.settle(key);
         ledger.owed = self.outbox.len();
-    }
-
-    /// A message came.
-    pub(crate) fn heard(&mut self, heard: &Heard, marked: bool) {
-        let at = self.shared.now();
-        let mut ledger = self.ledger.lock();
-        let ledger = &mut *ledger;
-        let conversations = &self.shared.conversations;
-        let topic = ledger
-            .observer
-            .heard
-            .iter()
-            .position(|(topic, _)| conversations[*topic].thread.topic == heard.topic);
-        let key = ledger.names.key(&heard.uid);
-        if heard.status == "ERROR" {
-            // 3.1.1 and pages have no other way to be told: what was acknowledged was refused all the same.
-            with_sent(ledger, key, |sent| {
-                sent.acked = None;
-                sent.refused = Some(format!("conflict: {}", heard.content));
-            });
-            self.outbox.settle(key);
-            return;
-        }
-        let Some(slot) = topic else { return };
-        match model::MessageKind::of(&heard.kind) {
-            model::MessageKind::Receipt(model::ReceiptKind::Read) => {
-                let of = ledger.names.key(&heard.content);
-                ledger.observer.told_read.push(of);
-            }
-            model::MessageKind::Receipt(_) | model::MessageKind::Transient => {}
-            _ => {
-                let (topic, deliveries) = &mut ledger.observer.heard[slot];
-                let topic = *topic;
-                deliveries.push(Delivery {
-                    key,
-                    position: heard.position,
-                    prev: heard.prev,
-                    life: self.life,
-                    at,
-                    marked,
-                });
-                self.shared.counts.delivered.fetch_add(1, Relaxed);
-                let Some((writer, seq)) = key.as_text() else {
-                    return;
-                };
-                if ledger.note(writer, seq) {
-                    let own = self.shared.users[self.user].is(&heard.author);
-                    let reads = !own && self.rng.random_bool(self.shared.plan.reads);
-                    if reads && self.phase() <= Phase::Writing {
-                        self.outbox.read(&self.shared, ledger, topic, key);
-                    }
-                }
-                if self.outbox.is_owed_without_ack(key) {
-                    self.shared.counts.acknowledged.fetch_add(1, Relaxed);
-                    with_sent(ledger, key, |sent| {
-                        let position = heard.position;
-                        sent.acked.get_or_insert(crate::record::Acked {
-                            at,
-                            position,
-                            by: AckKind::Echo,
-                        });
-                    });
-                    self.outbox.settle(key);
-                    ledger.owed = self.outbox.len();
-                }
-            }
-        }
     }
 
     /// When it goes away next.

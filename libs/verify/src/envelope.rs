@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone)]
 pub(crate) struct Draft<'a> {
     pub(crate) uid: String,
-    /// `TEXT` or `READ`.
+    /// `TEXT`, `READ`, `TRANSFER`, …
     pub(crate) kind: &'static str,
     pub(crate) content: String,
     /// When it was written, Unix ms: the same each time it is sent. Nothing if it does not say.

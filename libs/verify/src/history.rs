@@ -11,7 +11,7 @@ use crate::client::Shared;
 use crate::envelope::{Heard, text};
 use crate::http;
 use crate::key::{Key, Names};
-use crate::record::{History, Stage, StatusSeen, Stored};
+use crate::record::{History, Says, Stage, StatusSeen, Stored};
 
 /// Between two looks at the statuses.
 const PAUSE: Duration = Duration::from_millis(700);
@@ -50,13 +50,9 @@ fn path(shared: &Shared, user: usize, what: &str, topic: usize) -> String {
 
 /// Up to where a conversation has come.
 pub(crate) async fn head(shared: &Shared, topic: usize) -> Result<u64, String> {
-    let agent = shared.conversations[topic].agent;
-    let page = ask(
-        shared,
-        agent,
-        &(path(shared, agent, "messages", topic) + "&limit=1"),
-    )
-    .await?;
+    let reader = shared.reader(topic);
+    let query = path(shared, reader, "messages", topic) + "&limit=1";
+    let page = ask(shared, reader, &query).await?;
     Ok(number(&page["head"]))
 }
 
@@ -67,6 +63,26 @@ pub(crate) async fn unread(shared: &Shared, user: usize, topic: usize) -> Result
         .map(|count| number(&count))
 }
 
+/// Whether a conversation is open, as its visitor's list has it. The list is the same for whoever takes part.
+pub(crate) async fn is_open(shared: &Shared, topic: usize) -> Result<bool, String> {
+    let conversation = &shared.conversations[topic];
+    for page in 0.. {
+        let query = format!("/api/v1/thread/query?pageNumber={page}&pageSize=100");
+        let page = ask(shared, conversation.visitor, &query).await?;
+        let threads = page["content"].as_array().ok_or("a page without content")?;
+        let own = threads
+            .iter()
+            .find(|thread| thread["topic"] == conversation.thread.topic.as_str());
+        if let Some(own) = own {
+            return Ok(own["status"] != "CLOSED");
+        }
+        if threads.is_empty() {
+            break;
+        }
+    }
+    Err(format!("{} is in no list", conversation.thread.topic))
+}
+
 /// A history after a position, as a user reads it.
 pub(crate) async fn read(
     shared: &Shared,
@@ -75,6 +91,21 @@ pub(crate) async fn read(
     topic: usize,
     after: u64,
 ) -> Result<History, String> {
+    let heard = messages(shared, reader, topic, after).await?;
+    let messages = heard.iter();
+    let messages = messages
+        .map(|message| judge(shared, names, topic, message))
+        .collect();
+    Ok(History { reader, messages })
+}
+
+/// The messages of a conversation after a position, as a user reads them.
+pub(crate) async fn messages(
+    shared: &Shared,
+    reader: usize,
+    topic: usize,
+    after: u64,
+) -> Result<Vec<Heard>, String> {
     let (mut messages, mut after) = (Vec::new(), after);
     loop {
         let query = format!(
@@ -83,10 +114,9 @@ pub(crate) async fn read(
         );
         let page = ask(shared, reader, &query).await?;
         let content = page["content"].as_array().ok_or("a page without content")?;
-        let stored = content.iter().filter_map(Heard::value);
-        messages.extend(stored.map(|message| judge(shared, names, topic, &message)));
+        messages.extend(content.iter().filter_map(Heard::value));
         if page["more"] != true {
-            return Ok(History { reader, messages });
+            return Ok(messages);
         }
         let next = number(&page["next"]);
         if next <= after {
@@ -108,6 +138,7 @@ fn judge(shared: &Shared, names: &mut Names, topic: usize, message: &Heard) -> S
     Stored {
         key,
         position: message.position,
+        says: Says::of(&message.kind),
         stage: Stage::of(&message.status),
         countable: model::is_countable(&message.kind) && message.status != "RECALL",
         intact,
@@ -121,10 +152,10 @@ pub(crate) async fn watch(shared: Arc<Shared>, seen: Arc<Mutex<Vec<StatusSeen>>>
     let mut known: HashMap<Key, Stage> = HashMap::new();
     loop {
         for topic in 0..shared.conversations.len() {
-            let agent = shared.conversations[topic].agent;
+            let reader = shared.reader(topic);
             let at = &shared.target.http[topic % shared.target.http.len()];
-            let query = path(&shared, agent, "messages", topic) + "&limit=100";
-            let token = &shared.users[agent].token.text;
+            let query = path(&shared, reader, "messages", topic) + "&limit=100";
+            let token = &shared.users[reader].token.text;
             let Ok(page) = http::get(&shared.target, at, &query, Some(token)).await.data() else {
                 continue;
             };

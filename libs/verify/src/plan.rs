@@ -31,8 +31,32 @@ pub struct Plan {
     pub settle: Duration,
     /// The length of a message's text.
     pub size: usize,
+    /// What becomes of the conversations meanwhile.
+    pub changes: Changes,
     /// Makes the decisions of two runs alike, as far as the network lets them.
     pub seed: u64,
+}
+
+/// How conversations are closed and handed over.
+#[derive(Debug, Clone, Copy)]
+pub struct Changes {
+    /// How many conversations, besides the others, are handed over from one agent to another and back. They need two agents of one
+    /// organisation.
+    pub handed_over: usize,
+    /// How often each of them is, on average.
+    pub hand_over_every: Duration,
+    /// How often an agent closes some conversation, on average; never if 0.
+    pub close_every: Duration,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self {
+            handed_over: 2,
+            hand_over_every: Duration::from_secs(3),
+            close_every: Duration::from_secs(3),
+        }
+    }
 }
 
 impl Default for Plan {
@@ -51,6 +75,7 @@ impl Default for Plan {
             silence: Duration::from_secs(6),
             settle: Duration::from_secs(60),
             size: 64,
+            changes: Changes::default(),
             seed: 1,
         }
     }

@@ -52,6 +52,10 @@ pub struct Record {
     pub statuses: Vec<StatusSeen>,
     /// The counters at the end.
     pub unread: Vec<Unread>,
+    /// The closings that were asked for, those of one conversation in order.
+    pub closings: Vec<Asked>,
+    /// The transfers that were asked for, likewise.
+    pub transfers: Vec<Asked>,
     /// What could not be asked, and why.
     pub unproven: Vec<String>,
 }
@@ -63,8 +67,39 @@ pub struct Topic {
     pub name: String,
     /// What is up to here was there before the run.
     pub baseline: u64,
-    /// Its history at the end, as each of its users reads it. The first is an agent's, who sees everything.
+    /// Its history at the end, as each of its users reads it. The first is that of one who sees everything: an agent's, or, of a
+    /// conversation that is handed over, its visitor's.
     pub histories: Vec<History>,
+    /// Between whom it is handed over, if it is.
+    pub handed: Option<Handed>,
+    /// Whether it was open at the end, as far as that could be asked.
+    pub is_open: Option<bool>,
+}
+
+/// Between whom a conversation is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handed {
+    /// The users. It is at the desk of the first.
+    pub agents: [usize; 2],
+    /// Which of them had it when the run began: 0 or 1.
+    pub first: usize,
+}
+
+/// A change of a conversation that was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// The conversation.
+    pub topic: usize,
+    /// When it was first asked for.
+    pub at: u32,
+    /// How often.
+    pub tries: u16,
+    /// When it was granted.
+    pub acked: Option<u32>,
+    /// Why it was refused for good.
+    pub refused: Option<String>,
+    /// What is up to here was there before it was asked for.
+    pub after: u64,
 }
 
 /// A history after the baseline.
@@ -76,6 +111,37 @@ pub struct History {
     pub messages: Vec<Stored>,
 }
 
+/// What a message says of its conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Says {
+    /// Nothing that ends or begins anything: somebody says something.
+    #[default]
+    Nothing,
+    /// Its agent has closed it.
+    AgentClosed,
+    /// Its visitor has closed it, or it closed by itself.
+    Closed,
+    /// Another agent has it from here on.
+    HandedOver,
+}
+
+impl Says {
+    /// Reads a type.
+    pub fn of(kind: &str) -> Self {
+        match kind {
+            "AGENT_CLOSED" => Self::AgentClosed,
+            "VISITOR_CLOSED" | "AUTO_CLOSED" => Self::Closed,
+            "NOTICE" => Self::HandedOver,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// Whether the conversation is over with it.
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::AgentClosed | Self::Closed)
+    }
+}
+
 /// A message in history.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored {
@@ -83,6 +149,8 @@ pub struct Stored {
     pub key: Key,
     /// Its place.
     pub position: u64,
+    /// What it says of the conversation.
+    pub says: Says,
     /// How far it has come.
     pub stage: Stage,
     /// Whether it counts as unread until it is read.

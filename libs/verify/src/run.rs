@@ -1,20 +1,22 @@
 //! A run in the background.
 
+mod people;
+mod recording;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mqtt_codec::Version;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cast::{self, Cast};
-use crate::client::{Counts, Ledger, Part, Phase, Shared, mqtt::Mqtt, poll::Poll, stomp::Stomp};
-use crate::key::Names;
+use crate::client::{Counts, Ledger, Phase, Shared};
+use crate::director::{self, Diary};
 use crate::plan::Plan;
-use crate::record::{Observer, Record, StatusSeen, Topic, Unread, Writer};
+use crate::record::StatusSeen;
 use crate::target::Target;
 use crate::token::Token;
 use crate::verdict::Verdict;
@@ -36,6 +38,10 @@ pub struct Progress {
     pub delivered: u64,
     /// Connections lost and made again.
     pub reconnects: u64,
+    /// Closings acknowledged.
+    pub closings: u64,
+    /// Transfers acknowledged.
+    pub transfers: u64,
     /// Clients connected now. Some are away of themselves at any time while writing goes on.
     pub connected: usize,
     /// Clients in all.
@@ -49,6 +55,8 @@ pub struct Run {
     ledgers: Vec<Arc<Mutex<Ledger>>>,
     tasks: JoinSet<()>,
     watcher: JoinSet<()>,
+    directors: JoinSet<()>,
+    diary: Arc<Mutex<Diary>>,
     statuses: Arc<Mutex<Vec<StatusSeen>>>,
     baselines: Vec<u64>,
     unread: Vec<(usize, usize, u64)>,
@@ -69,6 +77,8 @@ impl Run {
             ledgers,
             tasks: JoinSet::new(),
             watcher: JoinSet::new(),
+            directors: JoinSet::new(),
+            diary: Arc::default(),
             statuses: Arc::default(),
             baselines: Vec::new(),
             unread: Vec::new(),
@@ -84,6 +94,7 @@ impl Run {
         run.watcher
             .spawn(history::watch(run.shared.clone(), run.statuses.clone()));
         run.shared.phase.send_replace(Phase::Writing);
+        director::begin(&run.shared, &run.baselines, &run.diary, &mut run.directors);
         Ok(run)
     }
 
@@ -96,6 +107,8 @@ impl Run {
             acknowledged: counts.acknowledged.load(Relaxed),
             delivered: counts.delivered.load(Relaxed),
             reconnects: counts.reconnects.load(Relaxed),
+            closings: counts.closings.load(Relaxed),
+            transfers: counts.transfers.load(Relaxed),
             connected: connected.count(),
             clients: self.ledgers.len(),
         }
@@ -111,6 +124,7 @@ impl Run {
             tokio::time::sleep(LOOK).await;
         }
         self.watcher.shutdown().await;
+        self.directors.shutdown().await;
         let mut verdict = loop {
             let verdict = check(&self.record().await);
             let heals =
@@ -129,100 +143,6 @@ impl Run {
         let going = async { while self.tasks.join_next().await.is_some() {} };
         let _stuck = tokio::time::timeout(Duration::from_secs(10), going).await;
         verdict
-    }
-
-    /// Everybody comes on, with what they are to write.
-    async fn people(&mut self) -> Result<(), Error> {
-        let shared = self.shared.clone();
-        let heads = self.heads().await?;
-        for (user, u) in shared.users.iter().enumerate() {
-            if u.topics.is_empty() {
-                continue;
-            }
-            let clients = match (u.token.is_agent, user % 3) {
-                (true, _) => shared.plan.agent_clients.max(1),
-                (false, 2) => 1,
-                (false, _) => shared.plan.visitor_pages.max(1),
-            };
-            for number in 0..clients {
-                let part = self.enter(user, number, clients);
-                let device = format!("{}-{number}", shared.run);
-                let client_id = format!("{}/verify/{device}", u.token.sub);
-                match (u.token.is_agent, user % 3, number % 3) {
-                    (true, _, 1) => self
-                        .tasks
-                        .spawn(part.live(Mqtt::new(Version::V5, true, client_id))),
-                    (true, _, other) => {
-                        let mqtt = Mqtt::new(Version::V311, other == 2, client_id);
-                        self.tasks.spawn(part.live(mqtt))
-                    }
-                    (false, 2, _) => {
-                        let cursors = u.topics.iter().map(|topic| (*topic, heads[*topic])).collect();
-                        self.tasks.spawn(part.live(Poll::new(cursors)))
-                    }
-                    (false, ..) => self.tasks.spawn(part.live(Stomp::new(device))),
-                };
-            }
-        }
-        Ok(())
-    }
-
-    /// A client of a user, the `number`th of `clients`. The third kind is mostly away, and does not write.
-    fn enter(&mut self, user: usize, number: usize, clients: usize) -> Part {
-        let shared = &self.shared;
-        let u = &shared.users[user];
-        let away = u.token.is_agent && number % 3 == 2;
-        let mut ledger = Ledger {
-            names: Names::new(&shared.run),
-            observer: Observer {
-                name: self.name(user, number),
-                user,
-                heard: u.topics.iter().map(|topic| (*topic, Vec::new())).collect(),
-                ..Observer::default()
-            },
-            ..Ledger::default()
-        };
-        let index = self.ledgers.len();
-        for topic in &u.topics {
-            let conversation = &shared.conversations[*topic];
-            let own = if u.token.is_agent {
-                let writing = (0..clients).filter(|n| n % 3 != 2).count();
-                conversation.agent == user && number == nth_writing(topic % writing)
-            } else {
-                number == 0
-            };
-            if own {
-                let writer = Writer {
-                    user,
-                    client: index,
-                    topic: *topic,
-                    ..Writer::default()
-                };
-                ledger
-                    .writers
-                    .push((2 * topic + usize::from(u.token.is_agent), writer));
-            }
-        }
-        let ledger = Arc::new(Mutex::new(ledger));
-        self.ledgers.push(ledger.clone());
-        let absence = if away {
-            (Duration::from_secs(2), shared.plan.long_absence)
-        } else {
-            (shared.plan.absence_every, shared.plan.absence)
-        };
-        Part::new(shared, index, user, ledger, absence)
-    }
-
-    fn name(&self, user: usize, number: usize) -> String {
-        let token = &self.shared.users[user].token;
-        let kind = match (token.is_agent, user % 3, number % 3) {
-            (true, _, 0) => "MQTT 3.1.1 page",
-            (true, _, 1) => "MQTT 5 client",
-            (true, ..) => "MQTT 3.1.1 client mostly away",
-            (false, 2, _) => "HTTP poll",
-            (false, ..) => "STOMP page",
-        };
-        format!("{} ({kind} {number})", token.sub)
     }
 
     /// Waits until everybody has been connected once.
@@ -251,16 +171,22 @@ impl Run {
         Ok(heads)
     }
 
-    /// Whose counters are compared: of the two who write, in each conversation.
+    /// Whose counters are compared: of the two who talk, in each conversation.
     fn counters(&self) -> Vec<(usize, usize)> {
         let conversations = self.shared.conversations.iter().enumerate();
+        // What an agent has not read of a conversation that it has a part of only is not said anywhere.
         conversations
             .flat_map(|(topic, c)| [(c.agent, topic), (c.visitor, topic)])
+            .filter(|(user, topic)| self.shared.has_all_of(*user, *topic))
             .collect()
     }
 
     /// Whether everybody is there, owes nothing, and has everything that was acknowledged.
-    fn settled(&self) -> bool {
+    fn settled(&mut self) -> bool {
+        while self.directors.try_join_next().is_some() {}
+        if !self.directors.is_empty() {
+            return false;
+        }
         let mut acked: Vec<(usize, usize, Vec<bool>)> = Vec::new();
         for ledger in &self.ledgers {
             let ledger = ledger.lock();
@@ -277,7 +203,10 @@ impl Run {
         }
         self.ledgers.iter().all(|ledger| {
             let ledger = ledger.lock();
-            let entitled = |topic: usize| ledger.observer.heard.iter().any(|(t, _)| *t == topic);
+            let user = ledger.observer.user;
+            let listens = |topic: usize| ledger.observer.heard.iter().any(|(t, _)| *t == topic);
+            // Of what somebody has a part of only, the judge says what is missing.
+            let entitled = |topic: usize| listens(topic) && self.shared.has_all_of(user, topic);
             acked
                 .iter()
                 .filter(|(_, topic, _)| entitled(*topic))
@@ -287,80 +216,6 @@ impl Run {
                 })
         })
     }
-
-    /// Everything that was seen, with the histories and counters as they are now.
-    async fn record(&self) -> Record {
-        let shared = &self.shared;
-        let mut record = Record {
-            names: Names::new(&shared.run),
-            writers: vec![Writer::default(); 2 * shared.conversations.len()],
-            ..Record::default()
-        };
-        for (topic, conversation) in shared.conversations.iter().enumerate() {
-            let baseline = self.baselines[topic];
-            let mut histories = Vec::new();
-            for reader in [conversation.agent, conversation.visitor] {
-                match history::read(shared, &mut record.names, reader, topic, baseline).await {
-                    Ok(history) => histories.push(history),
-                    Err(why) => record
-                        .unproven
-                        .push(format!("a history could not be read: {why}")),
-                }
-            }
-            if histories.len() < 2 {
-                histories.clear();
-            }
-            record.topics.push(Topic {
-                name: conversation.thread.topic.clone(),
-                baseline,
-                histories,
-            });
-        }
-        for (user, topic, before) in &self.unread {
-            match history::unread(shared, *user, *topic).await {
-                Ok(after) => record.unread.push(Unread {
-                    user: *user,
-                    name: shared.users[*user].token.sub.clone(),
-                    topic: *topic,
-                    before: *before,
-                    after,
-                }),
-                Err(why) => record
-                    .unproven
-                    .push(format!("a counter could not be read: {why}")),
-            }
-        }
-        record.statuses.clone_from(&self.statuses.lock());
-        for ledger in &self.ledgers {
-            let ledger = ledger.lock();
-            for (index, writer) in &ledger.writers {
-                record.writers[*index] = writer.clone();
-            }
-            let mut observer = ledger.observer.clone();
-            if !ledger.connected {
-                observer.away = Some(ledger.trouble.clone());
-            }
-            let foreign = observer.heard.iter_mut().flat_map(|(topic, list)| {
-                let baseline = self.baselines[*topic];
-                list.retain(|delivery| delivery.position > baseline);
-                list.iter()
-            });
-            let unknown: Vec<String> = foreign
-                .filter(|d| d.key.uid("").is_none())
-                .map(|d| ledger.names.uid(d.key))
-                .collect();
-            for uid in unknown {
-                record.names.key(&uid);
-            }
-            record.observers.push(observer);
-        }
-        record
-    }
-}
-
-/// The number of the `nth` client of an agent that writes.
-fn nth_writing(nth: usize) -> usize {
-    nth / 2 * 3 + nth % 2
 }
 
 fn refused(what: &str, why: String) -> Error {
@@ -385,16 +240,5 @@ fn shared(target: Target, plan: Plan, cast: Cast) -> Shared {
         conversations: cast.conversations,
         phase: watch::channel(Phase::Gathering).0,
         counts: Counts::default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_mostly_away_does_not_write() {
-        let writing: Vec<usize> = (0..4).map(nth_writing).collect();
-        assert_eq!(writing, [0, 1, 3, 4]);
     }
 }

@@ -19,11 +19,21 @@ pub enum Invariant {
     I5,
     /// What was not acknowledged is there once or not at all.
     I7,
+    /// Conversations are closed, go on and are handed over as it was asked for, and each agent gets its stretches of them.
+    I11,
 }
 
 impl Invariant {
     /// All that are checked.
-    pub const ALL: [Self; 6] = [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5, Self::I7];
+    pub const ALL: [Self; 7] = [
+        Self::I1,
+        Self::I2,
+        Self::I3,
+        Self::I4,
+        Self::I5,
+        Self::I7,
+        Self::I11,
+    ];
 
     /// In words.
     pub fn says(self) -> &'static str {
@@ -34,6 +44,7 @@ impl Invariant {
             Self::I4 => "receipts go forward only",
             Self::I5 => "unread counters equal a recount",
             Self::I7 => "what was not acknowledged is there once or not at all",
+            Self::I11 => "closed and handed over as asked, and each agent has its stretches",
         }
     }
 }
@@ -65,6 +76,12 @@ pub struct Evidence {
     /// Where it was seen: observer and time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<String>,
+    /// When the observer had the conversation, if it had a part of it only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stretch: Option<String>,
+    /// When the connections of the observer began that it had when the message was sent, and after it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connected_ms: Vec<u32>,
 }
 
 impl fmt::Display for Evidence {
@@ -88,6 +105,11 @@ impl fmt::Display for Evidence {
         if !self.seen.is_empty() {
             parts.push(format!("seen by {}", self.seen.join("; ")));
         }
+        parts.extend(self.stretch.clone());
+        if !self.connected_ms.is_empty() {
+            let at: Vec<String> = self.connected_ms.iter().map(|at| seconds(*at)).collect();
+            parts.push(format!("connected at {}", at.join(", ")));
+        }
         f.write_str(&parts.join(" · "))
     }
 }
@@ -109,6 +131,17 @@ pub struct Finding {
     /// Whether time may heal it: something is not there yet. At the end of the run it was looked at again and again.
     #[serde(skip)]
     pub may_heal: bool,
+}
+
+/// What became of conversations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ChangeFigures {
+    /// Closings that were acknowledged.
+    pub closings: u64,
+    /// Transfers that were acknowledged.
+    pub transfers: u64,
+    /// Transfers that were accepted too late, or twice.
+    pub refused_transfers: u64,
 }
 
 /// What was measured on the way.
@@ -134,6 +167,9 @@ pub struct Figures {
     pub repeats: u64,
     /// Connections lost and made again, those that the run gave up of itself not counted.
     pub reconnects: u64,
+    /// What became of conversations.
+    #[serde(flatten)]
+    pub changes: ChangeFigures,
     /// Copies marked as redelivered.
     pub copies_marked: u64,
     /// Copies on a later connection without a mark.
@@ -205,7 +241,12 @@ impl fmt::Display for Verdict {
                 0 => "not broken".to_owned(),
                 count => format!("BROKEN {count} times"),
             };
-            writeln!(f, "  {invariant:?}  {:<72} {mark}", invariant.says())?;
+            writeln!(
+                f,
+                "  {:<4}{:<72} {mark}",
+                format!("{invariant:?}"),
+                invariant.says()
+            )?;
         }
         for finding in &self.findings {
             writeln!(
@@ -240,6 +281,13 @@ impl fmt::Display for Figures {
                 ),
             ),
             ("READ receipts", format!("{} acknowledged", self.reads)),
+            (
+                "conversations",
+                format!(
+                    "closed {} times, handed over {} times, {} transfers refused",
+                    self.changes.closings, self.changes.transfers, self.changes.refused_transfers
+                ),
+            ),
             (
                 "deliveries",
                 format!(

@@ -1,7 +1,7 @@
 //! A cluster under the load of `verify`, to be broken: [`Trial`].
 //!
 //! Each test is one row of the failure table or of the fault matrix and begins with its name. It says what is done, what must
-//! hold besides what `verify` proves (I1–I5, I7), how long recovery may take (I10), and prints what it saw.
+//! hold besides what `verify` proves (I1–I5, I7, I11), how long recovery may take (I10), and prints what it saw.
 #![allow(
     clippy::panic,
     clippy::print_stdout,

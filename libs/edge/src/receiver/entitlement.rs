@@ -30,6 +30,11 @@ impl Entitlement {
         }
     }
 
+    /// Nothing of a thread is seen, whatever filter brings it, but what its memberships cover from now on.
+    pub fn hide(&mut self, thread: &TopicName) {
+        self.0.entry(thread.clone()).or_default();
+    }
+
     /// Learns memberships of a thread. Those that are known are not learned twice.
     pub fn learn(&mut self, thread: &TopicName, memberships: &[Membership]) {
         let visitor = visitor(thread);
@@ -170,6 +175,22 @@ mod tests {
         assert_eq!(
             [9, 11, 19, 20, 30].map(|at| sees(&entitlement, at)),
             [true, false, false, true, true]
+        );
+    }
+
+    #[test]
+    fn whose_desk_it_was_before_it_connected_sees_what_it_is_given_again_only() {
+        let topic = TopicName::trusted("org/agent/a/v");
+        let mut entitlement = Entitlement::default();
+        entitlement.hide(&topic);
+        entitlement.learn(&topic, &[]);
+        assert!(!entitlement.sees(&topic, Position(7)) && !entitlement.sees(&topic, Position::START));
+        let own = |uid: &UserId| uid.as_str() == "a";
+        let again = change(&[member("a", Position::END.0)], &["b"]);
+        assert!(entitlement.apply(&topic, Position(20), &again, own).is_some());
+        assert_eq!(
+            [19, 20, 21].map(|at| entitlement.sees(&topic, Position(at))),
+            [false, true, true]
         );
     }
 

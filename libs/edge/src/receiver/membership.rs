@@ -98,6 +98,10 @@ impl Receiver {
     /// A thread that the connection begins with.
     pub(super) fn imply_thread(&mut self, thread: &MemberTopic) {
         if audience::covers(&self.who, &thread.topic) {
+            if thread.memberships.is_empty() {
+                // Somebody else was given its place, and that before the session got so far.
+                self.entitlement.hide(&thread.topic);
+            }
             self.entitlement.learn(&thread.topic, &thread.memberships);
             return;
         }

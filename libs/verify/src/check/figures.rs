@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use crate::key::Key;
-use crate::record::{Delivery, Observer, Record};
-use crate::verdict::Figures;
+use crate::record::{Asked, Delivery, Observer, Record};
+use crate::verdict::{ChangeFigures, Figures};
 
 /// Counts. What only the run knows (reconnects, pauses between connections, settling) stays 0.
 pub(crate) fn figures(record: &Record) -> Figures {
@@ -29,7 +29,18 @@ pub(crate) fn figures(record: &Record) -> Figures {
         }
     }
     figures.overtaken = overtaken;
+    figures.changes = changes(record);
     figures
+}
+
+fn changes(record: &Record) -> ChangeFigures {
+    let granted = |list: &[Asked]| list.iter().filter(|asked| asked.acked.is_some()).count() as u64;
+    let refused = record.transfers.iter().filter(|asked| asked.refused.is_some());
+    ChangeFigures {
+        closings: granted(&record.closings),
+        transfers: granted(&record.transfers),
+        refused_transfers: refused.count() as u64,
+    }
 }
 
 fn writers(record: &Record, figures: &mut Figures) {

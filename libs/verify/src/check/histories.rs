@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Findings, Index};
 use crate::key::Key;
 use crate::record::{History, Sent};
-use crate::verdict::Invariant::{I1, I2, I3, I7};
+use crate::verdict::Invariant::{I1, I2, I3, I7, I11};
 
 pub(super) fn check(index: &Index<'_>, found: &mut Findings) {
     for (writer, w) in index.record.writers.iter().enumerate() {
@@ -129,6 +129,7 @@ fn one_history(index: &Index<'_>, found: &mut Findings, topic: usize, history: &
 
 /// Two readers of one history: the same messages of ours at the same places.
 fn agree(index: &Index<'_>, found: &mut Findings, topic: usize, first: &History, other: &History) {
+    let is_handed = index.record.topics[topic].handed.is_some();
     let mut theirs: HashMap<Key, u64> = HashMap::with_capacity(other.messages.len());
     for stored in &other.messages {
         // Copies are findings of their own.
@@ -139,13 +140,18 @@ fn agree(index: &Index<'_>, found: &mut Findings, topic: usize, first: &History,
         .messages
         .iter()
         .enumerate()
-        .filter(|(place, m)| is_first(*place, &m.key))
+        .filter(|(place, m)| is_first(*place, &m.key) && index.sees(topic, other.reader, m.position))
     {
         match theirs.get(&stored.key) {
             Some(position) if *position != stored.position => found.add(
                 I3,
                 "at two positions, depending on who reads the history",
                 index.evidence(topic, stored.key, &[stored.position, *position]),
+            ),
+            None if is_handed => found.missing(
+                I11,
+                "not in the history that the agent reads who had the conversation",
+                index.evidence(topic, stored.key, &[stored.position]),
             ),
             // Of others' messages a visitor may not see all.
             None if stored.key.as_text().is_some() => found.missing(
@@ -157,12 +163,17 @@ fn agree(index: &Index<'_>, found: &mut Findings, topic: usize, first: &History,
         }
     }
     for stored in &other.messages {
+        let evidence = || index.evidence(topic, stored.key, &[stored.position]);
         if !index.places[topic].contains_key(&stored.key) {
-            found.missing(
-                I1,
-                "in the history that the visitor reads, and not in the agent's",
-                index.evidence(topic, stored.key, &[stored.position]),
-            );
+            let what = match is_handed {
+                true => "in the history that an agent reads, and not in its visitor's",
+                false => "in the history that the visitor reads, and not in the agent's",
+            };
+            found.missing(I1, what, evidence());
+        } else if !index.sees(topic, other.reader, stored.position) {
+            let what = "in the history that an agent reads while the conversation was somebody else's";
+            let evidence = index.evidence_of(topic, other.reader, stored.key, stored.position);
+            found.add(I11, what, evidence);
         }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Findings, Index};
 use crate::key::Key;
-use crate::record::{Delivery, History, Observer};
+use crate::record::{Delivery, History, Observer, Stored};
 use crate::verdict::Evidence;
-use crate::verdict::Invariant::{I1, I2, I3};
+use crate::verdict::Invariant::{I1, I2, I3, I11};
 
 pub(super) fn check(index: &Index<'_>, found: &mut Findings) {
     for (number, observer) in index.record.observers.iter().enumerate() {
@@ -31,6 +31,7 @@ pub(super) fn check(index: &Index<'_>, found: &mut Findings) {
                 history: history_of(index, observer, *topic),
             };
             look.reached(found, deliveries);
+            look.within(found, deliveries);
             look.places(found, deliveries);
             look.order(found, deliveries);
             look.chain(found, deliveries);
@@ -38,9 +39,13 @@ pub(super) fn check(index: &Index<'_>, found: &mut Findings) {
     }
 }
 
-/// The topic's history as the observer's user reads it, or else as the first reader does.
+/// The topic's history as the observer's user reads it, or else as the first reader does. Of one that is handed over each agent
+/// reads a part: which part that has to be is told by the whole.
 fn history_of<'a>(index: &Index<'a>, observer: &Observer, topic: usize) -> Option<&'a History> {
     let histories = &index.record.topics[topic].histories;
+    if index.record.topics[topic].handed.is_some() {
+        return histories.first();
+    }
     let own = histories.iter().find(|history| history.reader == observer.user);
     own.or(histories.first())
 }
@@ -68,8 +73,7 @@ impl Look<'_> {
             return;
         }
         let heard: HashSet<Key> = deliveries.iter().map(|d| d.key).collect();
-        let messages = self.history.into_iter().flat_map(|history| &history.messages);
-        for stored in messages.filter(|stored| !heard.contains(&stored.key)) {
+        for stored in self.entitled().filter(|stored| !heard.contains(&stored.key)) {
             let acked = self
                 .index
                 .sent(stored.key)
@@ -79,11 +83,59 @@ impl Look<'_> {
             } else {
                 "in history, and did not reach an observer entitled to it"
             };
-            let mut evidence = self.evidence(stored.key, &[stored.position]);
+            let mut evidence = Evidence {
+                observer: Some(self.observer.name.clone()),
+                ..self
+                    .index
+                    .evidence_of(self.topic, self.observer.user, stored.key, stored.position)
+            };
+            evidence.connected_ms = self.connected(evidence.sent_ms);
             if found.has_room(I1, what) {
                 evidence.seen = self.index.seen(self.topic, stored.key);
             }
             found.missing(I1, what, evidence);
+        }
+    }
+
+    /// When the connections began that the observer had when something was sent, and after it.
+    fn connected(&self, sent: Option<u32>) -> Vec<u32> {
+        let lives = &self.observer.lives;
+        let later = sent.map_or(lives.len(), |sent| lives.partition_point(|since| *since <= sent));
+        lives[later.saturating_sub(1)..].iter().take(2).copied().collect()
+    }
+
+    /// What of history is for this observer.
+    fn entitled(&self) -> impl Iterator<Item = &Stored> {
+        let messages = self.history.into_iter().flat_map(|history| &history.messages);
+        messages.filter(|stored| self.sees(stored.position))
+    }
+
+    fn sees(&self, position: u64) -> bool {
+        self.index.sees(self.topic, self.observer.user, position)
+    }
+
+    /// Nothing came of what somebody else has.
+    fn within(&self, found: &mut Findings, deliveries: &[Delivery]) {
+        let baseline = self.index.record.topics[self.topic].baseline;
+        let others = deliveries
+            .iter()
+            .filter(|d| d.position > baseline && !self.sees(d.position));
+        for d in others.filter(|d| self.index.places[self.topic].contains_key(&d.key)) {
+            let what = "came to an agent while the conversation was somebody else's";
+            let user = self.observer.user;
+            let since = self
+                .observer
+                .lives
+                .get(d.life as usize)
+                .copied()
+                .unwrap_or_default();
+            let (at, since) = (crate::verdict::seconds(d.at), crate::verdict::seconds(since));
+            let evidence = Evidence {
+                observer: Some(self.observer.name.clone()),
+                seen: vec![format!("it at {at}, on its connection of {since}")],
+                ..self.index.evidence_of(self.topic, user, d.key, d.position)
+            };
+            found.add(I11, what, evidence);
         }
     }
 
@@ -176,11 +228,7 @@ impl Look<'_> {
         let Some(agents) = topic.histories.first() else {
             return;
         };
-        let visible: HashSet<u64> = self
-            .history
-            .into_iter()
-            .flat_map(|history| history.messages.iter().map(|m| m.position))
-            .collect();
+        let visible: HashSet<u64> = self.entitled().map(|stored| stored.position).collect();
         let mut known: HashSet<u64> = HashSet::new();
         for d in deliveries {
             let again = !known.insert(d.position);

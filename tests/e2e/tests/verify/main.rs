@@ -2,11 +2,14 @@
 //! tampered with is found.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failing step fails the test")]
 
+mod changes;
+mod tamper;
+
 use std::time::Duration;
 
 use tamper::Deed;
 use testkit::{DEADLINE, DataDir, Longwire, TokenSpec, eventually, only_in_one_process, run};
-use verify::{Address, Finding, Invariant, Plan, Run, Target, Token, Verdict, dev_tokens};
+use verify::{Address, Changes, Finding, Invariant, Plan, Run, Target, Token, Verdict, dev_tokens};
 
 /// The server as verify is told of it.
 fn target(server: &Longwire) -> Target {
@@ -24,6 +27,11 @@ fn plan() -> Plan {
         absence: Duration::from_millis(400),
         long_absence: Duration::from_secs(2),
         settle: Duration::from_secs(30),
+        changes: Changes {
+            hand_over_every: Duration::from_millis(700),
+            close_every: Duration::from_millis(500),
+            ..Changes::default()
+        },
         ..Plan::default()
     }
 }
@@ -47,6 +55,8 @@ fn assert_holds(verdict: &Verdict) {
     let figures = &verdict.figures;
     assert_eq!(figures.acknowledged, figures.sent, "{verdict}");
     assert!(figures.reads > 0 && figures.delivered > figures.sent, "{verdict}");
+    let changes = &figures.changes;
+    assert!(changes.closings > 2 && changes.transfers > 2, "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,6 +200,14 @@ async fn tampered_with(sql: &str) -> Verdict {
     let tokens = dev_tokens(&target).await.unwrap();
     let started = Run::start(target, tokens, quiet_plan()).await.unwrap();
     acknowledged(&started, 300).await;
+    tamper_with_database(&server, sql).await;
+    let verdict = started.stop().await;
+    assert_eq!(verdict.exit_code(), 1, "{verdict}");
+    verdict
+}
+
+/// Does something to the database of a server behind its back.
+async fn tamper_with_database(server: &Longwire, sql: &str) {
     let script = "import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], timeout=10)
 assert db.execute(sys.argv[2]).rowcount >= 1
@@ -203,9 +221,6 @@ db.commit()";
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let verdict = started.stop().await;
-    assert_eq!(verdict.exit_code(), 1, "{verdict}");
-    verdict
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -259,137 +274,4 @@ async fn a_server_that_is_not_there_is_told_as_such() {
     let target = Target::new(&["http://127.0.0.1:1"], &[], &[], None).unwrap();
     let error = dev_tokens(&target).await.unwrap_err().to_string();
     assert!(error.contains("the login of agent1"), "{error}");
-}
-
-/// Somebody in the middle of one direction of MQTT over TCP.
-mod tamper {
-    use std::net::SocketAddr;
-    use std::sync::{Arc, Mutex};
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::{Mutex as Shared, oneshot};
-
-    /// What is done to one message on its way to a client.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(super) enum Deed {
-        /// It comes twice.
-        Double,
-        /// It does not come, and the server is told that it did.
-        Swallow,
-        /// It comes after the next one of its conversation.
-        Delay,
-    }
-
-    /// The texts before the one that is tampered with.
-    const PASS: usize = 40;
-
-    /// Who still has to do the deed, and whom to tell the uid.
-    type Job = Arc<Mutex<Option<(Deed, usize, oneshot::Sender<String>)>>>;
-
-    /// Listens, and passes everything on to `server` but for one deed: the uid of the message it was done to.
-    pub(super) async fn between(server: SocketAddr, deed: Deed) -> (SocketAddr, oneshot::Receiver<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (send, receive) = oneshot::channel();
-        let job: Job = Arc::new(Mutex::new(Some((deed, PASS, send))));
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(server).await.unwrap();
-                let (from_client, to_client) = client.into_split();
-                let (from_server, to_server) = server.into_split();
-                let to_server = Arc::new(Shared::new(to_server));
-                tokio::spawn(pass(from_client, to_server.clone()));
-                tokio::spawn(deliver(from_server, to_client, to_server, job.clone()));
-            }
-        });
-        (address, receive)
-    }
-
-    async fn pass(mut from: OwnedReadHalf, to: Arc<Shared<OwnedWriteHalf>>) {
-        let mut buf = vec![0; 64 * 1024];
-        while let Ok(n @ 1..) = from.read(&mut buf).await {
-            // The other side may be gone first.
-            let _gone = to.lock().await.write_all(&buf[..n]).await;
-        }
-        let _gone = to.lock().await.shutdown().await;
-    }
-
-    /// A packet: its first byte, and everything after the length. `None` at the end.
-    async fn packet(from: &mut OwnedReadHalf) -> Option<(u8, Vec<u8>, Vec<u8>)> {
-        let mut raw = vec![from.read_u8().await.ok()?];
-        let (mut size, mut shift) = (0_usize, 0);
-        loop {
-            let byte = from.read_u8().await.ok()?;
-            raw.push(byte);
-            size |= usize::from(byte & 0x7F) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let mut body = vec![0; size];
-        from.read_exact(&mut body).await.ok()?;
-        raw.extend_from_slice(&body);
-        Some((raw[0], body, raw))
-    }
-
-    async fn deliver(
-        mut from: OwnedReadHalf,
-        mut to: OwnedWriteHalf,
-        back: Arc<Shared<OwnedWriteHalf>>,
-        job: Job,
-    ) {
-        // What is delayed: its topic and its bytes.
-        let mut held: Option<(Vec<u8>, Vec<u8>)> = None;
-        while let Some((first, body, raw)) = packet(&mut from).await {
-            let topic_end = usize::from(u16::from_be_bytes([
-                body.first().copied().unwrap_or(0),
-                body.get(1).copied().unwrap_or(0),
-            ])) + 2;
-            let is_text = first & 0xF0 == 0x30 && body.windows(4).any(|four| four == b"TEXT");
-            let deed = is_text.then(|| turn(&job, &body)).flatten();
-            let sent = match deed {
-                Some(Deed::Swallow) => {
-                    let ack = [0x40, 2, body[topic_end], body[topic_end + 1]];
-                    back.lock().await.write_all(&ack).await
-                }
-                Some(Deed::Delay) => {
-                    held = Some((body[..topic_end].to_vec(), raw));
-                    Ok(())
-                }
-                Some(Deed::Double) => to.write_all(&[raw.as_slice(), raw.as_slice()].concat()).await,
-                None => to.write_all(&raw).await,
-            };
-            let overtaken = held.take_if(|(topic, _)| deed.is_none() && is_text && body.starts_with(topic));
-            let late = match overtaken {
-                Some((_, raw)) => to.write_all(&raw).await,
-                None => Ok(()),
-            };
-            if sent.and(late).is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Whether this is the message to tamper with: one of a visitor's. An agent's may be its own, sent at QoS 0, of which the echo
-    /// is all the acknowledgement there is.
-    fn turn(job: &Job, body: &[u8]) -> Option<Deed> {
-        let mut job = job.lock().unwrap();
-        let (_, left, _) = job.as_mut()?;
-        let start = body.windows(2).position(|two| two == b"vf").unwrap();
-        let uid = body[start..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-');
-        let uid: String = uid.map(|byte| char::from(*byte)).collect();
-        let writer: u32 = uid.split('-').nth(1).unwrap().parse().unwrap();
-        if *left > 0 || writer % 2 == 1 {
-            *left = left.saturating_sub(1);
-            return None;
-        }
-        let (deed, _, tell) = job.take()?;
-        tell.send(uid).unwrap();
-        Some(deed)
-    }
 }
