@@ -158,7 +158,7 @@ fn token_of(data: &Value, what: &str) -> Result<Token, Error> {
     Token::parse(text).map_err(refused)
 }
 
-/// Opens a conversation and enters it with everyone who takes part.
+/// Opens a conversation, and enters it.
 async fn open(
     target: &Target,
     cast: &mut Cast,
@@ -213,15 +213,22 @@ async fn open(
         has_life,
         pair,
     });
+    enter(cast, index, &org);
+    Ok(())
+}
+
+/// Enters a conversation with everyone who takes part: its visitor, and whoever answers at its desk, or the two that hand it over.
+fn enter(cast: &mut Cast, index: usize, org: &str) {
+    let conversation = &cast.conversations[index];
+    let (visitor, desk) = (conversation.visitor, conversation.desk.clone());
+    let two = conversation.handed().map(|handed| handed.agents);
     cast.users[visitor].topics.push(index);
-    let two = cast.conversations[index].handed().map(|handed| handed.agents);
     for (number, user) in cast.users.iter_mut().enumerate() {
-        let of_desk = user.token.is_agent && user.token.org == org && user.is(desk);
+        let of_desk = user.token.is_agent && user.token.org == org && user.is(&desk);
         if two.map_or(of_desk, |two| two.contains(&number)) {
             user.topics.push(index);
         }
     }
-    Ok(())
 }
 
 /// POST, again and again while the server says that it is too fast or busy.

@@ -50,8 +50,8 @@ fn deliveries() -> Vec<Delivery> {
     (0..2 * COUNT).map(of).collect()
 }
 
-/// An agent with a page and a laptop, and a visitor. Everybody wrote six messages and read two of the other's.
-fn sound() -> Record {
+/// Everything, as a user reads it.
+fn history(reader: usize) -> History {
     let stored = |d: &Delivery| Stored {
         key: d.key,
         position: d.position,
@@ -65,10 +65,14 @@ fn sound() -> Record {
         intact: true,
         author: d.key.as_text().map(|(writer, _)| writer),
     };
-    let history = |reader| History {
+    History {
         reader,
         messages: deliveries().iter().map(stored).collect(),
-    };
+    }
+}
+
+/// An agent with a page and a laptop, and a visitor. Everybody wrote six messages and read two of the other's.
+fn sound() -> Record {
     let writer = |writer: usize| Writer {
         user: writer,
         client: writer,
