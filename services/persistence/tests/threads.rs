@@ -540,26 +540,3 @@ async fn of_those_who_race_for_the_last_place_one_gets_it() {
         .await;
     threads.world.close().await;
 }
-
-/// What takes part by the topic has no membership, which would last for ever: a login does not pay for what was closed.
-#[tokio::test]
-async fn a_thread_at_an_agents_own_desk_costs_its_agent_nothing_when_it_is_closed() {
-    let threads = Threads::new().await;
-    let api = &threads.world.api;
-    let opened = api.open_thread(visit("df_ag_uid", "v")).await.unwrap();
-    assert_eq!(agent_of(&opened.thread).as_deref(), Some("df_ag_uid"));
-    let close = ChangeThread {
-        org: ORG.into(),
-        thread: ThreadKey::Topic(topic("org/agent/df_ag_uid/v")),
-        by: actor("agent1"),
-        wish: ThreadWish::Close,
-        uid: "close".into(),
-        at: UnixMillis(NOW),
-    };
-    api.change_thread(close).await.unwrap();
-    let named = api
-        .memberships(&ORG.into(), actor("agent1").identities, Vec::new())
-        .await
-        .unwrap();
-    assert_eq!(named, []);
-}

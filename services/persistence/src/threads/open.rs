@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use contract::persistence::{Desk, OpenThread, OpenedThread, UserCard};
 use contract::{ErrorKind, RpcError};
-use model::thread::{Membership, Refused, Step, Thread};
+use model::thread::{Refused, Step, Thread};
 use model::{OrgId, Position, Principal, ThreadKind, TopicName, UserId};
 use store::{StoredThread, ThreadRow};
 use wire::envelope::thread_uid;
@@ -82,10 +82,6 @@ impl Core {
             .await
             .map_err(crate::error::late)?;
         let parsed = model::ChatTopic::parse(&topic);
-        // An agent takes part at its own desk by the topic, closed or not: it needs no membership that would last for ever.
-        let desk_agent = parsed
-            .filter(|topic| topic.kind == ThreadKind::Agent)
-            .map(|topic| UserId::from(topic.desk));
         let row = ThreadRow {
             partition,
             uid: thread_uid(org, &topic),
@@ -105,14 +101,7 @@ impl Core {
         Ok(StoredThread {
             org: org.clone(),
             row,
-            life: Thread {
-                members: desk_agent
-                    .iter()
-                    .map(|desk| Membership::from(desk.clone(), desk.clone(), Position::START))
-                    .collect(),
-                desk_agent,
-                ..Thread::default()
-            },
+            life: Thread::default(),
             pending: Position::START,
             applied,
         })
