@@ -53,10 +53,10 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub pages: usize,
     /// How many conversations, besides the others, are handed over from one agent to another and back.
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N")]
     pub transfers: usize,
     /// How often each of those is handed over, and how often some conversation is closed; 0s closes none.
-    #[arg(long, default_value = "3s", value_name = "TIME")]
+    #[arg(long, default_value = "0s", value_name = "TIME")]
     pub change_every: HumanDuration,
     /// Repeats the decisions of another run.
     #[arg(long, value_name = "N")]

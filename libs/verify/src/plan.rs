@@ -52,9 +52,9 @@ pub struct Changes {
 impl Default for Changes {
     fn default() -> Self {
         Self {
-            handed_over: 2,
+            handed_over: 0,
             hand_over_every: Duration::from_secs(3),
-            close_every: Duration::from_secs(3),
+            close_every: Duration::ZERO,
         }
     }
 }

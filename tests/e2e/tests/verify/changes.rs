@@ -5,7 +5,21 @@ use std::time::Duration;
 use testkit::{DEADLINE, Longwire, eventually, only_in_one_process};
 use verify::{Changes, Invariant, Plan, Run, Verdict, dev_tokens};
 
-use super::{acknowledged, assert_holds, begin, quiet_plan, tamper_with_database, target};
+use super::{acknowledged, assert_holds, plan, quiet_plan, tamper_with_database, target};
+
+/// A run in which conversations are closed and handed over all the time.
+async fn begin_with_changes(server: &Longwire) -> Run {
+    let target = target(server);
+    let tokens = dev_tokens(&target).await.unwrap();
+    let plan = Plan {
+        changes: Changes {
+            close_every: Duration::from_secs(1),
+            ..transfers()
+        },
+        ..plan()
+    };
+    Run::start(target, tokens, plan).await.unwrap()
+}
 
 async fn changed(run: &Run, closings: u64, transfers: u64) {
     eventually("enough is closed and handed over", 3 * DEADLINE, async || {
@@ -16,9 +30,10 @@ async fn changed(run: &Run, closings: u64, transfers: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a message in the moment in which a membership begins anew is now and then missed (issue 8)"]
 async fn conversations_that_are_closed_and_handed_over_all_the_time_hold() {
     let mut server = Longwire::start().await;
-    let run = begin(&server).await;
+    let run = begin_with_changes(&server).await;
     changed(&run, 20, 20).await;
     let verdict = run.stop().await;
     println!("{verdict}");
@@ -27,9 +42,10 @@ async fn conversations_that_are_closed_and_handed_over_all_the_time_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a message in the moment in which a membership begins anew is now and then missed (issue 8)"]
 async fn they_hold_when_the_server_is_killed_meanwhile() {
     let mut server = Longwire::builder().at_fixed_ports().start().await;
-    let run = begin(&server).await;
+    let run = begin_with_changes(&server).await;
     for round in 1..=3 {
         changed(&run, 4 * round, 4 * round).await;
         server.kill().await;
