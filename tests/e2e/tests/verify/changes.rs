@@ -38,6 +38,8 @@ async fn conversations_that_are_closed_and_handed_over_all_the_time_hold() {
     let verdict = run.stop().await;
     println!("{verdict}");
     assert_holds(&verdict);
+    let changes = &verdict.figures.changes;
+    assert!(changes.closings > 2 && changes.transfers > 2, "{verdict}");
     server.assert_unhurt();
 }
 
@@ -55,6 +57,8 @@ async fn they_hold_when_the_server_is_killed_meanwhile() {
     let verdict = run.stop().await;
     println!("{verdict}");
     assert_holds(&verdict);
+    let changes = &verdict.figures.changes;
+    assert!(changes.closings > 2 && changes.transfers > 2, "{verdict}");
     assert!(verdict.figures.reconnects > 0, "{verdict}");
     server.assert_unhurt();
 }

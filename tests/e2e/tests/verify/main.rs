@@ -55,8 +55,6 @@ fn assert_holds(verdict: &Verdict) {
     let figures = &verdict.figures;
     assert_eq!(figures.acknowledged, figures.sent, "{verdict}");
     assert!(figures.reads > 0 && figures.delivered > figures.sent, "{verdict}");
-    let changes = &figures.changes;
-    assert!(changes.closings > 2 && changes.transfers > 2, "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
